@@ -1,0 +1,1 @@
+"""A thin, resumable experiment runner on top of `druse_store`."""
