@@ -1,1 +1,19 @@
 """A content-addressed artifact store: packs of zstd frames named by BLAKE3, indexed by LMDB."""
+
+from druse_store.digest import Digest
+from druse_store.errors import StoreError
+from druse_store.records import ArtifactRef, BlobRef, ObjectRef, Read, Record, extend
+from druse_store.run import Cell, Run
+
+__all__ = [
+    "ArtifactRef",
+    "BlobRef",
+    "Cell",
+    "Digest",
+    "ObjectRef",
+    "Read",
+    "Record",
+    "Run",
+    "StoreError",
+    "extend",
+]

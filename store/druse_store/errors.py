@@ -1,0 +1,160 @@
+"""Every error that the store raises, one class per cause, under one base.
+
+A message says what was tried, on what, and what to do now. Errors of the engines below (the
+operating system, LMDB, the codecs) are translated once, where they arise, `from` their cause.
+"""
+
+
+class StoreError(Exception):
+    """The base of everything that the store raises on purpose."""
+
+
+# --- the place -----------------------------------------------------------------------------
+
+
+class LocationError(StoreError):
+    """The store's folder cannot be used as asked."""
+
+
+class StoreNotFound(LocationError):
+    """There is no store at this path, and it was not to be created."""
+
+
+class NotAStore(LocationError):
+    """Something else lies at this path."""
+
+
+class FormatTooNew(LocationError):
+    """The store was written by a later version, in a format that this one does not know."""
+
+
+class UnsupportedFilesystem(LocationError):
+    """The index cannot be kept safely on this kind of filesystem."""
+
+
+class ForeignNamespace(LocationError):
+    """Processes of another PID namespace (a container, say) have the store open."""
+
+
+class ReadOnlyStore(LocationError):
+    """A write was asked of a store that was opened, or lies, read-only."""
+
+
+class AccessDenied(LocationError):
+    """The operating system refuses this user a file of the store."""
+
+
+# --- its life ------------------------------------------------------------------------------
+
+
+class StoreClosed(StoreError):
+    """The store, or the run or batch within it, has been closed."""
+
+
+class ForkedStore(StoreError):
+    """A store that was opened before a fork was used in the child."""
+
+
+class StoreBusy(StoreError):
+    """Another process holds a lock that this call needs."""
+
+
+class DiskFull(StoreError):
+    """No space, quota or address space is left for what was to be written."""
+
+
+class StorageFailed(StoreError):
+    """The operating system reported an input or output error."""
+
+
+# --- what is not there ---------------------------------------------------------------------
+
+
+class NotFound(StoreError):
+    """What was asked for is not in the store."""
+
+
+class BlobNotFound(NotFound):
+    """No blob of this digest is in the store."""
+
+
+class BlobVanished(NotFound):
+    """A blob that a record names is gone: compute it again, then commit the record."""
+
+
+class RecordNotFound(NotFound):
+    """No record of this digest, or for this key, is in the store."""
+
+
+class RunNotFound(NotFound):
+    """No such run."""
+
+
+class PinNotFound(NotFound):
+    """No pin of this name."""
+
+
+class AmbiguousPrefix(StoreError):
+    """Several digests begin with this prefix."""
+
+
+# --- damage --------------------------------------------------------------------------------
+
+
+class Damaged(StoreError):
+    """Stored bytes are not what was stored. `verify` says how far it goes, `repair` mends it."""
+
+
+class FrameDamaged(Damaged):
+    """A frame of a pack, or what a codec made of it, does not check."""
+
+
+class BlobDamaged(Damaged):
+    """The bytes of a blob do not give its digest."""
+
+
+class RecordDamaged(Damaged):
+    """A stored record cannot be decoded."""
+
+
+class ObjectDamaged(Damaged):
+    """A stored object cannot be decoded, though its bytes are those that were stored."""
+
+
+class IndexDamaged(Damaged):
+    """An entry of the index does not check; the index can be rebuilt from the packs."""
+
+
+class UnknownCodec(StoreError):
+    """A frame names a codec that this version does not know."""
+
+
+class UnknownEncoding(StoreError):
+    """An object names an encoding that this version does not know."""
+
+
+# --- what was asked ------------------------------------------------------------------------
+
+
+class InvalidInput(StoreError):
+    """An argument is not what the call takes."""
+
+
+class InvalidDigest(InvalidInput):
+    """Not a digest, nor a usable prefix of one."""
+
+
+class InvalidName(InvalidInput):
+    """A name of an experiment, run, condition or pin that cannot be used."""
+
+
+class InvalidRecord(InvalidInput):
+    """A record that cannot be stored: its fields do not fit together, or are not plain data."""
+
+
+class Unserialisable(InvalidInput):
+    """An object that no encoding can store."""
+
+
+class EngineMissing(StoreError):
+    """A package that this operation needs is not installed, or not in its compiled form."""

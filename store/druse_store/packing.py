@@ -1,0 +1,88 @@
+"""Plain data as bytes: canonical msgpack, the one importer of it.
+
+Maps are sorted by key at every depth; integers beyond 64 bits travel as an extension; text may
+hold lone surrogates (file names do). Decoding is bounded by the bytes given and makes nothing but
+None, bool, int, float, str, bytes, list and dict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgpack
+
+from druse_store.errors import InvalidRecord, RecordDamaged
+
+MAX_DEPTH = 64
+MAX_SIZE = 16 << 20
+_BIG_INT = 1
+_SCALARS = frozenset((str, int, float, bool, type(None), bytes))
+
+
+def pack(value: Any) -> bytes:
+    """The bytes of `value`, whose maps are already sorted. Raises InvalidRecord."""
+    try:
+        packed: bytes = msgpack.packb(value, default=_beyond, unicode_errors="surrogatepass")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidRecord(f"not plain data, so it cannot be stored: {error}") from error
+    if len(packed) > MAX_SIZE:
+        raise InvalidRecord(
+            f"{len(packed)} bytes of metadata are more than the {MAX_SIZE} that a record may have: "
+            "put the large values as artifacts"
+        )
+    return packed
+
+
+def unpack(packed: bytes) -> Any:
+    """The value that `pack` was given (tuples come back as lists). Raises RecordDamaged."""
+    try:
+        return msgpack.unpackb(
+            packed, ext_hook=_extension, unicode_errors="surrogatepass", strict_map_key=False
+        )
+    except Exception as error:  # msgpack raises a dozen unrelated classes
+        raise RecordDamaged(f"stored metadata of {len(packed)} bytes cannot be decoded") from error
+
+
+def sorted_map(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """`value` with its keys sorted at every depth. Raises InvalidRecord naming the path."""
+    out: dict[str, Any] = {}
+    try:
+        keys = sorted(value)
+    except TypeError as error:
+        raise InvalidRecord(f"keys of metadata have to be text, at {path or 'the top'}") from error
+    for key in keys:
+        if type(key) is not str:
+            raise InvalidRecord(f"keys of metadata have to be text: {path}[{key!r}]")
+        item = value[key]
+        out[key] = item if type(item) in _SCALARS else _plain(item, f"{path}[{key!r}]")
+    return out
+
+
+def _plain(value: Any, path: str) -> Any:
+    if path.count("[") > MAX_DEPTH:
+        raise InvalidRecord(f"metadata is nested deeper than {MAX_DEPTH}: {path[:200]}")
+    if isinstance(value, Mapping):
+        return sorted_map(value, path)
+    if isinstance(value, list | tuple):
+        return [
+            item if type(item) in _SCALARS else _plain(item, f"{path}[{i}]")
+            for i, item in enumerate(value)
+        ]
+    for kind in (int, float, str, bytes):
+        if isinstance(value, kind):
+            return kind(value)  # type: ignore[arg-type]  # an enum, numpy.float64: its value
+    raise InvalidRecord(f"{path} is of type {type(value).__qualname__}: only plain data is stored")
+
+
+def _beyond(value: Any) -> msgpack.ExtType:
+    if type(value) is int:
+        size = value.bit_length() // 8 + 1
+        return msgpack.ExtType(_BIG_INT, value.to_bytes(size, "big", signed=True))
+    raise TypeError(f"{type(value).__qualname__} is not plain data")
+
+
+def _extension(code: int, data: bytes) -> int:
+    if code != _BIG_INT:
+        raise ValueError(f"unknown extension {code}")
+    return int.from_bytes(data, "big", signed=True)
