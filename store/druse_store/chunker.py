@@ -1,0 +1,89 @@
+"""Content-defined cut points: an edit moves the cuts near it and leaves all others where they were.
+
+FastCDC with the parameters below, which are part of format version 1: another choice would cut the
+same bytes elsewhere, and nothing stored before would be found again. This is the only importer of
+pyfastcdc, and only of its compiled module: the fallback in Python is hundreds of times slower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from druse_store.errors import EngineMissing
+
+if TYPE_CHECKING:
+    from pyfastcdc.cy import FastCDC
+
+MIN: Final = 64 * 1024  # bytes; a blob of at most this size is one chunk
+AVG: Final = 256 * 1024
+MAX: Final = 1024 * 1024
+_NORMALIZATION: Final = 2  # keeps sizes near the average, which makes fewer chunks for the same AVG
+_SEGMENT: Final = 8 * MAX  # bytes read at a time from a stream
+
+
+def split(data: memoryview) -> list[int]:
+    """Where the chunks of `data` (one byte an element) end, ascending; the last is its length.
+
+    No bytes, no chunks: the list is then empty.
+    """
+    if len(data) <= MIN:
+        return [len(data)] if len(data) else []
+    end = 0
+    return [end := end + chunk.length for chunk in _cutter().cut_buf(data)]
+
+
+def chunks(reader: BinaryIO) -> Iterator[memoryview]:
+    """The chunks of a stream, cut exactly where `split` cuts the same bytes.
+
+    Holds one segment of 8 MiB; a chunk stays valid for as long as it is referenced, since no
+    segment's memory is used again.
+    """
+    cutter = _cutter()
+    rest = memoryview(b"")
+    while True:
+        segment, ended = _fill(reader, rest)
+        start = 0
+        # A cut depends on the MAX bytes from its start on: nearer to the end, more must be read.
+        while len(segment) - start > (0 if ended else MAX):
+            size = next(iter(cutter.cut_buf(segment[start:]))).length
+            yield segment[start : start + size]
+            start += size
+        if ended:
+            return
+        rest = segment[start:]
+
+
+def _fill(reader: BinaryIO, rest: memoryview) -> tuple[memoryview, bool]:
+    """A new segment that begins with `rest`, and whether the stream ended with it."""
+    segment = memoryview(bytearray(_SEGMENT))
+    segment[: len(rest)] = rest
+    filled = len(rest)
+    while filled < _SEGMENT:
+        count = _read_into(reader, segment[filled:])
+        if count == 0:
+            return segment[:filled].toreadonly(), True
+        filled += count
+    return segment.toreadonly(), False
+
+
+def _read_into(reader: BinaryIO, room: memoryview) -> int:
+    """Fill the start of `room`; files do so without a copy, other readers need only `read`."""
+    if hasattr(reader, "readinto"):
+        return int(reader.readinto(room) or 0)
+    piece = reader.read(len(room))
+    room[: len(piece)] = piece
+    return len(piece)
+
+
+def _cutter() -> FastCDC:
+    """A cutter of one's own: it costs a microsecond, and two threads must not share one."""
+    try:
+        from pyfastcdc.cy import FastCDC
+    except ImportError as error:
+        raise EngineMissing(
+            "pyfastcdc has no compiled module here, and its fallback in Python is too slow to "
+            "store anything with; install a wheel of pyfastcdc for this platform, or a C compiler "
+            "and reinstall it"
+        ) from error
+    return FastCDC(AVG, min_size=MIN, max_size=MAX, normalized_chunking=_NORMALIZATION)

@@ -1,0 +1,236 @@
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zstandard
+from blake3 import blake3
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from druse_store import codec
+from druse_store.codec import Codec
+from druse_store.errors import FrameDamaged, UnknownCodec
+
+LEVELS = ("fast", "balanced", "small")
+
+
+def noise(size: int) -> bytes:
+    return blake3(b"druse").digest(length=size)
+
+
+def walk(dtype: str, count: int = 40_000) -> np.ndarray:
+    steps = np.random.default_rng(7).normal(size=count)
+    return (np.cumsum(steps) * 10).astype(dtype)
+
+
+def counting(width: int) -> bytes:
+    """Elements 0 to 4, little-endian, with every higher byte 7."""
+    return b"".join(bytes([i] + [7] * (width - 1)) for i in range(5))
+
+
+@given(
+    data=st.one_of(
+        st.binary(max_size=4096),
+        st.tuples(st.binary(min_size=1, max_size=50), st.integers(0, 3000)).map(
+            lambda pair: pair[0] * pair[1]
+        ),
+        st.integers(0, 100_000).map(noise),
+    ),
+    level=st.sampled_from(LEVELS),
+    itemsize=st.integers(1, 40),
+)
+@example(data=b"", level="balanced", itemsize=8)
+@example(data=b"a", level="balanced", itemsize=8)
+def test_what_was_encoded_decodes_to_the_same_bytes(data, level, itemsize):
+    code, stored = codec.encode(data, level=level, itemsize=itemsize)
+    assert codec.decode(code, stored, len(data)) == data
+
+
+@given(data=st.binary(max_size=300), width=st.sampled_from([2, 4, 8, 16]))
+def test_a_shuffle_is_undone_whatever_the_length_and_width(data, width):
+    view = memoryview(data)
+    assert codec._unshuffle(bytes(codec._shuffle(view, width)), width) == data
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        ("f8", Codec.SHUFFLE_8),
+        ("f4", Codec.SHUFFLE_4),
+        ("i8", Codec.SHUFFLE_8),
+        ("i2", Codec.SHUFFLE_2),
+        (">f8", Codec.SHUFFLE_8),
+    ],
+)
+def test_numbers_are_shuffled_and_that_beats_zstd_alone(dtype, expected):
+    array = walk(dtype)
+    code, stored = codec.encode(array, itemsize=array.itemsize)
+    assert code == expected
+    assert len(stored) < 0.95 * len(zstandard.ZstdCompressor(level=3).compress(array))
+    assert codec.decode(code, stored, array.nbytes) == array.tobytes()
+
+
+def test_numbers_of_unknown_type_are_recognised():
+    """A .npy or .pt file arrives as plain bytes."""
+    data = b"some header of an odd length" + walk("f8").tobytes()
+    code, _ = codec.encode(data)
+    assert code == Codec.SHUFFLE_8
+
+
+def test_text_is_compressed_without_a_shuffle():
+    text = "\n".join(f"line {i}, value {i * i}" for i in range(20_000)).encode()
+    code, stored = codec.encode(text)
+    assert code == Codec.ZSTD
+    assert len(stored) < len(text) / 3
+
+
+@pytest.mark.parametrize("size", [1, 100, 20_000, 300_000])
+def test_noise_is_stored_raw_without_a_copy(size):
+    data = noise(size)
+    code, stored = codec.encode(data)
+    assert code == Codec.RAW
+    assert stored is data
+    assert size < 1000 or not codec.pays(data)
+
+
+def test_a_smaller_level_never_stores_more():
+    text = Path(codec.__file__).read_bytes() * 3
+    sizes = [len(codec.encode(text, level=level)[1]) for level in LEVELS]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > sizes[2]
+
+
+def test_any_contiguous_buffer_can_be_encoded():
+    array = np.arange(60, dtype="f8").reshape(3, 4, 5)
+    for buffer in (array, bytearray(array.tobytes()), memoryview(array), np.empty((0, 3))):
+        code, stored = codec.encode(buffer, itemsize=8)
+        assert codec.decode(code, stored, memoryview(buffer).nbytes) == memoryview(buffer).tobytes()
+
+
+GOLDEN = [
+    (Codec.RAW, "68656c6c6f", b"hello"),
+    (Codec.ZSTD, "28b52ffd20786d00003064727573652001002f692902", b"druse " * 20),
+    (Codec.SHUFFLE_2, "28b52ffd200b5900000001020304070707070774", counting(2) + b"t"),
+    (Codec.SHUFFLE_4, "28b52ffd20177d0000480001020304077461690100322802", counting(4) + b"tai"),
+    (Codec.SHUFFLE_8, "28b52ffd202b7d00004800010203040774616901000e2802", counting(8) + b"tai"),
+    (Codec.SHUFFLE_16, "28b52ffd20537d0000480001020304077461690100878222", counting(16) + b"tai"),
+]
+
+
+@pytest.mark.parametrize(("code", "stored", "data"), GOLDEN)
+def test_stored_bytes_of_format_version_1_decode_for_ever(code, stored, data):
+    assert codec.decode(int(code), bytes.fromhex(stored), len(data)) == data
+
+
+def test_the_codes_of_format_version_1_keep_their_numbers():
+    assert {code.name: int(code) for code in Codec} == {
+        "RAW": 0,
+        "ZSTD": 1,
+        "SHUFFLE_2": 2,
+        "SHUFFLE_4": 4,
+        "SHUFFLE_8": 8,
+        "SHUFFLE_16": 16,
+    }
+
+
+@pytest.mark.parametrize("code", [3, 5, 17, 255, -1])
+def test_an_unknown_codec_is_a_clear_error(code):
+    with pytest.raises(UnknownCodec, match=f"codec {code}.*upgrade"):
+        codec.decode(code, b"bytes", 5)
+
+
+@pytest.mark.parametrize("promised", [0, 99, 101, 1 << 40])
+@pytest.mark.parametrize("code", [Codec.ZSTD, Codec.SHUFFLE_4, Codec.RAW])
+def test_another_size_than_the_promised_one_is_damage(code, promised):
+    stored = bytes(100) if code == Codec.RAW else zstandard.ZstdCompressor().compress(bytes(100))
+    with pytest.raises(FrameDamaged, match=str(promised)):
+        codec.decode(code, stored, promised)
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked():
+    bomb = zstandard.ZstdCompressor(level=19).compress(bytes(1 << 30))
+    with pytest.raises(FrameDamaged):
+        codec.decode(Codec.ZSTD, bomb, 1000)
+    program = f"""
+import resource, sys
+sys.path.insert(0, {str(Path(codec.__file__).parents[1])!r})
+resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))
+from druse_store import codec
+from druse_store.errors import FrameDamaged
+# The header says 1000 bytes; the blocks hold a gibibyte.
+bomb = bytearray(sys.stdin.buffer.read())
+try:
+    codec.decode(1, bytes(bomb), 1000)
+except FrameDamaged as error:
+    print("refused")
+"""
+    lying = lie_about_size(bomb, 1000)
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=lying, capture_output=True, check=True
+    )
+    assert done.stdout == b"refused\n"
+
+
+def lie_about_size(frame: bytes, size: int) -> bytes:
+    """The same blocks under a header that promises `size` bytes in a window of 1 GiB."""
+    header = zstandard.frame_header_size(frame)
+    magic, descriptor, window = frame[:4], bytes([0x80]), bytes([(30 - 10) << 3])
+    return magic + descriptor + window + size.to_bytes(4, "little") + frame[header:]
+
+
+@given(
+    stored=st.binary(max_size=200),
+    code=st.sampled_from([1, 2, 4, 8, 16]),
+    size=st.integers(0, 1000),
+    header=st.booleans(),
+)
+def test_hostile_bytes_raise_damaged_or_decode_to_the_promised_size(stored, code, size, header):
+    if header:
+        stored = zstandard.ZstdCompressor().compress(bytes(size))[:6] + stored
+    with contextlib.suppress(FrameDamaged):
+        assert len(codec.decode(code, stored, size)) == size
+
+
+def test_threads_do_not_disturb_each_other():
+    arrays = [walk("f8") + i for i in range(4)]
+    problems = []
+
+    def work(array) -> None:
+        for _ in range(20):
+            code, stored = codec.encode(array, itemsize=8)
+            if codec.decode(code, stored, array.nbytes) != array.tobytes():
+                problems.append(code)
+
+    threads = [threading.Thread(target=work, args=(array,)) for array in arrays]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+
+
+def test_the_stored_bytes_are_the_same_with_and_without_numpy():
+    program = """
+import sys
+from druse_store import codec
+data = sys.stdin.buffer.read()
+code, stored = codec.encode(data, itemsize=8)
+assert "numpy" not in sys.modules
+assert codec.decode(code, stored, len(data)) == data
+sys.stdout.buffer.write(bytes([code]) + stored)
+"""
+    data = walk("f8").tobytes() + b"tail"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=data,
+        env={**os.environ, "PYTHONPATH": str(Path(codec.__file__).parents[1])},
+        capture_output=True,
+        check=True,
+    )
+    code, stored = codec.encode(data, itemsize=8)
+    assert done.stdout == bytes([code]) + stored
