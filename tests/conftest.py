@@ -1,0 +1,60 @@
+"""Optional checks: skipped where their program is missing, named at the end, never forgotten.
+
+- `@pytest.mark.needs("restic")` runs where these programs are on PATH; elsewhere it is skipped,
+  and fails under `tools/test --strict`.
+- `@pytest.mark.asked("ceph")` runs only with `tools/test --with ceph`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("optional checks")
+    group.addoption("--strict-needs", action="store_true", help="a check that cannot run fails")
+    group.addoption("--with", dest="asked", action="append", default=[], metavar="NAME")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(NotRun())
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    names = {name for mark in item.iter_markers("asked") for name in mark.args}
+    unasked = sorted(names - set(item.config.getoption("asked")))
+    if unasked:
+        leave_out(item, f"asked for by --with {' --with '.join(unasked)}", strict=False)
+    programs = [name for mark in item.iter_markers("needs") for name in mark.args]
+    missing = [name for name in programs if shutil.which(name) is None]
+    if missing:
+        strict = item.config.getoption("strict_needs")
+        leave_out(item, f"{', '.join(missing)} (not installed)", strict=strict)
+
+
+def leave_out(item: pytest.Item, why: str, *, strict: bool) -> None:
+    # A property travels with the report from an xdist worker to the process that sums up.
+    item.user_properties.append(("needs", why))
+    if strict:
+        pytest.fail(f"needs {why}", pytrace=False)
+    pytest.skip(f"needs {why}")
+
+
+class NotRun:
+    """Counts what was left out, by its reason; in the process that sums up, xdist or not."""
+
+    def __init__(self) -> None:
+        self.reasons: Counter[str] = Counter()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "setup":
+            self.reasons.update(str(why) for key, why in report.user_properties if key == "needs")
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.reasons:
+            terminalreporter.section("optional checks that did not run")
+        for why, count in sorted(self.reasons.items()):
+            terminalreporter.line(f"{count} need{'s' if count == 1 else ''} {why}")

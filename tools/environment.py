@@ -1,0 +1,110 @@
+"""The `.venv` of this checkout: made once, filled from pyproject.toml's extras, found again later.
+
+Runs before anything is installed, so: standard library only, and no syntax that an older Python
+cannot parse (it has to be able to say that it is too old).
+
+An install is remembered by a stamp in `.venv` that holds the digest of what decided it; the stamp
+goes first and comes back last, so an interrupted install is simply done again.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+OLDEST = (3, 11)
+
+
+def ensure(extras):
+    """Return the path of `.venv`'s Python, with druse and these extras (a list) installed."""
+    use_a_new_enough_python()
+    with one_at_a_time():
+        if not whole(VENV):
+            make_venv()
+        install(extras)
+    return VENV / "bin" / "python"
+
+
+def use_a_new_enough_python():
+    """Continue in a newer Python of this machine when `python3` is too old, else say so."""
+    if sys.version_info >= OLDEST:
+        return
+    for minor in (14, 13, 12, 11):
+        found = shutil.which(f"python3.{minor}")
+        if found:
+            os.execv(found, [found, *sys.argv])  # the same script, from its start
+    version = ".".join(map(str, sys.version_info[:2]))
+    stop(
+        f"druse needs Python 3.11 or newer; `python3` here is {version} ({sys.executable}).\n"
+        "Install a newer one, or put it first on PATH, then call this again."
+    )
+
+
+@contextlib.contextmanager
+def one_at_a_time():
+    """Two calls in one checkout take turns: pip does not survive a second pip in its folder."""
+    with (ROOT / ".venv.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def whole(venv):
+    """Whether `venv` was finished, here (it holds absolute paths), and its Python still starts."""
+    made = venv / "made-for"
+    if not made.exists() or made.read_text() != str(ROOT):
+        return False
+    probe = [str(venv / "bin" / "python"), "-c", "import sys; sys.exit(sys.version_info < (3, 11))"]
+    try:
+        return subprocess.run(probe, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def make_venv():
+    try:
+        import ensurepip  # noqa: F401 - Debian packs venv and ensurepip apart from python3
+        import venv  # noqa: F401
+    except ImportError:
+        stop(
+            f"{sys.executable} has no `venv` module, which is needed to make .venv.\n"
+            "Install it (Debian and Ubuntu: apt-get install python3-venv), then call this again."
+        )
+    shutil.rmtree(VENV, ignore_errors=True)
+    run([sys.executable, "-m", "venv", str(VENV)], "making .venv failed (see above)")
+    (VENV / "made-for").write_text(str(ROOT))
+
+
+def install(extras):
+    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    stamp = VENV / ("installed-" + "-".join(extras))
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    with contextlib.suppress(FileNotFoundError):
+        stamp.unlink()
+    chosen = ",".join(extras)
+    print(f"installing druse[{chosen}] into .venv ...", flush=True)
+    pip = [str(VENV / "bin" / "python"), "-m", "pip"]
+    run(
+        [*pip, "install", "--quiet", "--editable", f"{ROOT}[{chosen}]"],
+        "pip could not install it (its words are above); nothing else was changed: call this again",
+    )
+    fresh = stamp.with_suffix(".new")
+    fresh.write_text(wanted)
+    fresh.replace(stamp)
+
+
+def run(command, failure):
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, cwd=str(ROOT), check=False)
+    if done.returncode:
+        stop(failure)
+
+
+def stop(message):
+    print(message, file=sys.stderr)
+    sys.exit(2)
