@@ -27,7 +27,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     names = {name for mark in item.iter_markers("asked") for name in mark.args}
     unasked = sorted(names - set(item.config.getoption("asked")))
     if unasked:
-        leave_out(item, f"asked for by --with {' --with '.join(unasked)}", strict=False)
+        leave_out(item, f"to be asked for (--with {' --with '.join(unasked)})", strict=False)
     programs = [name for mark in item.iter_markers("needs") for name in mark.args]
     missing = [name for name in programs if shutil.which(name) is None]
     if missing:
