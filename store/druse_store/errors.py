@@ -133,6 +133,10 @@ class UnknownEncoding(StoreError):
     """An object names an encoding that this version does not know."""
 
 
+class PickleRefused(StoreError):
+    """An object is a pickle, which can run code, and the caller does not trust its source."""
+
+
 # --- what was asked ------------------------------------------------------------------------
 
 

@@ -1,0 +1,89 @@
+"""torch tensors as their bare memory, like arrays; torch itself is never imported to dump."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from druse_store.errors import EngineMissing, ObjectDamaged
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+
+def is_tensor(obj: Any) -> bool:
+    """Whether `obj` is a torch tensor or parameter of exactly these types."""
+    torch = sys.modules.get("torch")
+    return torch is not None and type(obj) in (torch.Tensor, torch.nn.Parameter)
+
+
+def describe(tensor: Any) -> dict[str, Any] | None:
+    """What the memory of `tensor` means; None for what is more than numbers in a grid.
+
+    Device and strides are not kept: a tensor comes back on the CPU, contiguous.
+    """
+    import torch
+
+    plain = (
+        tensor.layout == torch.strided
+        and tensor.device.type != "meta"
+        and not tensor.is_quantized
+        and tensor.is_leaf
+        and not tensor.__dict__
+        and not tensor._backward_hooks
+        and not (tensor.is_conj() or tensor.is_neg())
+    )
+    if not plain:
+        return None
+    return {
+        "dtype": str(tensor.dtype).removeprefix("torch."),
+        "shape": list(tensor.shape),
+        "grad": tensor.requires_grad,
+        "parameter": type(tensor) is torch.nn.Parameter,
+    }
+
+
+def memory(tensor: Any) -> memoryview:
+    """The elements of `tensor` as bytes, in C order; a copy only if it is torn or elsewhere."""
+    import torch
+
+    if tensor.numel() == 0:
+        return memoryview(b"")
+    line = tensor.detach().cpu().contiguous().reshape(-1)
+    return memoryview(line.view(torch.uint8).numpy())
+
+
+def rebuild(meaning: Mapping[str, Any], data: Buffer) -> Any:
+    """The tensor over a private copy of `data`: torch knows no read-only memory.
+
+    Stored pickles call it by this name: it never moves.
+
+    Raises ObjectDamaged, ValueError or RuntimeError.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise EngineMissing("this object holds torch tensors: install torch to load it") from error
+    dtype = getattr(torch, meaning["dtype"])
+    if not isinstance(dtype, torch.dtype):
+        raise ObjectDamaged(f"no tensor is stored with the dtype {meaning['dtype'][:40]!r}")
+    shape = meaning["shape"]
+    if memoryview(data).nbytes != math.prod(shape) * dtype.itemsize or min(shape, default=0) < 0:
+        raise ObjectDamaged(f"a tensor of the shape {str(shape)[:80]} is stored in other bytes")
+    if 0 in shape:
+        tensor = torch.empty(shape, dtype=dtype)
+    else:
+        private = data if isinstance(data, bytearray) else bytearray(data)
+        tensor = torch.frombuffer(private, dtype=dtype).reshape(shape)
+    if meaning["parameter"]:
+        return torch.nn.Parameter(tensor, requires_grad=meaning["grad"])
+    return tensor.requires_grad_(meaning["grad"])
+
+
+def reduce(tensor: Any) -> tuple[Any, ...] | None:
+    """How a tensor in a pickle is pickled: its memory out of band; None to leave it to torch."""
+    meaning = describe(tensor)
+    return None if meaning is None else (rebuild, (meaning, pickle.PickleBuffer(memory(tensor))))
