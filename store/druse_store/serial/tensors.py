@@ -6,12 +6,15 @@ import math
 import pickle
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from druse_store.errors import EngineMissing, ObjectDamaged
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+# A buffer in a pickle can tell its element size, which helps to compress it, only by a format.
+_UNSIGNED: Final = {2: "H", 4: "I", 8: "Q", 16: "Q"}
 
 
 def is_tensor(obj: Any) -> bool:
@@ -86,4 +89,7 @@ def rebuild(meaning: Mapping[str, Any], data: Buffer) -> Any:
 def reduce(tensor: Any) -> tuple[Any, ...] | None:
     """How a tensor in a pickle is pickled: its memory out of band; None to leave it to torch."""
     meaning = describe(tensor)
-    return None if meaning is None else (rebuild, (meaning, pickle.PickleBuffer(memory(tensor))))
+    if meaning is None:
+        return None
+    elements = memory(tensor).cast(_UNSIGNED.get(tensor.element_size(), "B"))
+    return rebuild, (meaning, pickle.PickleBuffer(elements))
