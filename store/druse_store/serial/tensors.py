@@ -6,7 +6,7 @@ import math
 import pickle
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from druse_store.errors import EngineMissing, ObjectDamaged
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 # A buffer in a pickle can tell its element size, which helps to compress it, only by a format.
-_UNSIGNED: Final = {2: "H", 4: "I", 8: "Q", 16: "Q"}
+_UNSIGNED: Final[dict[int, Literal["H", "I", "Q"]]] = {2: "H", 4: "I", 8: "Q", 16: "Q"}
 
 
 def is_tensor(obj: Any) -> bool:

@@ -1,14 +1,14 @@
-"""torch tensors and state dicts. torch is large and never required: without it these are skipped."""
+"""torch tensors and state dicts. torch is never required: without it they are skipped."""
 
 from collections import OrderedDict
 
 import pytest
-from support.serial import Blobs, Holder, round_trip
 
 from druse_store import serial
 from druse_store.digest import Digest
 from druse_store.errors import ObjectDamaged
 from druse_store.records import ObjectRef
+from support.serial import Blobs, Holder, round_trip
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
