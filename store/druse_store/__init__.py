@@ -3,7 +3,10 @@
 from druse_store.digest import Digest
 from druse_store.errors import StoreError
 from druse_store.records import ArtifactRef, BlobRef, ObjectRef, Read, Record, extend
-from druse_store.run import Cell, Run
+from druse_store.run import Cell, Run, RunName
+from druse_store.runwriter import RunWriter
+from druse_store.stats import Stats
+from druse_store.store import Store
 
 __all__ = [
     "ArtifactRef",
@@ -14,6 +17,10 @@ __all__ = [
     "Read",
     "Record",
     "Run",
+    "RunName",
+    "RunWriter",
+    "Stats",
+    "Store",
     "StoreError",
     "extend",
 ]

@@ -20,12 +20,18 @@ _BIG_INT = 1
 _SCALARS = frozenset((str, int, float, bool, type(None), bytes))
 
 
-def pack(value: Any) -> bytes:
-    """The bytes of `value`, whose maps are already sorted. Raises InvalidRecord."""
+def pack_any(value: Any) -> bytes:
+    """The bytes of `value`, whose maps are already sorted, of any size. Raises InvalidRecord."""
     try:
         packed: bytes = msgpack.packb(value, default=_beyond, unicode_errors="surrogatepass")
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidRecord(f"not plain data, so it cannot be stored: {error}") from error
+    return packed
+
+
+def pack(value: Any) -> bytes:
+    """As `pack_any`, for what may have at most MAX_SIZE bytes. Raises InvalidRecord."""
+    packed = pack_any(value)
     if len(packed) > MAX_SIZE:
         raise InvalidRecord(
             f"{len(packed)} bytes of metadata are more than the {MAX_SIZE} that a record may have: "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from druse_store.digest import Digest
 from druse_store.records import JSON
@@ -48,4 +49,14 @@ class Run:
     @property
     def name(self) -> str:
         """The run as users write it: `experiment/v3`."""
+        return f"{self.experiment}/v{self.version}"
+
+
+class RunName(NamedTuple):
+    """A run by name, as pins hold it."""
+
+    experiment: str
+    version: int
+
+    def __str__(self) -> str:
         return f"{self.experiment}/v{self.version}"

@@ -1,0 +1,224 @@
+"""Appending to one pack or log segment, under a flock that dies with its process.
+
+A file is continued by at most one process. What counts of it is its committed end, which the
+index names: a process that takes over an unsealed file truncates it exactly there, never below.
+After a failed write or sync the file is abandoned and never tried again, because the kernel may
+have dropped its dirty pages.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from druse_store import disk, frames
+from druse_store.errors import ForkedStore, FrameDamaged, StorageFailed
+from druse_store.index.values import OPEN, SEALED, FileEntry
+from druse_store.location import Location
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_BUFFER = 1 << 20
+_SMALL = 64 << 10
+_ALL: weakref.WeakSet[Appender] = weakref.WeakSet()
+
+
+class Appender:
+    """A file of frames that this process alone appends to. Not thread-safe: its owner locks."""
+
+    def __init__(self, path: Path, fd: int, file_id: bytes, kind: int, uid: int) -> None:
+        self.path = path
+        self.fd = fd
+        self.file_id = file_id
+        self.kind = kind
+        self.uid = uid
+        self.end = 0
+        self.last = 0
+        self.frames = 0
+        self.sealed = False
+        self.failed = False
+        self._pid = os.getpid()
+        self._buffer = bytearray()
+        self._written = 0
+        self._synced = 0
+        self._is_new = False
+        _ALL.add(self)
+
+    # --- opening -------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, location: Location, kind: int) -> Appender:
+        """A new file with an id that was never used. It is durable after the first `sync`."""
+        while True:
+            file_id = secrets.token_bytes(8)
+            path = path_of(location, kind, file_id)
+            with disk.translated("creating", path):
+                _make_folder(path.parent, location)
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+                # Someone who clears away orphans may have been faster between these two calls.
+                if disk.try_lock(fd) and disk.is_named(fd, path):
+                    break
+                os.close(fd)
+        made = cls(path, fd, file_id, kind, os.getuid())
+        if location.file_mode is not None:
+            with disk.translated("setting the mode of", path):
+                os.fchmod(fd, location.file_mode)
+        made._is_new = True
+        made._buffer += frames.file_header(kind, file_id, location.store_id, made.uid)
+        made.end = frames.FILE_HEADER_SIZE
+        return made
+
+    @classmethod
+    def adopt(cls, location: Location, file_id: bytes, kind: int) -> Appender | None:
+        """Takes over an unsealed file that its writer left; None while it is not to be had.
+
+        The caller looks up its entry after this, and then calls `resume`.
+        """
+        path = path_of(location, kind, file_id)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return None
+        # The file could have been replaced or unlinked between the open and the lock.
+        if os.fstat(fd).st_uid != os.getuid() or not (
+            disk.try_lock(fd) and disk.is_named(fd, path)
+        ):
+            os.close(fd)
+            return None
+        return cls(path, fd, file_id, kind, os.getuid())
+
+    def resume(self, entry: FileEntry) -> None:
+        """Cuts what was never committed. Raises FrameDamaged where less is there than was."""
+        with disk.translated("taking over", self.path):
+            size = os.fstat(self.fd).st_size
+            if size < entry.end:
+                raise FrameDamaged(f"{self.path} has {size} bytes, of {entry.end} committed ones")
+            head = frames.parse_file_header(os.pread(self.fd, frames.FILE_HEADER_SIZE, 0))
+            if head.file_id != self.file_id:
+                raise FrameDamaged(f"{self.path} says that it is {head.file_id.hex()}")
+            if entry.last:
+                data = os.pread(self.fd, frames.HEADER_SIZE, entry.last)
+                if frames.parse(data, entry.last).end != entry.end:
+                    raise FrameDamaged(f"the last frame of {self.path} is damaged")
+            if size > entry.end:
+                os.ftruncate(self.fd, entry.end)
+        self.end = self._written = self._synced = entry.end
+        self.last = entry.last
+
+    # --- appending -----------------------------------------------------------------------------
+
+    def append(self, head: bytes, *parts: Buffer) -> int:
+        """Appends a frame; returns the offset of its header. Readers see it after `write_out`."""
+        offset = self.end
+        buffer = self._buffer
+        buffer += head
+        size = len(head)
+        for part in parts:
+            view = memoryview(part)
+            if view.nbytes <= _SMALL:
+                buffer += view
+            else:
+                self._write_large(view)
+            size += view.nbytes
+        self.end = offset + size
+        self.last = offset
+        self.frames += 1
+        if len(buffer) >= _BUFFER:
+            self.write_out()
+        return offset
+
+    def write_out(self) -> None:
+        """Hands everything appended to the operating system."""
+        if self._buffer:
+            self._write(memoryview(bytes(self._buffer)))
+            self._buffer.clear()
+
+    def _write_large(self, view: memoryview) -> None:
+        self.write_out()
+        self._write(view.cast("B"))
+
+    def _write(self, view: memoryview) -> None:
+        self._check_usable()
+        try:
+            self._written = disk.write_all(self.fd, view, self._written)
+        except OSError as error:
+            self.failed = True
+            raise disk.os_error(error, "appending to", self.path) from error
+
+    def sync(self) -> None:
+        """Makes everything appended durable, and the file's name with it."""
+        self.write_out()
+        if self._synced == self._written:
+            return
+        self._check_usable()
+        written = self._written
+        try:
+            os.fdatasync(self.fd)
+            if self._is_new:
+                disk.sync_folder(self.path.parent)
+                self._is_new = False
+        except OSError as error:
+            self.failed = True
+            raise disk.os_error(error, "making durable", self.path) from error
+        self._synced = written
+
+    def rewind(self, end: int, last: int) -> None:
+        """Takes back what was appended behind `end`, after a commit that did not happen."""
+        self._buffer.clear()
+        try:
+            os.ftruncate(self.fd, end)
+        except OSError:
+            self.failed = True
+        self.end = self._written = self._synced = end
+        self.last = last
+
+    def seal(self) -> None:
+        """Marks the file as complete. It is closed by its owner, once that is committed."""
+        self.append(frames.header(frames.SEAL, frames.RAW, bytes(32), 0, 0, self.frames))
+        self.sealed = True
+
+    def entry(self) -> FileEntry:
+        """What the index has to know about this file, as of now."""
+        state = SEALED if self.sealed else OPEN
+        return FileEntry(self.kind, state, self.end, self.last, self.uid)
+
+    def close(self) -> None:
+        """Closes the file, which also gives up its lock."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _check_usable(self) -> None:
+        if self._pid != os.getpid():
+            raise ForkedStore(
+                "this store was opened before a fork: open it again in the child process"
+            )
+        if self.failed or self.fd < 0:
+            raise StorageFailed(f"{self.path} was abandoned after an error: nothing is appended")
+
+
+def path_of(location: Location, kind: int, file_id: bytes) -> Path:
+    """Where a pack or log segment lies."""
+    return location.pack(file_id) if kind == frames.PACK else location.segment(file_id)
+
+
+def _make_folder(folder: Path, location: Location) -> None:
+    if folder.is_dir():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    if location.shared:
+        folder.chmod(0o2770)
+    disk.sync_folder(folder.parent)
+
+
+def _close_in_child() -> None:
+    # Closing does not release the parent's flock; an unlock, or keeping it open, could.
+    for appender in list(_ALL):
+        appender.close()
+
+
+os.register_at_fork(after_in_child=_close_in_child)

@@ -1,0 +1,192 @@
+"""Logical changes: what a log frame holds, and what each change does to the index.
+
+The same functions apply a change when it is made and when the index is rebuilt, so that
+index = f(packs, log). A log frame's payload is msgpack:
+
+    [commit, time in ns, previous segment, previous offset, [change, ...]]
+
+where a change is a list that begins with its name. The previous log frame's place makes the log a
+chain: a frame that was written, but whose commit never happened, is not in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from druse_store import packing
+from druse_store.digest import Digest
+from druse_store.errors import RecordDamaged
+from druse_store.index import values
+from druse_store.index.tables import Tables
+from druse_store.records import Record
+
+RECORD, REMOVE_RECORD = "record", "remove_record"
+BEGIN, CELLS, FINISH, REMOVE_RUN, LEVEL = "begin", "cells", "finish", "remove_run", "level"
+PIN, UNPIN = "pin", "unpin"
+
+Change = list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One log frame: all logical changes of one commit."""
+
+    commit: int
+    time: int
+    segment: bytes
+    offset: int
+    changes: list[Change]
+
+    def encode(self) -> bytes:
+        return packing.pack_any([self.commit, self.time, self.segment, self.offset, self.changes])
+
+    @classmethod
+    def decode(cls, data: bytes) -> LogEntry:
+        """Raises RecordDamaged."""
+        raw = packing.unpack(data)
+        if type(raw) is not list or len(raw) != 5 or type(raw[4]) is not list:
+            raise RecordDamaged("a log frame has another outline than format version 1")
+        return cls(*raw)
+
+
+@dataclass(slots=True)
+class RecordRows:
+    """The rows of the index that records need, gathered so that they go in sorted, at once."""
+
+    records: dict[Digest, bytes]
+    pointers: dict[bytes, Digest]
+    bases: dict[bytes, None]
+    edges: dict[Digest, dict[str, None]]
+
+    @classmethod
+    def empty(cls) -> RecordRows:
+        return cls({}, {}, {}, {})
+
+    def add(self, record: Record, nodes: Iterable[Digest]) -> Digest:
+        """Adds the rows of one record; `nodes` is its chain of reads. Returns its digest."""
+        digest = record.digest
+        self.records[digest] = record.encode()
+        key = values.record_key(record.signature, record.replicate)
+        self.pointers[key] = digest
+        self.bases[record.base + key] = None
+        if record.status == "ok":
+            edges = self.edges
+            keys = [read.key for read in record.reads]
+            keys.append("")
+            for node, name in zip(nodes, keys, strict=True):
+                known = edges.get(node)
+                if known is None:
+                    edges[node] = {name: None}
+                else:
+                    known[name] = None
+        return digest
+
+    def leave_out(self, digests: set[Digest]) -> None:
+        """Takes records out again: their rows are made anew from those that stay."""
+        kept = [packed for digest, packed in self.records.items() if digest not in digests]
+        for rows in (self.records, self.pointers, self.bases, self.edges):
+            rows.clear()
+        for packed in kept:
+            record = Record.decode(packed)
+            self.add(record, record.nodes())
+
+    def write(self, tables: Tables) -> None:
+        tables.add_records(self.records)
+        tables.move_pointers(self.pointers)
+        tables.add_bases(self.bases)
+        tables.add_edges(self.edges)
+
+
+def apply_all(tables: Tables, changes: Iterable[Change]) -> None:
+    """Does what the changes say, in their order."""
+    rows = RecordRows.empty()
+    for change in changes:
+        if change[0] == RECORD:
+            record = Record.decode(change[1])
+            rows.add(record, record.nodes())
+        else:
+            rows.write(tables)
+            rows = RecordRows.empty()
+            apply(tables, change)
+    rows.write(tables)
+
+
+def apply(tables: Tables, change: Change) -> None:
+    """Does what one change other than RECORD says."""
+    act = _ACTS.get(change[0])
+    if act is None:
+        raise RecordDamaged(f"the log names a change {change[0]!r} that this version does not know")
+    act(tables, *change[1:])
+
+
+def _begin(tables: Tables, experiment: str, version: int, info: Any, started: int) -> None:
+    key = values.run_key(experiment, version)
+    tables.put_run(key, [info, started, 0, False, "full", 0, 0])
+    tables.put_next_version(experiment, max(version + 1, tables.next_version(experiment)))
+
+
+def _cells(tables: Tables, experiment: str, version: int, cells: list[Any]) -> None:
+    key = values.run_key(experiment, version)
+    header = tables.run(key)
+    if header is None:
+        return  # the run was removed meanwhile
+    info, started, finished, complete, level, count, pieces = header
+    tables.put_cells(key + pieces.to_bytes(4, "big"), cells)
+    tables.put_run(key, [info, started, finished, complete, level, count + len(cells), pieces + 1])
+
+
+def _finish(
+    tables: Tables, experiment: str, version: int, info: Any, finished: int, complete: bool
+) -> None:
+    key = values.run_key(experiment, version)
+    header = tables.run(key)
+    if header is not None:
+        merged = packing.sorted_map({**header[0], **info})
+        tables.put_run(key, [merged, header[1], finished, complete, *header[4:]])
+
+
+def _remove_run(tables: Tables, experiment: str, version: int) -> None:
+    key = values.run_key(experiment, version)
+    tables.drop(values.RUNS, key)
+    tables.drop_under(values.CELLS, key)
+
+
+def _level(tables: Tables, experiment: str, version: int, level: str) -> None:
+    key = values.run_key(experiment, version)
+    header = tables.run(key)
+    if header is not None:
+        tables.put_run(key, [*header[:4], level, *header[5:]])
+
+
+def _remove_record(tables: Tables, digest: bytes) -> None:
+    packed = tables.record(digest)
+    if packed is None:
+        return
+    record = Record.decode(packed)
+    key = values.record_key(record.signature, record.replicate)
+    tables.drop(values.RECORDS, digest)
+    if tables.current(key) == digest:
+        tables.drop(values.CURRENT, key)
+        tables.drop(values.BASES, record.base + key)
+
+
+def _pin(tables: Tables, name: str, target: list[Any]) -> None:
+    tables.put_pin(name, target)
+
+
+def _unpin(tables: Tables, name: str) -> None:
+    tables.drop(values.PINS, name.encode("utf-8", "surrogateescape"))
+
+
+_ACTS: dict[str, Callable[..., None]] = {
+    BEGIN: _begin,
+    CELLS: _cells,
+    FINISH: _finish,
+    REMOVE_RUN: _remove_run,
+    LEVEL: _level,
+    REMOVE_RECORD: _remove_record,
+    PIN: _pin,
+    UNPIN: _unpin,
+}

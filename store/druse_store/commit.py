@@ -1,0 +1,148 @@
+"""The write order: what one commit does, inside the write transaction.
+
+Frames are durable before this is reached. Here, in one transaction: chunks, then what was relied
+on (freshened, or the commit fails), then blobs whose chunks are all there, then records whose
+blobs are all there, then runs that name committed records, then the log frame, made durable, then
+the files' committed ends. What cannot be served any more is left out and named, never committed.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from druse_store import changes
+from druse_store.appender import Appender
+from druse_store.changes import Change, LogEntry
+from druse_store.digest import Digest
+from druse_store.errors import BlobVanished, StoreError
+from druse_store.index import values
+from druse_store.index.environment import Environment, Error, translate
+from druse_store.index.tables import Tables
+from druse_store.logwriter import LogWriter
+from druse_store.pending import Pending
+from druse_store.writelock import WriteLock
+
+_NO_SEGMENT = bytes(8)
+
+
+@dataclass(frozen=True, slots=True)
+class Committer:
+    """Commits what is pending. One commit at a time on the machine, by the write lock."""
+
+    environment: Environment
+    lock: WriteLock
+    log: LogWriter
+
+    def commit(self, pending: Pending) -> StoreError | None:
+        """Makes it durable and visible. Returns the error for what had to be left out, if any.
+
+        Raises if nothing was committed.
+        """
+        with self.lock as left:
+            segment: Appender | None = None
+            end = last = 0
+            try:
+                with Tables(self.environment) as tables:
+                    if left != _NO_SEGMENT:
+                        self.log.settle(tables, left)
+                    error = _add_blobs(tables, pending)
+                    made = _changes(tables, pending, error)
+                    if made:
+                        segment = self.log.prepare(tables)
+                        end, last = segment.end, segment.last
+                        self.lock.note(segment.file_id)
+                    self._finish(tables, pending, made, segment)
+                    tables.commit()
+            except BaseException as failure:
+                if segment is not None:
+                    segment.rewind(end, last)
+                self.lock.note(_NO_SEGMENT)
+                if isinstance(failure, Error):
+                    raise translate(failure, self.environment.folder) from failure
+                raise
+            self.lock.note(_NO_SEGMENT)
+        self.environment.keep_slack()
+        return error
+
+    def _finish(
+        self, tables: Tables, pending: Pending, made: list[Change], segment: Appender | None
+    ) -> None:
+        head = tables.head()
+        commit = head.commit + 1
+        if segment is not None:
+            entry = LogEntry(commit, time.time_ns(), head.segment, head.offset, made)
+            offset = self.log.append(segment, entry)
+            head = values.Head(commit, segment.file_id, offset)
+            tables.put_file(segment.file_id, segment.entry())
+        for file_id, entry_of in pending.packs.items():
+            tables.put_file(file_id, entry_of)
+        tables.put_head(head._replace(commit=commit))
+
+
+def _add_blobs(tables: Tables, pending: Pending) -> StoreError | None:
+    """Chunks and blobs, and what was relied on. Returns the error for what is gone."""
+    commit = tables.head().commit + 1
+    tables.add_chunks(pending.chunks, commit)
+    gone = {digest for digest in pending.relied if not _freshen(tables, pending, digest, commit)}
+    for digest, entry in pending.blobs.items():
+        parts = [entry.chunks, *(chunk for chunk, _ in pending.lists[digest])]
+        if all(part in pending.chunks or part in pending.relied for part in parts) and not (
+            gone.intersection(parts)
+        ):
+            tables.put_blob(digest, entry._replace(since=commit))
+        else:
+            gone.add(digest)
+    if not gone:
+        return None
+    names = ", ".join(str(Digest(digest))[:12] for digest in sorted(gone)[:5])
+    pending.gone = gone
+    return BlobVanished(
+        f"{len(gone)} blobs or chunks that this commit relied on are gone ({names}): put them "
+        "again, and compute again what named them"
+    )
+
+
+def _freshen(tables: Tables, pending: Pending, digest: Digest, commit: int) -> bool:
+    if digest in pending.chunks or digest in pending.blobs:
+        return True
+    entry = tables.blob(digest)
+    if entry is None:
+        return tables.freshen_chunk(digest, commit)
+    if entry.state == values.LIVE:
+        tables.put_blob(digest, entry._replace(since=commit))
+        return True
+    return False  # its chunks may be tombstoned too: whoever needs it puts it again
+
+
+def _changes(tables: Tables, pending: Pending, error: StoreError | None) -> list[Change]:
+    """Applies the logical changes, and returns those to log."""
+    if error is not None:
+        _leave_out(pending)
+    rows = pending.rows
+    rows.write(tables)
+    made: list[Change] = [[changes.RECORD, packed] for packed in rows.records.values()]
+    late: list[Change] = []
+    for beginning in pending.beginnings:
+        version = tables.next_version(beginning.experiment)
+        beginning.version = version
+        late.append(
+            [changes.BEGIN, beginning.experiment, version, beginning.info, beginning.started]
+        )
+        changes.apply(tables, late[-1])
+    for (experiment, version), cells in pending.cells.items():
+        served = [c for c in cells if c[2] in rows.records or tables.has_record(c[2])]
+        if served:
+            late.append([changes.CELLS, experiment, version, served])
+            changes.apply(tables, late[-1])
+    for change in pending.changes:
+        changes.apply(tables, change)
+    return made + late + pending.changes
+
+
+def _leave_out(pending: Pending) -> None:
+    """Takes out the records whose blobs are gone; the others are committed."""
+    rows = pending.rows
+    bad = {d for d, needs in pending.needs.items() if pending.gone.intersection(needs)}
+    if bad:
+        rows.leave_out(bad)

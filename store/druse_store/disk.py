@@ -1,0 +1,103 @@
+"""The edge to the operating system: its errors translated, durable small files, flocks."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from druse_store.errors import (
+    AccessDenied,
+    DiskFull,
+    ReadOnlyStore,
+    StorageFailed,
+    StoreError,
+)
+
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+_DENIED = frozenset((errno.EACCES, errno.EPERM))
+
+
+def os_error(error: OSError, doing: str, path: object) -> StoreError:
+    """The error of ours that says what `error` means for the one who was `doing` this."""
+    what = f"{doing} {path}: {os.strerror(error.errno) if error.errno else error}"
+    if error.errno in _FULL:
+        return DiskFull(f"{what}. Free some space (`druse gc --now` does), then try again")
+    if error.errno in _DENIED:
+        return AccessDenied(f"{what}. Check who owns the store, and its group and modes")
+    if error.errno == errno.EROFS:
+        return ReadOnlyStore(f"{what}. Only reading works here")
+    return StorageFailed(f"{what}. Nothing that was durable is lost; look at the disk's health")
+
+
+@contextmanager
+def translated(doing: str, path: object) -> Iterator[None]:
+    """Turns an OSError of the block into one of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise os_error(error, doing, path) from error
+
+
+def sync_folder(path: Path) -> None:
+    """Makes the names in a folder durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_file(path: Path, data: bytes, mode: int | None) -> None:
+    """Creates or replaces a small file: after this returns it is whole and durable.
+
+    `mode` is set after creation, since a umask would take the group's rights away.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        try:
+            write_all(fd, data, 0)
+            if mode is not None:
+                os.fchmod(fd, mode)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        aside.replace(path)
+        sync_folder(path.parent)
+    except BaseException:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise
+
+
+def write_all(fd: int, data: bytes | bytearray | memoryview, offset: int) -> int:
+    """Writes all of `data` at `offset`; returns the offset behind it."""
+    view = memoryview(data).cast("B")
+    while view.nbytes:
+        written = os.pwrite(fd, view, offset)
+        offset += written
+        view = view[written:]
+    return offset
+
+
+def try_lock(fd: int, kind: int = fcntl.LOCK_EX) -> bool:
+    """Takes a flock if nobody stands against it."""
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_named(fd: int, path: Path) -> bool:
+    """Whether the open file is still the one that lies at `path`."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    here = os.fstat(fd)
+    return (here.st_ino, here.st_dev) == (there.st_ino, there.st_dev)

@@ -1,0 +1,43 @@
+"""Files in and out of the store, in constant memory."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from druse_store import disk
+from druse_store.digest import Digest
+from druse_store.records import BlobRef
+
+if TYPE_CHECKING:
+    from druse_store.session import Session
+
+
+def put_path(session: Session, path: Path) -> BlobRef:
+    """Stores a file's content. Raises AccessDenied, StorageFailed for what cannot be read."""
+    with session.writing() as writing, disk.translated("reading", path), path.open("rb", 0) as file:
+        return writing.ingest.put_stream(file)
+
+
+def get_to(session: Session, digest: Digest, path: Path) -> None:
+    """Writes a blob beside `path`, verified, and renames it there. Durable when it returns."""
+    outline = session.reader.outline(digest)
+    aside = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
+    with disk.translated("writing", aside):
+        fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            offset = 0
+            for piece in session.reader.pieces(outline):
+                offset = disk.write_all(fd, piece, offset)
+            os.fsync(fd)
+            aside.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                aside.unlink()
+            raise
+        finally:
+            os.close(fd)
+        disk.sync_folder(path.parent)

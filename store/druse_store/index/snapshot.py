@@ -1,0 +1,211 @@
+"""Reading the index: one consistent state of it, for as short as it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+from druse_store import packing
+from druse_store.digest import Digest, trusted
+from druse_store.errors import IndexDamaged
+from druse_store.index import values
+from druse_store.index.environment import Environment, Error, translate
+from druse_store.index.values import (
+    BASES,
+    BLOBS,
+    CELLS,
+    CHUNKS,
+    CURRENT,
+    EDGES,
+    EXPERIMENTS,
+    PACKS,
+    PINS,
+    RECORDS,
+    RUNS,
+    WRITERS,
+    BlobEntry,
+    ChunkEntry,
+    FileEntry,
+    Head,
+)
+
+
+class Snapshot:
+    """A read transaction. `with index.snapshot() as snapshot:`; user code never runs inside."""
+
+    __slots__ = ("_dbs", "_environment", "_txn")
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._dbs = environment.dbs
+
+    def __enter__(self) -> Snapshot:
+        try:
+            self._txn: Any = self._environment.env.begin(buffers=True)
+        except Error as error:
+            raise translate(error, self._environment.folder) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._txn.abort()
+        if isinstance(error, Error):
+            raise translate(error, self._environment.folder) from error
+
+    # --- blobs ---------------------------------------------------------------------------------
+
+    def chunk(self, digest: bytes) -> ChunkEntry | None:
+        value = self._txn.get(digest, db=self._dbs[CHUNKS])
+        return None if value is None else values.unpack_chunk(digest, value)
+
+    def blob(self, digest: bytes) -> BlobEntry | None:
+        value = self._txn.get(digest, db=self._dbs[BLOBS])
+        return None if value is None else values.unpack_blob(digest, value)
+
+    def is_known(self, digest: bytes) -> bool:
+        """Whether a live chunk or blob has this digest."""
+        entry = self.chunk(digest) or self.blob(digest)
+        return entry is not None and entry.state == values.LIVE
+
+    def digests(self, table: str, low: bytes, high: bytes) -> Iterator[Digest]:
+        """The keys of `chunks`, `blobs` or `records` from `low` to `high`."""
+        cursor = self._txn.cursor(db=self._dbs[table])
+        if cursor.set_range(low):
+            for key in cursor.iternext(values=False):
+                digest = trusted(bytes(key))
+                if digest > high:
+                    return
+                yield digest
+
+    # --- records -------------------------------------------------------------------------------
+
+    def record(self, digest: bytes) -> bytes | None:
+        """The encoded record, checked against its digest."""
+        value = self._txn.get(digest, db=self._dbs[RECORDS])
+        if value is None:
+            return None
+        packed = bytes(value) if len(value) <= values.MAX_VALUE else b""
+        if Digest.of(packed) != digest:
+            raise values.damaged(RECORDS, digest)
+        return packed
+
+    def has_record(self, digest: bytes) -> bool:
+        return self._txn.get(digest, db=self._dbs[RECORDS]) is not None
+
+    def current(self, key: bytes) -> Digest | None:
+        value = self._txn.get(key, db=self._dbs[CURRENT])
+        return None if value is None else trusted(values.body(CURRENT, key, value, 32))
+
+    def currents(self, signature: bytes) -> list[tuple[int, Digest]]:
+        """(replicate, record) for every replicate of a signature, in order."""
+        found = self._under(CURRENT, signature)
+        return [(values.replicate_of(key), trusted(digest)) for key, digest in found]
+
+    def under_base(self, base: bytes) -> list[bytes]:
+        """The keys of `current` that stand under a base signature."""
+        return [key[32:] for key, _ in self._under(BASES, base)]
+
+    def edges(self, node: bytes) -> tuple[str, ...]:
+        value = self._txn.get(node, db=self._dbs[EDGES])
+        return () if value is None else unpack_edges(values.body(EDGES, node, value))
+
+    # --- runs and pins -------------------------------------------------------------------------
+
+    def run(self, key: bytes) -> list[Any] | None:
+        header: list[Any] | None = self._unpacked(RUNS, key)
+        return header
+
+    def run_keys(self, experiment: str | None = None) -> list[tuple[str, int]]:
+        prefix = b"" if experiment is None else values.run_key(experiment, 0)[:-4]
+        return [values.split_run_key(key) for key, _ in self._under(RUNS, prefix)]
+
+    def last_version(self, experiment: str) -> int | None:
+        versions = self.run_keys(experiment)
+        return versions[-1][1] if versions else None
+
+    def cells(self, run_key: bytes) -> list[list[Any]]:
+        """The pieces of a run's cells, in order."""
+        return [packing.unpack(data) for _, data in self._under(CELLS, run_key)]
+
+    def next_version(self, experiment: str) -> int:
+        key = experiment.encode("utf-8", "surrogateescape")
+        value = self._unpacked(EXPERIMENTS, key)
+        return 0 if value is None else int(value)
+
+    def pins(self) -> list[tuple[str, Any]]:
+        return [
+            (key.decode("utf-8", "surrogateescape"), packing.unpack(data))
+            for key, data in self._under(PINS, b"")
+        ]
+
+    def pin(self, name: str) -> Any:
+        return self._unpacked(PINS, name.encode("utf-8", "surrogateescape"))
+
+    # --- files ---------------------------------------------------------------------------------
+
+    def file(self, file_id: bytes) -> FileEntry | None:
+        value = self._txn.get(file_id, db=self._dbs[PACKS])
+        return None if value is None else values.unpack_file(file_id, value)
+
+    def files(self) -> Iterator[tuple[bytes, FileEntry]]:
+        for key, value in self._txn.cursor(db=self._dbs[PACKS]):
+            file_id = bytes(key)
+            yield file_id, values.unpack_file(file_id, value)
+
+    def open_files(self, kind: int) -> list[bytes]:
+        """The ids of the packs or segments that are not sealed."""
+        return [key[1:] for key, _ in self._under(WRITERS, bytes((kind,)))]
+
+    def head(self) -> Head:
+        return values.unpack_head(self._txn.get(values.HEAD_KEY, db=self._dbs[values.HEAD]))
+
+    def count(self, table: str) -> int:
+        return int(self._txn.stat(self._dbs[table])["entries"])
+
+    # --- all of them ---------------------------------------------------------------------------
+
+    def scan(self, table: str) -> Iterator[tuple[bytes, bytes]]:
+        """Every key and unchecked value of a table, in order."""
+        for key, value in self._txn.cursor(db=self._dbs[table]):
+            yield bytes(key), bytes(value)
+
+    def _under(self, table: str, prefix: bytes) -> list[tuple[bytes, bytes]]:
+        found = []
+        cursor = self._txn.cursor(db=self._dbs[table])
+        if cursor.set_range(prefix):
+            for key, value in cursor.iternext():
+                name = bytes(key)
+                if not name.startswith(prefix):
+                    break
+                found.append((name, values.body(table, name, value)))
+        return found
+
+    def _unpacked(self, table: str, key: bytes) -> Any:
+        value = self._txn.get(key, db=self._dbs[table])
+        return None if value is None else packing.unpack(values.body(table, key, value))
+
+
+def pack_edges(keys: tuple[str, ...]) -> bytes:
+    """Usually one short key: length-prefixed text, without a parser to start."""
+    parts: list[bytes] = []
+    for key in keys:
+        name = key.encode("utf-8", "surrogatepass")
+        parts += (len(name).to_bytes(4, "little"), name)
+    return b"".join(parts)
+
+
+def unpack_edges(data: bytes) -> tuple[str, ...]:
+    keys = []
+    at = 0
+    while at < len(data):
+        end = at + 4 + int.from_bytes(data[at : at + 4], "little")
+        if end > len(data):
+            raise IndexDamaged("the keys that are read next cannot be decoded")
+        keys.append(data[at + 4 : end].decode("utf-8", "surrogatepass"))
+        at = end
+    return tuple(keys)

@@ -1,0 +1,146 @@
+"""Writing the index: the tables inside one write transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from druse_store import packing
+from druse_store.digest import Digest
+from druse_store.index import values
+from druse_store.index.snapshot import Snapshot, pack_edges
+from druse_store.index.values import (
+    BASES,
+    BLOBS,
+    CELLS,
+    CHUNKS,
+    CURRENT,
+    EDGES,
+    EXPERIMENTS,
+    LIVE,
+    PACKS,
+    PINS,
+    RECORDS,
+    RUNS,
+    WRITERS,
+    BlobEntry,
+    ChunkEntry,
+    FileEntry,
+    Head,
+)
+
+
+class Tables(Snapshot):
+    """A write transaction: a snapshot that can also be changed. Commits when the block ends well.
+
+    Opened by whoever holds the writer's lock, and only to flush.
+    """
+
+    __slots__ = ()
+
+    def __enter__(self) -> Tables:
+        self._txn = self._environment.env.begin(write=True, buffers=True)
+        return self
+
+    def commit(self) -> None:
+        self._txn.commit()
+
+    # --- blobs ---------------------------------------------------------------------------------
+
+    def add_chunks(self, entries: dict[Digest, ChunkEntry], commit: int) -> None:
+        """Inserts chunks; one that is there already stays where it is, and becomes live."""
+        items = [
+            (key, values.pack_chunk(key, entry._replace(since=commit)))
+            for key, entry in sorted(entries.items())
+        ]
+        cursor = self._txn.cursor(db=self._dbs[CHUNKS])
+        _, added = cursor.putmulti(items, overwrite=False)
+        if added != len(items):
+            for key, entry in entries.items():
+                known = self.chunk(key)
+                if known is None or known.pack != entry.pack:
+                    self.freshen_chunk(key, commit)
+
+    def put_chunk(self, key: bytes, entry: ChunkEntry) -> None:
+        self._txn.put(key, values.pack_chunk(key, entry), db=self._dbs[CHUNKS])
+
+    def put_blob(self, key: bytes, entry: BlobEntry) -> None:
+        self._txn.put(key, values.pack_blob(key, entry), db=self._dbs[BLOBS])
+
+    def freshen_chunk(self, digest: bytes, commit: int) -> bool:
+        """Marks a chunk as relied upon now, tombstoned or not. False if it is not there."""
+        entry = self.chunk(digest)
+        if entry is None:
+            return False
+        self.put_chunk(digest, entry._replace(state=LIVE, since=commit))
+        return True
+
+    def drop(self, table: str, key: bytes) -> bool:
+        """Removes one entry; whether there was one."""
+        return bool(self._txn.delete(key, db=self._dbs[table]))
+
+    # --- records -------------------------------------------------------------------------------
+
+    def add_records(self, records: dict[Digest, bytes]) -> None:
+        self._put_sorted(RECORDS, records.items())
+
+    def move_pointers(self, pointers: dict[bytes, Digest]) -> None:
+        """(signature, replicate) points at a record from now on."""
+        items = ((key, values.seal(CURRENT, key, digest)) for key, digest in pointers.items())
+        self._put_sorted(CURRENT, items)
+
+    def add_bases(self, keys: Iterable[bytes]) -> None:
+        self._put_sorted(BASES, ((key, values.seal(BASES, key, b"")) for key in keys))
+
+    def add_edges(self, edges: dict[Digest, dict[str, None]]) -> None:
+        """For each node, keys that are read next."""
+        items = []
+        for node, keys in edges.items():
+            known = self.edges(node)
+            fresh = tuple(key for key in keys if key not in known)
+            if fresh:
+                items.append((node, values.seal(EDGES, node, pack_edges(known + fresh))))
+        self._put_sorted(EDGES, items)
+
+    def _put_sorted(self, table: str, items: Iterable[tuple[bytes, bytes]]) -> None:
+        ordered = sorted(items)
+        if ordered:
+            self._txn.cursor(db=self._dbs[table]).putmulti(ordered)
+
+    # --- runs and pins -------------------------------------------------------------------------
+
+    def put_run(self, key: bytes, header: list[Any]) -> None:
+        self._put_packed(RUNS, key, header)
+
+    def put_cells(self, key: bytes, cells: list[Any]) -> None:
+        self._put_packed(CELLS, key, cells)
+
+    def put_next_version(self, experiment: str, version: int) -> None:
+        self._put_packed(EXPERIMENTS, experiment.encode("utf-8", "surrogateescape"), version)
+
+    def put_pin(self, name: str, target: list[Any]) -> None:
+        self._put_packed(PINS, name.encode("utf-8", "surrogateescape"), target)
+
+    def drop_under(self, table: str, prefix: bytes) -> int:
+        """Removes every entry whose key begins with `prefix`; returns how many."""
+        keys = [key for key, _ in self._under(table, prefix)]
+        for key in keys:
+            self.drop(table, key)
+        return len(keys)
+
+    def _put_packed(self, table: str, key: bytes, value: Any) -> None:
+        sealed = values.seal(table, key, packing.pack(value))
+        self._txn.put(key, sealed, db=self._dbs[table])
+
+    # --- files ---------------------------------------------------------------------------------
+
+    def put_file(self, file_id: bytes, entry: FileEntry) -> None:
+        self._txn.put(file_id, values.pack_file(file_id, entry), db=self._dbs[PACKS])
+        key = bytes((entry.kind,)) + file_id
+        if entry.state == values.OPEN:
+            self._txn.put(key, values.seal(WRITERS, key, b""), db=self._dbs[WRITERS])
+        else:
+            self.drop(WRITERS, key)
+
+    def put_head(self, head: Head) -> None:
+        self._txn.put(values.HEAD_KEY, values.pack_head(head), db=self._dbs[values.HEAD])

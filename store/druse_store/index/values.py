@@ -1,0 +1,169 @@
+"""The index's values as bytes. LMDB has no checksums, so that each value carries its own.
+
+Every value is `body | crc32 of (table number, key, body)`: a value that moved to another key or
+table does not check either. Fixed bodies, little-endian:
+
+chunks   digest      -> pack 8 | offset 8 | stored 4 | size 4 | codec 1 | state 1 | since 8
+blobs    digest      -> list 32 | size 8 | parts 4 | state 1 | since 8   (blobs of several chunks)
+current  signature, replicate (4, big-endian) -> record 32
+bases    base, signature, replicate           -> nothing
+packs    file id     -> kind 1 | state 1 | committed end 8 | last frame 8 | uid 4
+writers  kind, file id                        -> nothing      (the files that are not sealed)
+head     "head"      -> commit 8 | log segment 8 | offset 8   (of the last log frame)
+
+`offset` is that of the payload; `since` is the commit that made or last freshened the entry, or
+tombstoned it. Bodies of variable length are msgpack, except `records`: digest -> the encoded
+record, whose key is its checksum.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+from zlib import crc32
+
+from druse_store import packing
+from druse_store.digest import Digest, trusted
+from druse_store.errors import IndexDamaged
+
+CHUNKS, BLOBS = "chunks", "blobs"
+RECORDS, CURRENT, BASES, EDGES = "records", "current", "bases", "edges"
+EXPERIMENTS, RUNS, CELLS, PINS = "experiments", "runs", "cells", "pins"
+PACKS, WRITERS, HEAD = "packs", "writers", "head"
+# In the order of their numbers, which are part of the format.
+TABLES = (
+    *(CHUNKS, BLOBS, RECORDS, CURRENT, BASES, EDGES),
+    *(EXPERIMENTS, RUNS, CELLS, PINS, PACKS, WRITERS, HEAD),
+)
+SEEDS = {name: number for number, name in enumerate(TABLES, 1)}
+
+LIVE, TOMBSTONED = 0, 1
+OPEN, SEALED, QUARANTINED = 0, 1, 2
+
+_CRC = struct.Struct("<I")
+_CHUNK = struct.Struct("<8sQIIBBQ")
+_BLOB = struct.Struct("<32sQIBQ")
+_FILE = struct.Struct("<BBQQI")
+_HEAD = struct.Struct("<Q8sQ")
+_REPLICATE = struct.Struct(">I")
+HEAD_KEY = b"head"
+MAX_VALUE = packing.MAX_SIZE + 64
+
+
+class ChunkEntry(NamedTuple):
+    """Where a chunk lies: `stored` bytes at `offset` of a pack give `size` bytes by `codec`."""
+
+    pack: bytes
+    offset: int
+    stored: int
+    size: int
+    codec: int
+    state: int = LIVE
+    since: int = 0
+
+
+class BlobEntry(NamedTuple):
+    """A blob of several chunks: the digest of its chunk list, its size, how many chunks."""
+
+    chunks: Digest
+    size: int
+    parts: int
+    state: int = LIVE
+    since: int = 0
+
+
+class FileEntry(NamedTuple):
+    """A pack or log segment: what of it is committed, and who may append to it."""
+
+    kind: int
+    state: int
+    end: int
+    last: int
+    uid: int
+
+
+class Head(NamedTuple):
+    """The last commit, and where the last log frame lies."""
+
+    commit: int = 0
+    segment: bytes = bytes(8)
+    offset: int = 0
+
+
+def seal(table: str, key: bytes, body: bytes) -> bytes:
+    """The value that is stored for `body` under `key`."""
+    return body + _CRC.pack(crc32(body, crc32(key, SEEDS[table])))
+
+
+def body(table: str, key: bytes, value: memoryview | bytes, size: int | None = None) -> bytes:
+    """The body of a stored value. Raises IndexDamaged where it does not check."""
+    if size is not None and len(value) != size + 4:
+        raise damaged(table, key)
+    data = bytes(value) if len(value) <= MAX_VALUE else b""  # a damaged length is not followed
+    stored = data[:-4]
+    if len(data) < 4 or data[-4:] != _CRC.pack(crc32(stored, crc32(key, SEEDS[table]))):
+        raise damaged(table, key)
+    return stored
+
+
+def damaged(table: str, key: bytes) -> IndexDamaged:
+    return IndexDamaged(
+        f"the entry {bytes(key)[:40].hex()} of the index's table {table!r} does not check; "
+        "`druse repair --rebuild-index` makes a new index from the packs"
+    )
+
+
+def pack_chunk(key: bytes, entry: ChunkEntry) -> bytes:
+    return seal(CHUNKS, key, _CHUNK.pack(*entry))
+
+
+def unpack_chunk(key: bytes, value: memoryview | bytes) -> ChunkEntry:
+    return ChunkEntry._make(_CHUNK.unpack(body(CHUNKS, key, value, _CHUNK.size)))
+
+
+def pack_blob(key: bytes, entry: BlobEntry) -> bytes:
+    return seal(BLOBS, key, _BLOB.pack(*entry))
+
+
+def unpack_blob(key: bytes, value: memoryview | bytes) -> BlobEntry:
+    chunks, *rest = _BLOB.unpack(body(BLOBS, key, value, _BLOB.size))
+    return BlobEntry(trusted(chunks), *rest)
+
+
+def pack_file(key: bytes, entry: FileEntry) -> bytes:
+    return seal(PACKS, key, _FILE.pack(*entry))
+
+
+def unpack_file(key: bytes, value: memoryview | bytes) -> FileEntry:
+    return FileEntry._make(_FILE.unpack(body(PACKS, key, value, _FILE.size)))
+
+
+def pack_head(head: Head) -> bytes:
+    return seal(HEAD, HEAD_KEY, _HEAD.pack(*head))
+
+
+def unpack_head(value: memoryview | bytes | None) -> Head:
+    if value is None:
+        return Head()
+    return Head._make(_HEAD.unpack(body(HEAD, HEAD_KEY, value, _HEAD.size)))
+
+
+def record_key(signature: bytes, replicate: int) -> bytes:
+    """The key of `current` for a cell."""
+    return signature + _REPLICATE.pack(replicate)
+
+
+def replicate_of(key: bytes) -> int:
+    """The replicate at the end of a key of `current` or `bases`."""
+    (replicate,) = _REPLICATE.unpack(key[-4:])
+    return int(replicate)
+
+
+def run_key(experiment: str, version: int) -> bytes:
+    """The key of `runs`; with four more bytes, that of a piece of its cells."""
+    return experiment.encode("utf-8", "surrogateescape") + b"\0" + _REPLICATE.pack(version)
+
+
+def split_run_key(key: bytes) -> tuple[str, int]:
+    """Experiment and version of a key of `runs`."""
+    return key[:-5].decode("utf-8", "surrogateescape"), replicate_of(key)

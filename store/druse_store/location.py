@@ -1,0 +1,190 @@
+"""Where a store lies, and whether it may be used there as asked.
+
+`<store>/{format, index/, packs/<xx>/<id>.pack, log/<id>.log, holds/, tmp/, quarantine/}`
+
+`format` is a JSON file: the format version, the store's id, and what was fixed when it was created.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from druse_store import chunker, disk, filesystems
+from druse_store.errors import FormatTooNew, NotAStore, ReadOnlyStore, StoreNotFound
+
+FORMAT_VERSION = 1
+_FOLDERS = ("index", "packs", "log", "holds", "tmp", "quarantine")
+
+
+@dataclass(frozen=True)
+class Location:
+    """The folder of a store, with what its `format` file says."""
+
+    root: Path
+    store_id: bytes
+    shared: bool
+    read_only_mount: bool
+
+    @cached_property
+    def index(self) -> Path:
+        return self.root / "index"
+
+    @cached_property
+    def packs(self) -> Path:
+        return self.root / "packs"
+
+    @cached_property
+    def log(self) -> Path:
+        return self.root / "log"
+
+    @cached_property
+    def holds(self) -> Path:
+        return self.root / "holds"
+
+    @cached_property
+    def tmp(self) -> Path:
+        return self.root / "tmp"
+
+    @cached_property
+    def quarantine(self) -> Path:
+        return self.root / "quarantine"
+
+    @property
+    def file_mode(self) -> int | None:
+        """The mode that new files get, or None where the umask decides."""
+        return 0o660 if self.shared else None
+
+    def pack(self, pack_id: bytes) -> Path:
+        name = pack_id.hex()
+        return self.packs / name[:2] / f"{name}.pack"
+
+    def segment(self, segment_id: bytes) -> Path:
+        return self.log / f"{segment_id.hex()}.log"
+
+
+def find(
+    path: Path, *, create: bool, any_filesystem: bool = False, shared: bool = False
+) -> Location:
+    """The store at `path`, made there if it is missing and `create` says so.
+
+    Raises StoreNotFound, NotAStore, FormatTooNew, UnsupportedFilesystem, ReadOnlyStore, DiskFull.
+    """
+    root = Path(os.path.realpath(path))
+    with disk.translated("looking for a store at", root):
+        text = _read_format(root)
+        if text is None:
+            if not create:
+                raise StoreNotFound(
+                    f"there is no store at {root}. `druse init` or any `druse run` creates one; "
+                    "--store and $DRUSE_STORE say where"
+                )
+            filesystems.check(_existing(root), any_filesystem=any_filesystem)
+            text = _create(root, shared)
+        mount = filesystems.check(root, any_filesystem=any_filesystem)
+    values = parse_format(text, root)
+    return Location(
+        root,
+        bytes.fromhex(values["id"]),
+        bool(values.get("shared")),
+        mount is not None and mount.read_only,
+    )
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _read_format(root: Path) -> str | None:
+    """The text of the format file; None where a store may be created. Raises NotAStore."""
+    if root.exists() and not root.is_dir():
+        raise NotAStore(f"{root} is a file, not a store's folder")
+    try:
+        return (root / "format").read_text("utf-8", "replace")
+    except FileNotFoundError:
+        pass
+    known = {*_FOLDERS, "users"}
+    if root.is_dir() and any(
+        entry.name not in known and not entry.name.startswith(".format.")
+        for entry in root.iterdir()
+    ):
+        raise NotAStore(
+            f"{root} is not empty and has no `format` file, so it is not a store; name another "
+            "folder, or an empty one"
+        )
+    return None
+
+
+def parse_format(text: str, root: Path) -> dict[str, Any]:
+    """What a format file says. Raises NotAStore, FormatTooNew."""
+    try:
+        values = json.loads(text)
+        version = values["druse"]
+        if type(version) is not int or version < 1:
+            raise ValueError("not a version")
+        if version <= FORMAT_VERSION and len(bytes.fromhex(values["id"])) != 16:
+            raise ValueError("not an id")
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotAStore(
+            f"{root / 'format'} is no format file of a store; if this was one, restore that file "
+            "from a copy"
+        ) from error
+    if version > FORMAT_VERSION:
+        raise FormatTooNew(
+            f"the store at {root} has format {version}; this version of druse knows up to "
+            f"{FORMAT_VERSION}: upgrade druse. Nothing was touched"
+        )
+    checked: dict[str, Any] = values
+    return checked
+
+
+def _create(root: Path, shared: bool) -> str:
+    """Makes the folders, then the format file, which makes them a store."""
+    root.mkdir(parents=True, exist_ok=True)
+    for name in _FOLDERS:
+        folder = root / name
+        folder.mkdir(exist_ok=True)
+        if shared:
+            folder.chmod(0o2770)
+    if shared:
+        root.chmod(0o2770)
+    values = {
+        "druse": FORMAT_VERSION,
+        "id": secrets.token_hex(16),
+        "digest": "blake3-256",
+        "chunker": {"min": chunker.MIN, "avg": chunker.AVG, "max": chunker.MAX},
+        "shared": shared,
+    }
+    return _publish(root, json.dumps(values, indent=1) + "\n", shared)
+
+
+def _publish(root: Path, text: str, shared: bool) -> str:
+    """Creates the format file, unless another process did meanwhile: then that one counts."""
+    aside = root / f".format.{os.getpid()}.{secrets.token_hex(4)}"
+    disk.write_file(aside, text.encode(), 0o660 if shared else None)
+    try:
+        os.link(aside, root / "format")
+    except FileExistsError:
+        text = (root / "format").read_text("utf-8", "replace")
+    finally:
+        aside.unlink()
+    disk.sync_folder(root)
+    disk.sync_folder(root.parent)
+    return text
+
+
+def refuse_writing(location: Location, asked_read_only: bool) -> None:
+    """Raises ReadOnlyStore with the reason why nothing can be written."""
+    why = (
+        "was opened with read_only=True"
+        if asked_read_only
+        else "lies on a filesystem that is mounted read-only"
+    )
+    raise ReadOnlyStore(f"the store at {location.root} {why}: only reading works")

@@ -1,0 +1,89 @@
+"""Reading packs and log segments: a few open files, positioned reads, maps."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+from druse_store import disk
+from druse_store.errors import FrameDamaged
+
+_MAX_OPEN = 128
+
+
+class _OpenFile:
+    """A descriptor that is closed once nobody reads from it any more."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+class PackFiles:
+    """The files of a store that are being read. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[Path, _OpenFile] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, path: Path, offset: int, size: int) -> bytes:
+        """Exactly `size` bytes. Raises FrameDamaged where the file is shorter or gone."""
+        file = self._get(path)
+        try:
+            data = os.pread(file.fd, size, offset)
+            while len(data) < size:
+                more = os.pread(file.fd, size - len(data), offset + len(data))
+                if not more:
+                    raise FrameDamaged(f"{path} ends before byte {offset + size}")
+                data += more
+        except OSError as error:
+            raise disk.os_error(error, "reading", path) from error
+        return data
+
+    def map(self, path: Path, offset: int, size: int) -> memoryview:
+        """A read-only map of `size` bytes, which lives as long as the view does."""
+        file = self._get(path)
+        start = offset - offset % mmap.ALLOCATIONGRANULARITY
+        try:
+            if os.fstat(file.fd).st_size < offset + size:
+                raise FrameDamaged(f"{path} ends before byte {offset + size}")
+            mapped = mmap.mmap(
+                file.fd, offset + size - start, access=mmap.ACCESS_READ, offset=start
+            )
+        except OSError as error:
+            raise disk.os_error(error, "mapping", path) from error
+        return memoryview(mapped)[offset - start :]
+
+    def forget(self, path: Path) -> None:
+        """Opens the file anew at the next read."""
+        with self._lock:
+            self._open.pop(path, None)
+
+    def close(self) -> None:
+        with self._lock:
+            self._open.clear()
+
+    def _get(self, path: Path) -> _OpenFile:
+        with self._lock:
+            file = self._open.get(path)
+            if file is not None:
+                self._open.move_to_end(path)
+                return file
+        try:
+            made = _OpenFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        except FileNotFoundError as error:
+            raise FrameDamaged(f"{path} is not there") from error
+        except OSError as error:
+            raise disk.os_error(error, "opening", path) from error
+        with self._lock:
+            self._open[path] = made
+            if len(self._open) > _MAX_OPEN:
+                self._open.popitem(last=False)
+        return made

@@ -1,0 +1,60 @@
+"""Writing a run: its version is allocated when it begins, its cells are kept as they are added."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from druse_store import changes, packing
+from druse_store.digest import Digest
+from druse_store.errors import InvalidInput, StoreClosed
+from druse_store.records import JSON
+from druse_store.run import HOWS, Run
+
+if TYPE_CHECKING:
+    from druse_store.store import Store
+
+
+class RunWriter:
+    """A run that goes on. Made by `Store.begin_run`; may be used from several threads.
+
+    If the process dies, the run stays as far as it was committed, unfinished.
+    """
+
+    def __init__(self, store: Store, experiment: str, version: int) -> None:
+        self._store = store
+        self.experiment = experiment
+        self.version = version
+        self._open = True
+
+    def add(self, condition: str, replicate: int, record: Digest, how: str) -> None:
+        """Adds a cell: `how` is "run", "hit" or "failed". Its record is committed before it."""
+        if how not in HOWS:
+            raise InvalidInput(f"a cell comes by one of {HOWS}, not {how!r}")
+        self._check_open()
+        self._store._add_cell(self, [condition, replicate, record, how])
+
+    def finish(self, info: Mapping[str, JSON] | None = None, *, complete: bool) -> Run:
+        """Ends the run and makes it durable; `info` is merged into what it began with."""
+        self._check_open()
+        self._open = False
+        change = [
+            changes.FINISH,
+            self.experiment,
+            self.version,
+            packing.sorted_map(info or {}),
+            time.time_ns(),
+            complete,
+        ]
+        return self._store._finish_run(self, change)
+
+    def abandon(self) -> None:
+        """Removes the run; its records stay, its version is not used again."""
+        self._check_open()
+        self._open = False
+        self._store.remove_run(self.experiment, self.version)
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise StoreClosed(f"run {self.experiment}/v{self.version} was finished or abandoned")

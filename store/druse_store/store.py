@@ -1,0 +1,284 @@
+"""The store: what a program sees. Composes the parts; the order of writes is in `commit`."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
+
+from druse_store import changes, location, names, packing, runs
+from druse_store.changes import Change
+from druse_store.codec import Level
+from druse_store.digest import Digest
+from druse_store.errors import RunNotFound
+from druse_store.index import values
+from druse_store.pending import Beginning
+from druse_store.records import JSON, BlobRef, ObjectRef, Record
+from druse_store.run import Run, RunName
+from druse_store.runwriter import RunWriter
+from druse_store.session import Session
+from druse_store.stats import Stats
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+
+class Store:
+    """A content-addressed store in a folder. Everything but `close` is thread-safe.
+
+    Outside a batch, what a method wrote is durable when it returns. A batch belongs to the store:
+    until the outermost one closes, what any thread writes waits for it, or for `flush`.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        create: bool = True,
+        read_only: bool = False,
+        immutable: bool = False,
+        level: Level = "balanced",
+        any_filesystem: bool = False,
+        shared: bool = False,
+    ) -> Self:
+        """Opens the store at `path`, made there if missing, unless `create=False`.
+
+        `immutable` reads a store that nobody writes to, without locks: the only way on a
+        filesystem that is mounted read-only. `shared` is for a new store: the group may write.
+        """
+        read_only = read_only or immutable
+        place = location.find(
+            Path(path),
+            create=create and not read_only,
+            any_filesystem=any_filesystem,
+            shared=shared,
+        )
+        return cls(Session(place, read_only=read_only, immutable=immutable, level=level))
+
+    @property
+    def path(self) -> Path:
+        """The folder, with symbolic links resolved."""
+        return self._session.location.root
+
+    @property
+    def id(self) -> str:
+        """32 hex digits, made when the store was created."""
+        return self._session.location.store_id.hex()
+
+    # --- blobs ---------------------------------------------------------------------------------
+
+    def put(self, data: Buffer | BinaryIO) -> Digest:
+        """Stores bytes, or what a binary file gives until its end; returns their digest."""
+        with self._session.writing() as writing:
+            if hasattr(data, "read"):
+                return writing.ingest.put_stream(cast("BinaryIO", data)).digest
+            return writing.ingest.put(data).digest
+
+    def get(self, digest: Digest) -> bytes:
+        """The bytes of a blob, verified. Raises BlobNotFound, Damaged."""
+        return self._session.read(digest)
+
+    def open_blob(self, blob: Digest | BlobRef) -> BinaryIO:
+        """A blob as a seekable read-only file. Chunks are read, and verified, as needed.
+
+        By a bare digest the whole blob is read and verified first, once; a BlobRef names its
+        chunk list, and so needs no such pass.
+        """
+        return self._session.open_blob(blob)
+
+    def __contains__(self, digest: object) -> bool:
+        return isinstance(digest, bytes) and self._session.has_blob(digest)
+
+    def put_path(self, path: str | os.PathLike[str]) -> Digest:
+        """Stores a file's content, in constant memory."""
+        from druse_store import files
+
+        return files.put_path(self._session, Path(path)).digest
+
+    def get_to(self, digest: Digest, path: str | os.PathLike[str]) -> None:
+        """Writes a blob to a file, which appears there only once it is whole and verified."""
+        from druse_store import files
+
+        files.get_to(self._session, digest, Path(path))
+
+    def put_object(self, obj: Any) -> ObjectRef:
+        """Stores any Python value; equal arrays in it are stored once. Raises Unserialisable."""
+        from druse_store import serial
+
+        with self._session.writing() as writing:
+            return serial.dump(obj, writing.ingest.put)
+
+    def get_object(
+        self, ref: ObjectRef, *, allow_pickle: bool = True, writable: bool = False
+    ) -> Any:
+        """The value that `put_object` stored. Arrays are read-only unless `writable`."""
+        from druse_store import serial
+
+        return serial.load(
+            ref, self._session.read_ref, allow_pickle=allow_pickle, writable=writable
+        )
+
+    def resolve(self, prefix: str) -> Digest:
+        """The one blob or record whose digest begins so. Raises NotFound, AmbiguousPrefix."""
+        return self._session.resolve(prefix)
+
+    # --- records -------------------------------------------------------------------------------
+
+    def record(self, signature: Digest, replicate: int) -> Record | None:
+        """The current record of a cell."""
+        return self._session.record(values.record_key(signature, replicate))
+
+    def records(self, signature: Digest) -> Iterator[Record]:
+        """The current records of all replicates of a signature, in order."""
+        return self._session.records(signature)
+
+    def record_by_digest(self, digest: Digest) -> Record | None:
+        """The record with this digest, current or not."""
+        return self._session.record_by_digest(digest)
+
+    def records_of_base(self, base: Digest) -> Iterator[Record]:
+        """The current records under a base signature, ordered by signature and replicate."""
+        return self._session.records_of_base(base)
+
+    def put_record(self, record: Record) -> Digest:
+        """Stores a record, and points its (signature, replicate) at it.
+
+        Raises BlobVanished if a blob that it names is not here, InvalidRecord if its reads do not
+        lead from `start` to `signature`.
+        """
+        with self._session.writing() as writing:
+            writing.writer.add_record(record, self._session.reader.is_known)
+            return record.digest
+
+    def remove_record(self, digest: Digest) -> None:
+        """Removes a record; the cell that it is current for has none then."""
+        self._change([changes.REMOVE_RECORD, digest])
+
+    def next_reads(self, node: Digest) -> tuple[str, ...]:
+        """The keys that are read next by the cells that came to this node; "" is the end."""
+        return self._session.next_reads(node)
+
+    # --- runs ----------------------------------------------------------------------------------
+
+    def begin_run(self, experiment: str, info: Mapping[str, JSON] | None = None) -> RunWriter:
+        """Begins the next version of an experiment, from 0; durable when this returns."""
+        names.check(experiment, "an experiment")
+        beginning = Beginning(experiment, packing.sorted_map(info or {}), time.time_ns())
+        with self._session.writing() as writing:
+            writing.writer.flush(writing.writer.begin(beginning))
+        return RunWriter(self, experiment, beginning.version)
+
+    def run(self, experiment: str, version: int | None = None) -> Run | None:
+        """A run; the latest one without a version."""
+        with self._session.snapshot() as snapshot:
+            return runs.find(self._session, snapshot, experiment, version)
+
+    def runs(self, experiment: str | None = None) -> Iterator[Run]:
+        """The runs, ordered by experiment and version."""
+        with self._session.snapshot() as snapshot:
+            found = runs.find_all(self._session, snapshot, experiment)
+        return iter(found)
+
+    def experiments(self) -> list[str]:
+        """The experiments that have runs."""
+        with self._session.snapshot() as snapshot:
+            return sorted({experiment for experiment, _ in snapshot.run_keys()})
+
+    def remove_run(self, experiment: str, version: int) -> None:
+        """Removes a run; its records stay until they are collected. Raises RunNotFound."""
+        self._require_run(experiment, version)
+        self._change([changes.REMOVE_RUN, experiment, version])
+
+    def set_level(self, experiment: str, version: int, level: str) -> None:
+        """Notes the level at which retention keeps a run: full, light or metrics."""
+        self._require_run(experiment, version)
+        self._change([changes.LEVEL, experiment, version, level])
+
+    def _require_run(self, experiment: str, version: int) -> None:
+        if self.run(experiment, version) is None:
+            raise RunNotFound(f"there is no run {experiment}/v{version}")
+
+    # --- pins ----------------------------------------------------------------------------------
+
+    def pin(self, name: str, target: Run | RunName | Digest) -> None:
+        """Names a run, or a blob or record, that retention shall never remove."""
+        names.check(name, "a pin")
+        self._change([changes.PIN, name, runs.pin_target(target)])
+
+    def unpin(self, name: str) -> None:
+        """Takes a pin away. Raises PinNotFound."""
+        with self._session.snapshot() as snapshot:
+            runs.require_pin(snapshot, name)
+        self._change([changes.UNPIN, name])
+
+    def pins(self) -> dict[str, RunName | Digest]:
+        """What each pin names."""
+        with self._session.snapshot() as snapshot:
+            return runs.pins(snapshot)
+
+    # --- writing at once -----------------------------------------------------------------------
+
+    @contextmanager
+    def batch(self) -> Iterator[Self]:
+        """Many writes, few commits; all are durable when the outermost batch closes.
+
+        A batch is no transaction: what was written before an error is committed all the same.
+        """
+        with self._session.batch():
+            yield self
+
+    def flush(self) -> None:
+        """Commits what waits, inside a batch too."""
+        self._session.flush()
+
+    def _change(self, change: Change) -> None:
+        """A change on its own: what waits is committed before it, so that order is kept."""
+        with self._session.writing() as writing:
+            writing.writer.flush()
+            writing.writer.flush(writing.writer.change(change))
+
+    def _add_cell(self, run: RunWriter, cell: list[Any]) -> None:
+        with self._session.writing() as writing:
+            writing.writer.add_cell(run.experiment, run.version, cell)
+
+    def _finish_run(self, run: RunWriter, change: Change) -> Run:
+        with self._session.writing() as writing:
+            writing.writer.flush(writing.writer.change(change))
+        finished = self.run(run.experiment, run.version)
+        if finished is None:
+            raise RunNotFound(f"run {run.experiment}/v{run.version} was removed while it went on")
+        return finished
+
+    # --- the rest ------------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """How much there is of what."""
+        from druse_store import stats
+
+        return stats.gather(self._session)
+
+    def close(self) -> None:
+        """Commits what waits, and closes. Closing twice is allowed."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.path)!r})"

@@ -1,0 +1,313 @@
+"""Writing: frames into this process's own pack, and commits of what is pending.
+
+Several threads may write at once. They share the pack, and the commit that is being gathered:
+while one commit is under way the next one fills, and whoever needs durability waits for the one
+that its own writes are in (so that concurrent puts share their fdatasync and transaction).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from druse_store import frames
+from druse_store.appender import Appender
+from druse_store.changes import Change
+from druse_store.commit import Committer
+from druse_store.digest import Digest
+from druse_store.errors import (
+    BlobVanished,
+    ForkedStore,
+    FrameDamaged,
+    InvalidRecord,
+    StorageFailed,
+    StoreError,
+)
+from druse_store.index.environment import Environment
+from druse_store.index.snapshot import Snapshot
+from druse_store.index.values import OPEN, QUARANTINED, BlobEntry, ChunkEntry
+from druse_store.location import Location
+from druse_store.logwriter import LogWriter
+from druse_store.pending import Beginning, Pending
+from druse_store.records import Record
+from druse_store.writelock import WriteLock
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+PACK_SIZE = 64 << 20
+_MAX_OPERATIONS = 8192  # of one commit: keeps the write transaction below 50 ms
+_MAX_BYTES = 256 << 20
+
+
+class Writer:
+    """What one open store writes with. Thread-safe."""
+
+    def __init__(self, location: Location, environment: Environment, lock: WriteLock) -> None:
+        self._location = location
+        self._environment = environment
+        self._committer = Committer(environment, lock, LogWriter(location))
+        self._lock = threading.RLock()
+        self._flushing = threading.Lock()
+        self._pending = Pending()
+        self._committing: Pending | None = None
+        self._pack: Appender | None = None
+        self._touched: dict[bytes, Appender] = {}
+        self._pid = os.getpid()
+
+    # --- what waits ----------------------------------------------------------------------------
+
+    def pending(self) -> list[Pending]:
+        """What is not committed yet, newest first."""
+        committing = self._committing
+        return [self._pending] if committing is None else [self._pending, committing]
+
+    def is_waiting(self) -> bool:
+        """Whether anything is not committed yet."""
+        return self._committing is not None or not self._pending.is_empty()
+
+    def chunk(self, digest: Digest) -> ChunkEntry | None:
+        """A chunk that waits for its commit, readable in its pack."""
+        for pending in self.pending():
+            entry = pending.chunks.get(digest)
+            if entry is not None:
+                with self._lock:
+                    for appender in self._touched.values():
+                        appender.write_out()
+                return entry
+        return None
+
+    def blob(self, digest: Digest) -> BlobEntry | None:
+        for pending in self.pending():
+            entry = pending.blobs.get(digest)
+            if entry is not None:
+                return entry
+        return None
+
+    def has_blob(self, digest: Digest) -> bool:
+        return any(pending.has_blob(digest) for pending in self.pending())
+
+    # --- blobs ---------------------------------------------------------------------------------
+
+    def add_chunk(
+        self, digest: Digest, size: int, codec: int, stored: Buffer, kind: int = frames.CHUNK
+    ) -> Pending:
+        """Appends a chunk, unless it waits already. Returns the commit that it will be in."""
+        length = memoryview(stored).nbytes
+        with self._lock:
+            pending = self._pending
+            if digest in pending.chunks:
+                return pending
+            pack = self._open_pack()
+            offset = pack.append(frames.header(kind, codec, digest, size, length), stored)
+            place = offset + frames.HEADER_SIZE
+            pending.chunks[digest] = ChunkEntry(pack.file_id, place, length, size, codec)
+            self._appended(pending, pack, length)
+        return pending
+
+    def add_extent(self, chunks: list[tuple[Digest, int]], data: memoryview) -> Pending:
+        """Appends chunks raw and side by side, aligned, so that they can be mapped as one."""
+        table = frames.table(chunks)
+        with self._lock:
+            pending = self._pending
+            pack = self._open_pack()
+            pad = frames.padding(pack.end + frames.HEADER_SIZE + len(table))
+            head = frames.header(
+                frames.EXTENT, frames.RAW, Digest.of(table), len(data), len(data), len(chunks), pad
+            )
+            place = pack.append(head, table, bytes(pad), data)
+            place += frames.HEADER_SIZE + len(table) + pad
+            for digest, size in chunks:
+                entry = ChunkEntry(pack.file_id, place, size, size, frames.RAW)
+                pending.chunks.setdefault(digest, entry)
+                place += size
+            self._appended(pending, pack, len(data))
+        return pending
+
+    def add_blob(
+        self, digest: Digest, entry: BlobEntry, chunks: tuple[tuple[Digest, int], ...]
+    ) -> Pending:
+        """Adds a blob of several chunks, each of which waits, or was relied upon."""
+        with self._lock:
+            pending = self._pending
+            for part in (entry.chunks, *(chunk for chunk, _ in chunks)):
+                if part not in pending.chunks:
+                    pending.relied.add(part)
+            pending.blobs[digest] = entry
+            pending.lists[digest] = chunks
+            pending.operations += 1
+        return pending
+
+    def rely(self, digest: Digest) -> Pending:
+        """Says that something will rest on a blob or chunk that the index has."""
+        with self._lock:
+            pending = self._pending
+            if not pending.has_blob(digest):
+                pending.relied.add(digest)
+                pending.operations += 1
+        return pending
+
+    def _appended(self, pending: Pending, pack: Appender, length: int) -> None:
+        pending.operations += 1
+        pending.bytes += length
+        if pack.end >= PACK_SIZE:
+            pack.seal()
+            self._pack = None
+
+    def _open_pack(self) -> Appender:
+        if self._pid != os.getpid():
+            raise ForkedStore("this store was opened before a fork: open it again in the child")
+        pack = self._pack
+        if pack is None or pack.failed:
+            pack = self._adopt() or Appender.create(self._location, frames.PACK)
+            self._pack = pack
+        self._touched[pack.file_id] = pack
+        return pack
+
+    def _adopt(self) -> Appender | None:
+        """Continues a pack that its writer left unsealed."""
+        with Snapshot(self._environment) as snapshot:
+            left = snapshot.open_files(frames.PACK)
+        for file_id in left:
+            pack = Appender.adopt(self._location, file_id, frames.PACK)
+            if pack is None:
+                continue
+            with Snapshot(self._environment) as snapshot:  # again, now that it is locked
+                entry = snapshot.file(file_id)
+            if entry is not None and entry.state == OPEN:
+                try:
+                    pack.resume(entry)
+                except FrameDamaged:
+                    self._pending.packs[file_id] = entry._replace(state=QUARANTINED)
+                    self._pending.operations += 1
+                else:
+                    return pack
+            pack.close()
+        return None
+
+    # --- records, runs, pins -------------------------------------------------------------------
+
+    def add_record(self, record: Record, is_known: Callable[[Digest], bool]) -> Pending:
+        """Adds a record whose blobs all wait or are known. Raises InvalidRecord, BlobVanished."""
+        nodes = list(record.nodes())
+        if nodes[-1] != record.signature:
+            raise InvalidRecord(
+                f"the reads of a record lead to {nodes[-1]}, and not to its signature "
+                f"{record.signature}"
+            )
+        digest = record.digest
+        needs = tuple(record.blobs())
+        relied = [blob for blob in needs if not self._pending.has_blob(blob)]
+        for blob in relied:
+            if not (self.has_blob(blob) or is_known(blob)):
+                raise BlobVanished(
+                    f"blob {blob} is not in the store, so the record of {record.signature.short} "
+                    f"replicate {record.replicate} cannot be committed: compute it again"
+                )
+        with self._lock:
+            pending = self._pending
+            pending.rows.add(record, nodes)
+            pending.needs[digest] = needs
+            pending.relied.update(blob for blob in relied if blob not in pending.chunks)
+            pending.operations += 1
+        return pending
+
+    def add_cell(self, experiment: str, version: int, cell: list[Any]) -> Pending:
+        with self._lock:
+            pending = self._pending
+            cells = pending.cells.get((experiment, version))
+            if cells is None:
+                pending.cells[(experiment, version)] = [cell]
+            else:
+                cells.append(cell)
+            pending.operations += 1
+        return pending
+
+    def change(self, change: Change) -> Pending:
+        """Adds a logical change; it happens after all records of the same commit."""
+        with self._lock:
+            self._pending.changes.append(change)
+            self._pending.operations += 1
+            return self._pending
+
+    def begin(self, beginning: Beginning) -> Pending:
+        with self._lock:
+            self._pending.beginnings.append(beginning)
+            self._pending.operations += 1
+            return self._pending
+
+    # --- commits -------------------------------------------------------------------------------
+
+    def is_full(self) -> bool:
+        """Whether what waits is so much that it had better be committed."""
+        pending = self._pending
+        return pending.operations >= _MAX_OPERATIONS or pending.bytes >= _MAX_BYTES
+
+    def flush(self, mine: Pending | None = None) -> None:
+        """Commits what waits, or waits for the commit that `mine` is. Raises its error."""
+        if mine is None:
+            mine = self._pending
+        with self._flushing:
+            if not mine.done:
+                self._flush()
+        if mine.error is not None:
+            raise mine.error
+
+    def _flush(self) -> None:
+        with self._lock:
+            pending = self._pending
+            if pending.is_empty():
+                return
+            touched, self._touched = self._touched, {}
+            pending.packs.update((pack.file_id, pack.entry()) for pack in touched.values())
+            self._pending, self._committing = Pending(), pending
+            for pack in touched.values():
+                pack.write_out()
+        try:
+            for pack in touched.values():
+                pack.sync()
+            pending.error = self._committer.commit(pending)
+        except StoreError as error:
+            pending.error = error
+            self._abandon(touched)
+        except BaseException as error:
+            pending.error = StorageFailed(f"a commit was interrupted: {error!r}")
+            self._abandon(touched)
+            raise
+        finally:
+            pending.done = True
+            self._committing = None
+            self._close_sealed(touched)
+
+    def _close_sealed(self, touched: dict[bytes, Appender]) -> None:
+        for pack in touched.values():
+            if pack.sealed:
+                pack.close()
+
+    def _abandon(self, touched: dict[bytes, Appender]) -> None:
+        """After a failed sync: nothing that waits in the same pack can be trusted either."""
+        with self._lock:
+            if not any(pack.failed for pack in touched.values()):
+                return
+            self._pack = None
+            waiting = self._pending
+            if any(entry.pack in touched for entry in waiting.chunks.values()):
+                waiting.error = StorageFailed("the pack of these writes was abandoned: write again")
+                waiting.done = True
+                self._pending, self._touched = Pending(), {}
+        for pack in touched.values():
+            if pack.failed:
+                pack.close()
+
+    def close(self) -> None:
+        """Commits what waits, then gives up the pack and the log segment."""
+        try:
+            self.flush()
+        finally:
+            with self._lock:
+                if self._pack is not None:
+                    self._pack.close()
+                self._pack = None
+            self._committer.log.close()

@@ -1,0 +1,81 @@
+"""Several processes at one store. Each test runs real ones."""
+
+import subprocess
+import sys
+import textwrap
+
+from druse_store import Store
+
+HEAD = """
+import os, sys, time
+from druse_store import *
+path, number = sys.argv[1], int(sys.argv[2])
+def record(n, blob, replicate=0):
+    value = Digest.of(b"%d" % n)
+    start = Digest.of(b"start")
+    ref = ObjectRef("bytes", BlobRef(blob, 1, blob))
+    return Record(extend(start, "ctx:n", value), replicate, "ok", Digest.of(b"base"), start,
+        (Read("ctx:n", value),), {"n": n}, (ArtifactRef("a", 0, ref),), None, {}, None)
+"""
+
+
+def spawn(path, body, number=0):
+    program = HEAD + textwrap.dedent(body)
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(path), str(number)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    return out
+
+
+def test_processes_write_the_same_and_different_things_at_once(path):
+    body = """
+    with Store.open(path) as store:
+        writer = store.begin_run("all")
+        for i in range(30):
+            own, common = store.put(b"%d-%d" % (number, i)), store.put(b"common %d" % i)
+            for n, blob in ((1000 * number + i, own), (10_000_000 + i, common)):
+                writer.add("base", i, store.put_record(record(n, blob)), "run")
+        print(writer.finish(complete=True).version)
+    """
+    processes = [spawn(path, body, number) for number in range(4)]
+    versions = [int(finish(process)) for process in processes]
+    assert sorted(versions) == [0, 1, 2, 3]
+    with Store.open(path) as store:
+        assert store.stats().records == 4 * 30 + 30
+        assert store.stats().chunks == 4 * 30 + 30
+        for run in store.runs():
+            assert run.count == 60
+            for cell in run.cells:
+                record = store.record_by_digest(cell.record)
+                assert store.get(record.artifacts[0].ref.root.digest)
+
+
+def test_what_a_put_returned_survives_a_kill(path):
+    body = """
+    store = Store.open(path)
+    store.put(b"durable")
+    print(store.put(os.urandom(3_000_000)), flush=True)
+    with store.batch():
+        store.put(b"not yet")
+        print("ready", flush=True)
+        time.sleep(60)
+    """
+    process = spawn(path, body)
+    digest = process.stdout.readline().strip()
+    assert process.stdout.readline() == "ready\n"
+    process.kill()
+    process.communicate()
+    with Store.open(path) as store:
+        assert store.get(store.resolve(digest)).__len__() == 3_000_000
+        assert store.stats().packs == 1
+        store.put(b"more")
+        assert store.stats().packs == 1  # the pack that was left is continued
+        assert store.get(store.resolve(digest)).__len__() == 3_000_000
