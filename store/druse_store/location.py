@@ -110,11 +110,12 @@ def _read_format(root: Path) -> str | None:
         return (root / "format").read_text("utf-8", "replace")
     except FileNotFoundError:
         pass
-    known = {*_FOLDERS, "users"}
-    if root.is_dir() and any(
-        entry.name not in known and not entry.name.startswith(".format.")
-        for entry in root.iterdir()
-    ):
+    found = {entry.name for entry in root.iterdir()} if root.is_dir() else set()
+    # A killed creation leaves its file aside, whole or (with a second dot) half written.
+    known = {name for name in found if name.startswith((".format.", "..format."))}
+    if found - known - {*_FOLDERS, "users"}:
+        if (root / "format").exists():  # another process has created the store meanwhile
+            return _read_format(root)
         raise NotAStore(
             f"{root} is not empty and has no `format` file, so it is not a store; name another "
             "folder, or an empty one"

@@ -79,3 +79,17 @@ def test_what_a_put_returned_survives_a_kill(path):
         store.put(b"more")
         assert store.stats().packs == 1  # the pack that was left is continued
         assert store.get(store.resolve(digest)).__len__() == 3_000_000
+
+
+def test_processes_that_create_a_store_at_the_same_moment_share_one(tmp_path):
+    body = """
+    begin = time.time() + 0.3
+    for i in range(20):
+        time.sleep(max(0, begin + i * 0.05 - time.time()))
+        with Store.open(f"{path}{i}") as store:
+            print(store.id)
+    """
+    processes = [spawn(tmp_path / "store", body) for _ in range(4)]
+    ids = [finish(process).split() for process in processes]
+    assert len(ids[0]) == 20
+    assert ids.count(ids[0]) == 4

@@ -412,3 +412,11 @@ def test_a_closed_store_says_so(path):
     for use in (lambda: store.put(b"y"), lambda: store.get(digest), lambda: digest in store):
         with pytest.raises(StoreClosed):
             use()
+
+
+@pytest.mark.parametrize("left", [".format.1.ab", "..format.1.ab.1.tmp"])
+def test_a_creation_that_was_killed_is_taken_up_again(path, left):
+    (path / "packs").mkdir(parents=True)
+    (path / left).write_bytes(b"half of a form")
+    with Store.open(path) as store:
+        assert store.get(store.put(b"x")) == b"x"
