@@ -7,6 +7,7 @@ from druse_store.run import Cell, Run, RunName
 from druse_store.runwriter import RunWriter
 from druse_store.stats import Stats
 from druse_store.store import Store
+from druse_store.view import View
 
 __all__ = [
     "ArtifactRef",
@@ -22,5 +23,6 @@ __all__ = [
     "Stats",
     "Store",
     "StoreError",
+    "View",
     "extend",
 ]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _BUFFER = 1 << 20
-_SMALL = 64 << 10
+SMALL = 64 << 10
 _ALL: weakref.WeakSet[Appender] = weakref.WeakSet()
 
 
@@ -111,6 +111,19 @@ class Appender:
 
     # --- appending -----------------------------------------------------------------------------
 
+    def append_small(self, head: bytes, payload: Buffer, size: int) -> int:
+        """As `append`, for one payload of `size` bytes that is worth copying."""
+        offset = self.end
+        buffer = self._buffer
+        buffer += head
+        buffer += payload
+        self.end = offset + len(head) + size
+        self.last = offset
+        self.frames += 1
+        if len(buffer) >= _BUFFER:
+            self.write_out()
+        return offset
+
     def append(self, head: bytes, *parts: Buffer) -> int:
         """Appends a frame; returns the offset of its header. Readers see it after `write_out`."""
         offset = self.end
@@ -119,7 +132,7 @@ class Appender:
         size = len(head)
         for part in parts:
             view = memoryview(part)
-            if view.nbytes <= _SMALL:
+            if view.nbytes <= SMALL:
                 buffer += view
             else:
                 self._write_large(view)

@@ -38,7 +38,7 @@ class Ingest:
         digest = Digest.of(view)
         size = view.nbytes
         if size <= chunker.MIN:
-            if not self._is_here(digest):
+            if not self._is_small_here(digest):
                 kind, stored = codec.encode(view, level=self._level, itemsize=itemsize)
                 self._writer.add_chunk(digest, size, kind, stored)
             return BlobRef(digest, size, digest)
@@ -62,6 +62,16 @@ class Ingest:
         if not parts:
             return self.put(b"")
         return self._blob(hasher.digest(), size, parts)
+
+    def _is_small_here(self, digest: Digest) -> bool:
+        """As `_is_here`, for what can only be a chunk."""
+        if self._writer.has_blob(digest):
+            return True
+        entry = self._reader.indexed_chunk(digest)
+        if entry is None or entry.state != LIVE:
+            return False
+        self._writer.rely(digest)
+        return True
 
     def _is_here(self, digest: Digest) -> bool:
         """Whether a blob waits for its commit, or is known, and now relied upon."""

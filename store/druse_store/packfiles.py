@@ -6,10 +6,10 @@ import mmap
 import os
 import threading
 from collections import OrderedDict
-from pathlib import Path
 
 from druse_store import disk
 from druse_store.errors import FrameDamaged
+from druse_store.location import Location
 
 _MAX_OPEN = 128
 
@@ -29,27 +29,30 @@ class _OpenFile:
 class PackFiles:
     """The files of a store that are being read. Thread-safe."""
 
-    def __init__(self) -> None:
-        self._open: OrderedDict[Path, _OpenFile] = OrderedDict()
+    def __init__(self, location: Location) -> None:
+        self._location = location
+        self._open: OrderedDict[bytes, _OpenFile] = OrderedDict()
         self._lock = threading.Lock()
 
-    def read(self, path: Path, offset: int, size: int) -> bytes:
+    def read(self, pack: bytes, offset: int, size: int) -> bytes:
         """Exactly `size` bytes. Raises FrameDamaged where the file is shorter or gone."""
-        file = self._get(path)
+        file = self._open.get(pack) or self._get(pack)
         try:
             data = os.pread(file.fd, size, offset)
             while len(data) < size:
                 more = os.pread(file.fd, size - len(data), offset + len(data))
                 if not more:
+                    path = self._location.pack(pack)
                     raise FrameDamaged(f"{path} ends before byte {offset + size}")
                 data += more
         except OSError as error:
-            raise disk.os_error(error, "reading", path) from error
+            raise disk.os_error(error, "reading", self._location.pack(pack)) from error
         return data
 
-    def map(self, path: Path, offset: int, size: int) -> memoryview:
+    def map(self, pack: bytes, offset: int, size: int) -> memoryview:
         """A read-only map of `size` bytes, which lives as long as the view does."""
-        file = self._get(path)
+        file = self._get(pack)
+        path = self._location.pack(pack)
         start = offset - offset % mmap.ALLOCATIONGRANULARITY
         try:
             if os.fstat(file.fd).st_size < offset + size:
@@ -61,21 +64,22 @@ class PackFiles:
             raise disk.os_error(error, "mapping", path) from error
         return memoryview(mapped)[offset - start :]
 
-    def forget(self, path: Path) -> None:
+    def forget(self, pack: bytes) -> None:
         """Opens the file anew at the next read."""
         with self._lock:
-            self._open.pop(path, None)
+            self._open.pop(pack, None)
 
     def close(self) -> None:
         with self._lock:
             self._open.clear()
 
-    def _get(self, path: Path) -> _OpenFile:
+    def _get(self, pack: bytes) -> _OpenFile:
         with self._lock:
-            file = self._open.get(path)
+            file = self._open.get(pack)
             if file is not None:
-                self._open.move_to_end(path)
+                self._open.move_to_end(pack)
                 return file
+        path = self._location.pack(pack)
         try:
             made = _OpenFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         except FileNotFoundError as error:
@@ -83,7 +87,7 @@ class PackFiles:
         except OSError as error:
             raise disk.os_error(error, "opening", path) from error
         with self._lock:
-            self._open[path] = made
+            self._open[pack] = made
             if len(self._open) > _MAX_OPEN:
                 self._open.popitem(last=False)
         return made

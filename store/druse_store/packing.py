@@ -7,6 +7,7 @@ None, bool, int, float, str, bytes, list and dict.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,11 +21,19 @@ _BIG_INT = 1
 _SCALARS = frozenset((str, int, float, bool, type(None), bytes))
 
 
+class _PerThread(threading.local):
+    """A packer is worth keeping, and not safe to share."""
+
+    def __init__(self) -> None:
+        self.packer = msgpack.Packer(default=_beyond, unicode_errors="surrogatepass")
+
+
 def pack_any(value: Any) -> bytes:
     """The bytes of `value`, whose maps are already sorted, of any size. Raises InvalidRecord."""
     try:
-        packed: bytes = msgpack.packb(value, default=_beyond, unicode_errors="surrogatepass")
+        packed: bytes = _mine.packer.pack(value)
     except (TypeError, ValueError, OverflowError) as error:
+        _mine.packer.reset()
         raise InvalidRecord(f"not plain data, so it cannot be stored: {error}") from error
     return packed
 
@@ -40,7 +49,7 @@ def pack(value: Any) -> bytes:
     return packed
 
 
-def unpack(packed: bytes) -> Any:
+def unpack(packed: bytes | memoryview) -> Any:
     """The value that `pack` was given (tuples come back as lists). Raises RecordDamaged."""
     try:
         return msgpack.unpackb(
@@ -52,6 +61,8 @@ def unpack(packed: bytes) -> Any:
 
 def sorted_map(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     """`value` with its keys sorted at every depth. Raises InvalidRecord naming the path."""
+    if type(value) is dict and _is_canonical(value):
+        return value
     out: dict[str, Any] = {}
     try:
         keys = sorted(value)
@@ -63,6 +74,16 @@ def sorted_map(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
         item = value[key]
         out[key] = item if type(item) in _SCALARS else _plain(item, f"{path}[{key!r}]")
     return out
+
+
+def _is_canonical(value: dict[str, Any]) -> bool:
+    """Whether keys are in order and values scalar: the usual case, which needs no copy."""
+    last = ""
+    for key, item in value.items():
+        if type(key) is not str or key < last or type(item) not in _SCALARS:
+            return False
+        last = key
+    return True
 
 
 def _plain(value: Any, path: str) -> Any:
@@ -86,6 +107,9 @@ def _beyond(value: Any) -> msgpack.ExtType:
         size = value.bit_length() // 8 + 1
         return msgpack.ExtType(_BIG_INT, value.to_bytes(size, "big", signed=True))
     raise TypeError(f"{type(value).__qualname__} is not plain data")
+
+
+_mine = _PerThread()
 
 
 def _extension(code: int, data: bytes) -> int:

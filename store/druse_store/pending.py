@@ -31,7 +31,7 @@ class Pending:
     lists: dict[Digest, tuple[tuple[Digest, int], ...]] = field(default_factory=dict)
     relied: set[Digest] = field(default_factory=set)
     rows: RecordRows = field(default_factory=RecordRows.empty)
-    needs: dict[Digest, tuple[Digest, ...]] = field(default_factory=dict)
+    needs: dict[Digest, list[Digest]] = field(default_factory=dict)
     beginnings: list[Beginning] = field(default_factory=list)
     cells: dict[tuple[str, int], list[Any]] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)

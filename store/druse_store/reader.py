@@ -36,7 +36,7 @@ class Reader:
         self._location = location
         self._environment = environment
         self._writer = writer
-        self.files = PackFiles()
+        self.files = PackFiles(location)
         self._verified: set[Digest] = set()
 
     # --- finding -------------------------------------------------------------------------------
@@ -47,6 +47,10 @@ class Reader:
             entry = self._writer.chunk(digest)
             if entry is not None:
                 return entry
+        return self.indexed_chunk(digest)
+
+    def indexed_chunk(self, digest: Digest) -> ChunkEntry | None:
+        """Where a committed chunk lies."""
         with Snapshot(self._environment) as snapshot:
             return snapshot.chunk(digest)
 
@@ -96,14 +100,14 @@ class Reader:
             except Damaged:
                 if tried is not None and entry[:3] == tried[:3]:
                     raise
-                self.files.forget(self._location.pack(entry.pack))
+                self.files.forget(entry.pack)
                 tried = entry
 
     def _read_at(self, digest: Digest, entry: ChunkEntry) -> bytes:
-        path = self._location.pack(entry.pack)
-        stored = self.files.read(path, entry.offset, entry.stored)
+        stored = self.files.read(entry.pack, entry.offset, entry.stored)
         data = codec.decode(entry.codec, stored, entry.size)
         if Digest.of(data) != digest:
+            path = self._location.pack(entry.pack)
             raise FrameDamaged(
                 f"the chunk {digest} at byte {entry.offset} of {path} is damaged: `druse verify` "
                 "says what else is, `druse repair` mends what it can"

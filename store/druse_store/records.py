@@ -10,7 +10,8 @@ Reads form a chain that ends at the signature:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import struct
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -57,10 +58,9 @@ class ObjectRef:
     buffers: tuple[BlobRef, ...] = ()
     meta: str = ""
 
-    def blobs(self) -> Iterator[BlobRef]:
+    def blobs(self) -> tuple[BlobRef, ...]:
         """Every blob that is needed to load the object."""
-        yield self.root
-        yield from self.buffers
+        return (self.root, *self.buffers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,28 +129,31 @@ class Record:
         """
         return _decode(packed, digest)
 
-    def nodes(self) -> Iterator[Digest]:
+    def nodes(self) -> list[Digest]:
         """The nodes of the chain of reads, from `start` to the signature (one more than reads)."""
         node = self.start
-        yield node
+        nodes = [node]
         for read in self.reads:
             node = extend(node, read.key, read.value)
-            yield node
+            nodes.append(node)
+        return nodes
 
-    def refs(self) -> Iterator[BlobRef]:
+    def refs(self) -> list[BlobRef]:
         """Every blob that outputs and artifacts name."""
+        found: list[BlobRef] = []
         if self.output is not None:
-            yield from self.output.blobs()
+            found += self.output.blobs()
         for artifact in self.artifacts:
-            yield from artifact.ref.blobs()
+            found += artifact.ref.blobs()
+        return found
 
-    def blobs(self) -> Iterator[Digest]:
+    def blobs(self) -> list[Digest]:
         """The digest of every blob that has to be present for this record to be served."""
-        for ref in self.refs():
-            yield ref.digest
+        found = [ref.digest for ref in self.refs()]
         if self.manifest is not None:
-            yield self.manifest
-        yield from self.needs
+            found.append(self.manifest)
+        found += self.needs
+        return found
 
     def __getattr__(self, name: str) -> Any:
         # Reached only where a slot is empty: a decoded record fills its groups when asked.
@@ -158,7 +161,11 @@ class Record:
         if fill is None:
             raise AttributeError(name)
         try:
-            value = fill(self._raw)  # type: ignore[arg-type]
+            raw = self._raw
+            if raw is None:
+                raw = _raw_fields(self._packed or b"")
+                _SET_RAW(self, raw)
+            value = fill(raw)
         except (TypeError, ValueError, IndexError) as error:
             raise RecordDamaged(f"a stored record's {name} cannot be decoded") from error
         object.__setattr__(self, name, value)
@@ -180,16 +187,25 @@ def pack_object(ref: ObjectRef) -> tuple[Any, ...]:
     return ref.encoding, _pack_blob(ref.root), [_pack_blob(b) for b in ref.buffers], ref.meta
 
 
+# version 1 | status 1 | kind 1 | replicate 4 | signature 32 | base 32 | start 32, then msgpack:
+# [reads, metrics, artifacts, output, provenance, manifest, needs]
+_OUTLINE = struct.Struct("<BBBI32s32s32s")
+_FIELDS = 7
+
+
 def _encode(record: Record) -> bytes:
     _check(record)
     output = record.output
-    parts = (
+    outline = _OUTLINE.pack(
         VERSION,
-        record.signature,
+        STATUSES.index(record.status),
+        KINDS.index(record.kind),
         record.replicate,
-        record.status,
+        record.signature,
         record.base,
         record.start,
+    )
+    fields = (
         [(read.key, read.value) for read in record.reads],
         packing.sorted_map(record.metrics),
         [(a.name, a.step, pack_object(a.ref)) for a in record.artifacts],
@@ -197,9 +213,8 @@ def _encode(record: Record) -> bytes:
         packing.sorted_map(record.provenance),
         record.manifest,
         record.needs,
-        record.kind,
     )
-    return packing.pack(parts)
+    return outline + packing.pack(fields)
 
 
 def _check(record: Record) -> None:
@@ -210,14 +225,11 @@ def _check(record: Record) -> None:
         )
     if not 0 <= record.replicate < 2**32:
         raise InvalidRecord(f"a replicate is a number from 0 to 2**32 - 1: {record.replicate!r}")
-    for name in ("signature", "base", "start"):
-        if len(getattr(record, name)) != SIZE:
-            raise InvalidRecord(f"a record's {name} has to be a digest of {SIZE} bytes")
+    if not len(record.signature) == len(record.base) == len(record.start) == SIZE:
+        raise InvalidRecord(f"a record's signature, base and start are digests of {SIZE} bytes")
 
 
 # --- decoding --------------------------------------------------------------------------------
-
-_FIELDS = 14
 
 
 def _digest_of(value: Any) -> Digest:
@@ -262,16 +274,21 @@ def _map(value: Any) -> dict[str, Any]:
 
 
 _LAZY: dict[str, Callable[[list[Any]], Any]] = {
-    "base": lambda raw: _digest_of(raw[4]),
-    "start": lambda raw: _digest_of(raw[5]),
-    "reads": lambda raw: tuple(map(_read, raw[6])),
-    "metrics": lambda raw: _map(raw[7]),
-    "artifacts": lambda raw: tuple(map(_artifact, raw[8])),
-    "output": lambda raw: None if raw[9] is None else unpack_object(raw[9]),
-    "provenance": lambda raw: _map(raw[10]),
-    "manifest": lambda raw: None if raw[11] is None else _digest_of(raw[11]),
-    "needs": lambda raw: tuple(map(_digest_of, raw[12])),
+    "reads": lambda raw: tuple(map(_read, raw[0])),
+    "metrics": lambda raw: _map(raw[1]),
+    "artifacts": lambda raw: tuple(map(_artifact, raw[2])),
+    "output": lambda raw: None if raw[3] is None else unpack_object(raw[3]),
+    "provenance": lambda raw: _map(raw[4]),
+    "manifest": lambda raw: None if raw[5] is None else _digest_of(raw[5]),
+    "needs": lambda raw: tuple(map(_digest_of, raw[6])),
 }
+
+
+def _raw_fields(packed: bytes) -> list[Any]:
+    raw = packing.unpack(memoryview(packed)[_OUTLINE.size :])
+    if type(raw) is not list or len(raw) != _FIELDS:
+        raise ValueError("not the fields of a record")
+    return raw
 
 
 def _slot(name: str) -> Callable[[Record, Any], None]:
@@ -280,32 +297,27 @@ def _slot(name: str) -> Callable[[Record, Any], None]:
 
 
 # Setting slots through their descriptors: three times faster than object.__setattr__ by name.
-_SET_SIGNATURE, _SET_REPLICATE, _SET_STATUS, _SET_KIND = map(
-    _slot, ("signature", "replicate", "status", "kind")
-)
+_SET_STATUS, _SET_KIND, _SET_REPLICATE = map(_slot, ("status", "kind", "replicate"))
+_SET_SIGNATURE, _SET_BASE, _SET_START = map(_slot, ("signature", "base", "start"))
 _SET_PACKED, _SET_DIGEST, _SET_RAW = map(_slot, ("_packed", "_digest", "_raw"))
 _NEW = Record.__new__
 
 
 def _decode(packed: bytes, digest: Digest | None) -> Record:
-    raw = packing.unpack(packed)
-    if type(raw) is not list or len(raw) != _FIELDS or raw[0] != VERSION:
-        raise RecordDamaged("a stored record has another outline than format version 1")
-    signature, replicate, status, kind = raw[1], raw[2], raw[3], raw[13]
-    if (
-        type(signature) is not bytes
-        or len(signature) != SIZE
-        or type(replicate) is not int
-        or status not in STATUSES
-        or kind not in KINDS
-    ):
-        raise RecordDamaged("a stored record's key, status or kind is not one")
-    record = _NEW(Record)
-    _SET_SIGNATURE(record, trusted(signature))
+    try:
+        version, status, kind, replicate, signature, base, start = _OUTLINE.unpack_from(packed)
+        if version != VERSION:
+            raise ValueError("another version")
+        record = _NEW(Record)
+        _SET_STATUS(record, STATUSES[status])
+        _SET_KIND(record, KINDS[kind])
+    except (struct.error, IndexError, ValueError) as error:
+        raise RecordDamaged("a stored record has another outline than format version 1") from error
     _SET_REPLICATE(record, replicate)
-    _SET_STATUS(record, status)
-    _SET_KIND(record, kind)
+    _SET_SIGNATURE(record, trusted(signature))
+    _SET_BASE(record, trusted(base))
+    _SET_START(record, trusted(start))
     _SET_PACKED(record, packed)
     _SET_DIGEST(record, digest)
-    _SET_RAW(record, raw)
+    _SET_RAW(record, None)
     return record

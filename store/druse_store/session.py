@@ -6,7 +6,7 @@ import io
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -16,7 +16,6 @@ from druse_store.digest import MIN_PREFIX, Digest, prefix_bounds, trusted
 from druse_store.errors import (
     AmbiguousPrefix,
     ForkedStore,
-    IndexDamaged,
     NotFound,
     StoreClosed,
 )
@@ -28,6 +27,7 @@ from druse_store.ingest import Ingest
 from druse_store.location import Location
 from druse_store.reader import BlobFile, Reader
 from druse_store.records import BlobRef, Record
+from druse_store.view import View
 from druse_store.writelock import WriteLock
 from druse_store.writer import Writer
 
@@ -39,10 +39,17 @@ _BUFFER = 256 << 10
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """What a write works with."""
+    """What a write works with; as a context, one write inside a batch."""
 
     writer: Writer
     ingest: Ingest
+
+    def __enter__(self) -> Writing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.writer.is_full():
+            self.writer.flush()
 
 
 class Session:
@@ -79,15 +86,13 @@ class Session:
 
     # --- writing -------------------------------------------------------------------------------
 
-    @contextmanager
-    def writing(self) -> Iterator[Writing]:
+    def writing(self) -> AbstractContextManager[Writing]:
         """A write: durable at the end of the block, or of the batch around it."""
         writing = self._usable_writing()
-        if self._depth:
-            yield writing
-            if writing.writer.is_full():
-                writing.writer.flush()
-            return
+        return writing if self._depth else self._alone(writing)
+
+    @contextmanager
+    def _alone(self, writing: Writing) -> Iterator[Writing]:
         token = self._take_hold()
         try:
             yield writing
@@ -140,17 +145,21 @@ class Session:
 
     def snapshot(self) -> Snapshot:
         """The index as it is now, with everything that waited."""
-        self._check_usable()
-        if self._writing is not None and self._writing.writer.is_waiting():
-            self._writing.writer.flush()
+        self.flush_for_reading()
         return Snapshot(self.environment)
 
-    def has_blob(self, digest: bytes) -> bool:
+    def flush_for_reading(self) -> None:
+        """Commits what waits, so that a scan of the index sees it."""
         self._check_usable()
-        name = trusted(digest)
-        if self._writing is not None and self._writing.writer.has_blob(name):
-            return True
-        return self.reader.is_known(name)
+        if self._writing is not None and self._writing.writer.waiting():
+            self._writing.writer.flush()
+
+    def reading(self) -> View:
+        """The index as it is now, and what waits."""
+        self._check_usable()
+        writing = self._writing
+        waiting = writing.writer.waiting() if writing is not None else ()
+        return View(self.environment, waiting)
 
     def read(self, digest: Digest) -> bytes:
         self._check_usable()
@@ -191,53 +200,23 @@ class Session:
             raise NotFound(f"no blob or record in this store begins with {prefix}")
         return found.pop()
 
-    # --- records -------------------------------------------------------------------------------
-
-    def record(self, key: bytes) -> Record | None:
-        self._check_usable()
-        if self._writing is not None:
-            for pending in self._writing.writer.pending():
-                digest = pending.rows.pointers.get(key)
-                if digest is not None:
-                    return Record.decode(pending.rows.records[digest], digest)
-        with Snapshot(self.environment) as snapshot:
-            digest = snapshot.current(key)
-            return None if digest is None else _load(snapshot, digest)
-
-    def record_by_digest(self, digest: Digest) -> Record | None:
-        self._check_usable()
-        if self._writing is not None:
-            for pending in self._writing.writer.pending():
-                packed = pending.rows.records.get(digest)
-                if packed is not None:
-                    return Record.decode(packed, digest)
-        with Snapshot(self.environment) as snapshot:
-            packed = snapshot.record(digest)
-        return None if packed is None else Record.decode(packed, digest)
-
     def records(self, signature: Digest) -> Iterator[Record]:
-        with self.snapshot() as snapshot:
-            found = [_load(snapshot, digest) for _, digest in snapshot.currents(signature)]
-        return iter(found)
+        """The current records of all replicates of a signature."""
+        self.flush_for_reading()
+        with self.reading() as view:
+            replicates = [replicate for replicate, _ in view.currents(signature)]
+            found = [view.record_at(signature, replicate) for replicate in replicates]
+        return iter([record for record in found if record is not None])
 
     def records_of_base(self, base: Digest) -> Iterator[Record]:
+        """The current records under a base signature, one lookup each: there may be many."""
         with self.snapshot() as snapshot:
             keys = snapshot.under_base(base)
         for key in keys:
-            record = self.record(key)
+            with self.reading() as view:
+                record = view.record_at(trusted(key[:32]), values.replicate_of(key))
             if record is not None:
                 yield record
-
-    def next_reads(self, node: Digest) -> tuple[str, ...]:
-        self._check_usable()
-        with Snapshot(self.environment) as snapshot:
-            keys = snapshot.edges(node)
-        if self._writing is not None:
-            for pending in self._writing.writer.pending():
-                fresh = pending.rows.edges.get(node)
-                if fresh:
-                    keys += tuple(key for key in fresh if key not in keys)
-        return keys
 
     # --- its life ------------------------------------------------------------------------------
 
@@ -266,13 +245,3 @@ class Session:
                 self._holds.close()
             self.reader.close()
             environments.release(self.environment)
-
-
-def _load(snapshot: Snapshot, digest: Digest) -> Record:
-    packed = snapshot.record(digest)
-    if packed is None:
-        raise IndexDamaged(
-            f"the current record {digest} of a cell is missing; "
-            "`druse repair --rebuild-index` makes a new index from the packs"
-        )
-    return Record.decode(packed, digest)

@@ -7,19 +7,17 @@ that its own writes are in (so that concurrent puts share their fdatasync and tr
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from druse_store import frames
-from druse_store.appender import Appender
+from druse_store.appender import SMALL, Appender
 from druse_store.changes import Change
 from druse_store.commit import Committer
 from druse_store.digest import Digest
 from druse_store.errors import (
     BlobVanished,
-    ForkedStore,
     FrameDamaged,
     InvalidRecord,
     StorageFailed,
@@ -55,22 +53,19 @@ class Writer:
         self._committing: Pending | None = None
         self._pack: Appender | None = None
         self._touched: dict[bytes, Appender] = {}
-        self._pid = os.getpid()
 
     # --- what waits ----------------------------------------------------------------------------
 
-    def pending(self) -> list[Pending]:
+    def waiting(self) -> Sequence[Pending]:
         """What is not committed yet, newest first."""
-        committing = self._committing
-        return [self._pending] if committing is None else [self._pending, committing]
-
-    def is_waiting(self) -> bool:
-        """Whether anything is not committed yet."""
-        return self._committing is not None or not self._pending.is_empty()
+        pending, committing = self._pending, self._committing
+        if committing is not None:
+            return (pending, committing)
+        return (pending,) if pending.operations else ()
 
     def chunk(self, digest: Digest) -> ChunkEntry | None:
         """A chunk that waits for its commit, readable in its pack."""
-        for pending in self.pending():
+        for pending in self.waiting():
             entry = pending.chunks.get(digest)
             if entry is not None:
                 with self._lock:
@@ -80,14 +75,17 @@ class Writer:
         return None
 
     def blob(self, digest: Digest) -> BlobEntry | None:
-        for pending in self.pending():
+        for pending in self.waiting():
             entry = pending.blobs.get(digest)
             if entry is not None:
                 return entry
         return None
 
     def has_blob(self, digest: Digest) -> bool:
-        return any(pending.has_blob(digest) for pending in self.pending())
+        committing = self._committing
+        return self._pending.has_blob(digest) or (
+            committing is not None and committing.has_blob(digest)
+        )
 
     # --- blobs ---------------------------------------------------------------------------------
 
@@ -101,7 +99,9 @@ class Writer:
             if digest in pending.chunks:
                 return pending
             pack = self._open_pack()
-            offset = pack.append(frames.header(kind, codec, digest, size, length), stored)
+            head = frames.header(kind, codec, digest, size, length)
+            small = length <= SMALL
+            offset = pack.append_small(head, stored, length) if small else pack.append(head, stored)
             place = offset + frames.HEADER_SIZE
             pending.chunks[digest] = ChunkEntry(pack.file_id, place, length, size, codec)
             self._appended(pending, pack, length)
@@ -157,13 +157,12 @@ class Writer:
             self._pack = None
 
     def _open_pack(self) -> Appender:
-        if self._pid != os.getpid():
-            raise ForkedStore("this store was opened before a fork: open it again in the child")
         pack = self._pack
         if pack is None or pack.failed:
             pack = self._adopt() or Appender.create(self._location, frames.PACK)
             self._pack = pack
-        self._touched[pack.file_id] = pack
+        if pack.file_id not in self._touched:
+            self._touched[pack.file_id] = pack
         return pack
 
     def _adopt(self) -> Appender | None:
@@ -191,14 +190,14 @@ class Writer:
 
     def add_record(self, record: Record, is_known: Callable[[Digest], bool]) -> Pending:
         """Adds a record whose blobs all wait or are known. Raises InvalidRecord, BlobVanished."""
-        nodes = list(record.nodes())
+        nodes = record.nodes()
         if nodes[-1] != record.signature:
             raise InvalidRecord(
                 f"the reads of a record lead to {nodes[-1]}, and not to its signature "
                 f"{record.signature}"
             )
         digest = record.digest
-        needs = tuple(record.blobs())
+        needs = record.blobs()
         relied = [blob for blob in needs if not self._pending.has_blob(blob)]
         for blob in relied:
             if not (self.has_blob(blob) or is_known(blob)):
@@ -210,7 +209,8 @@ class Writer:
             pending = self._pending
             pending.rows.add(record, nodes)
             pending.needs[digest] = needs
-            pending.relied.update(blob for blob in relied if blob not in pending.chunks)
+            if relied:
+                pending.relied.update(blob for blob in relied if blob not in pending.chunks)
             pending.operations += 1
         return pending
 
@@ -262,7 +262,9 @@ class Writer:
                 return
             touched, self._touched = self._touched, {}
             pending.packs.update((pack.file_id, pack.entry()) for pack in touched.values())
-            self._pending, self._committing = Pending(), pending
+            # In this order: a reader that sees the new one shall see the old one too.
+            self._committing = pending
+            self._pending = Pending()
             for pack in touched.values():
                 pack.write_out()
         try:

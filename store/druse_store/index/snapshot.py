@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from types import TracebackType
 from typing import Any
 
@@ -87,12 +88,7 @@ class Snapshot:
     def record(self, digest: bytes) -> bytes | None:
         """The encoded record, checked against its digest."""
         value = self._txn.get(digest, db=self._dbs[RECORDS])
-        if value is None:
-            return None
-        packed = bytes(value) if len(value) <= values.MAX_VALUE else b""
-        if Digest.of(packed) != digest:
-            raise values.damaged(RECORDS, digest)
-        return packed
+        return None if value is None else values.body(RECORDS, digest, value)
 
     def has_record(self, digest: bytes) -> bool:
         return self._txn.get(digest, db=self._dbs[RECORDS]) is not None
@@ -190,6 +186,7 @@ class Snapshot:
         return None if value is None else packing.unpack(values.body(table, key, value))
 
 
+@lru_cache(1024)
 def pack_edges(keys: tuple[str, ...]) -> bytes:
     """Usually one short key: length-prefixed text, without a parser to start."""
     parts: list[bytes] = []

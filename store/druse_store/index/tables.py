@@ -49,10 +49,7 @@ class Tables(Snapshot):
 
     def add_chunks(self, entries: dict[Digest, ChunkEntry], commit: int) -> None:
         """Inserts chunks; one that is there already stays where it is, and becomes live."""
-        items = [
-            (key, values.pack_chunk(key, entry._replace(since=commit)))
-            for key, entry in sorted(entries.items())
-        ]
+        items = values.pack_chunks(entries, commit)
         cursor = self._txn.cursor(db=self._dbs[CHUNKS])
         _, added = cursor.putmulti(items, overwrite=False)
         if added != len(items):
@@ -82,7 +79,8 @@ class Tables(Snapshot):
     # --- records -------------------------------------------------------------------------------
 
     def add_records(self, records: dict[Digest, bytes]) -> None:
-        self._put_sorted(RECORDS, records.items())
+        items = ((key, values.seal(RECORDS, key, packed)) for key, packed in records.items())
+        self._put_sorted(RECORDS, items)
 
     def move_pointers(self, pointers: dict[bytes, Digest]) -> None:
         """(signature, replicate) points at a record from now on."""
@@ -95,9 +93,10 @@ class Tables(Snapshot):
     def add_edges(self, edges: dict[Digest, dict[str, None]]) -> None:
         """For each node, keys that are read next."""
         items = []
+        get, db = self._txn.get, self._dbs[EDGES]
         for node, keys in edges.items():
-            known = self.edges(node)
-            fresh = tuple(key for key in keys if key not in known)
+            known = () if get(node, db=db) is None else self.edges(node)
+            fresh = tuple(key for key in keys if key not in known) if known else tuple(keys)
             if fresh:
                 items.append((node, values.seal(EDGES, node, pack_edges(known + fresh))))
         self._put_sorted(EDGES, items)

@@ -9,16 +9,17 @@ current  signature, replicate (4, big-endian) -> record 32
 bases    base, signature, replicate           -> nothing
 packs    file id     -> kind 1 | state 1 | committed end 8 | last frame 8 | uid 4
 writers  kind, file id                        -> nothing      (the files that are not sealed)
+records  digest      -> the encoded record
 head     "head"      -> commit 8 | log segment 8 | offset 8   (of the last log frame)
 
 `offset` is that of the payload; `since` is the commit that made or last freshened the entry, or
-tombstoned it. Bodies of variable length are msgpack, except `records`: digest -> the encoded
-record, whose key is its checksum.
+tombstoned it. Bodies of variable length are msgpack, except `edges` (see `snapshot.pack_edges`).
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from typing import NamedTuple
 from zlib import crc32
 
@@ -40,7 +41,6 @@ SEEDS = {name: number for number, name in enumerate(TABLES, 1)}
 LIVE, TOMBSTONED = 0, 1
 OPEN, SEALED, QUARANTINED = 0, 1, 2
 
-_CRC = struct.Struct("<I")
 _CHUNK = struct.Struct("<8sQIIBBQ")
 _BLOB = struct.Struct("<32sQIBQ")
 _FILE = struct.Struct("<BBQQI")
@@ -92,7 +92,7 @@ class Head(NamedTuple):
 
 def seal(table: str, key: bytes, body: bytes) -> bytes:
     """The value that is stored for `body` under `key`."""
-    return body + _CRC.pack(crc32(body, crc32(key, SEEDS[table])))
+    return body + crc32(body, crc32(key, SEEDS[table])).to_bytes(4, "little")
 
 
 def body(table: str, key: bytes, value: memoryview | bytes, size: int | None = None) -> bytes:
@@ -101,7 +101,8 @@ def body(table: str, key: bytes, value: memoryview | bytes, size: int | None = N
         raise damaged(table, key)
     data = bytes(value) if len(value) <= MAX_VALUE else b""  # a damaged length is not followed
     stored = data[:-4]
-    if len(data) < 4 or data[-4:] != _CRC.pack(crc32(stored, crc32(key, SEEDS[table]))):
+    check = crc32(stored, crc32(key, SEEDS[table]))
+    if len(data) < 4 or int.from_bytes(data[-4:], "little") != check:
         raise damaged(table, key)
     return stored
 
@@ -115,6 +116,17 @@ def damaged(table: str, key: bytes) -> IndexDamaged:
 
 def pack_chunk(key: bytes, entry: ChunkEntry) -> bytes:
     return seal(CHUNKS, key, _CHUNK.pack(*entry))
+
+
+def pack_chunks(entries: Mapping[Digest, ChunkEntry], commit: int) -> list[tuple[bytes, bytes]]:
+    """The rows of new chunks, in the order of their keys."""
+    seed = SEEDS[CHUNKS]
+    rows: list[tuple[bytes, bytes]] = []
+    for key in sorted(entries):
+        pack, offset, stored, size, codec, _, _ = entries[key]
+        packed = _CHUNK.pack(pack, offset, stored, size, codec, LIVE, commit)
+        rows.append((key, packed + crc32(packed, crc32(key, seed)).to_bytes(4, "little")))
+    return rows
 
 
 def unpack_chunk(key: bytes, value: memoryview | bytes) -> ChunkEntry:

@@ -1,0 +1,76 @@
+"""Looking things up: what is committed, and what this store has written but not committed yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from druse_store.digest import Digest, trusted
+from druse_store.errors import IndexDamaged
+from druse_store.index import values
+from druse_store.index.environment import Environment
+from druse_store.index.snapshot import Snapshot
+from druse_store.pending import Pending
+from druse_store.records import Record
+
+
+class View(Snapshot):
+    """One state of the store, for many lookups: `with store.reading() as view:`.
+
+    A lookup costs a fraction of one on the store itself. Keep the block short, and run no user
+    code in it: while it is open, the index cannot use the space of what is removed.
+    """
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self, environment: Environment, waiting: Sequence[Pending]) -> None:
+        # Taken before the snapshot begins: what is committed in between is then found twice,
+        # rather than not at all.
+        self._waiting = waiting
+        super().__init__(environment)
+
+    def __enter__(self) -> View:
+        super().__enter__()
+        return self
+
+    def record_at(self, signature: Digest, replicate: int) -> Record | None:
+        """The current record of a cell."""
+        key = values.record_key(signature, replicate)
+        for pending in self._waiting:
+            digest = pending.rows.pointers.get(key)
+            if digest is not None:
+                return Record.decode(pending.rows.records[digest], digest)
+        digest = self.current(key)
+        if digest is None:
+            return None
+        packed = self.record(digest)
+        if packed is None:
+            raise IndexDamaged(
+                f"the current record {digest} of a cell is missing; "
+                "`druse repair --rebuild-index` makes a new index from the packs"
+            )
+        return Record.decode(packed, digest)
+
+    def record_by_digest(self, digest: Digest) -> Record | None:
+        """The record with this digest, current or not."""
+        for pending in self._waiting:
+            packed = pending.rows.records.get(digest)
+            if packed is not None:
+                return Record.decode(packed, digest)
+        packed = self.record(digest)
+        return None if packed is None else Record.decode(packed, digest)
+
+    def next_reads(self, node: Digest) -> tuple[str, ...]:
+        """The keys that are read next by the cells that came to this node; "" is the end."""
+        keys = self.edges(node)
+        for pending in self._waiting:
+            fresh = pending.rows.edges.get(node)
+            if fresh:
+                keys += tuple(key for key in fresh if key not in keys)
+        return keys
+
+    def __contains__(self, digest: object) -> bool:
+        """Whether a blob is here."""
+        if not isinstance(digest, bytes):
+            return False
+        name = trusted(digest)
+        return any(pending.has_blob(name) for pending in self._waiting) or self.is_known(name)
