@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from druse_store.digest import Digest
-from druse_store.errors import InvalidInput, PinNotFound, RecordDamaged, RunNotFound
+from druse_store.errors import IndexDamaged, InvalidInput, PinNotFound, RecordDamaged, RunNotFound
 from druse_store.index import values
 from druse_store.index.snapshot import Snapshot
 from druse_store.run import Cell, Run, RunName
 
 if TYPE_CHECKING:
     from druse_store.session import Session
+
+_COUNT = 5  # the position of the number of cells in a run's header
 
 
 def find(session: Session, snapshot: Snapshot, experiment: str, version: int | None) -> Run | None:
@@ -47,14 +49,21 @@ def _run(session: Session, experiment: str, version: int, header: list[Any]) -> 
 def _cells(session: Session, experiment: str, version: int) -> tuple[Cell, ...]:
     key = values.run_key(experiment, version)
     with session.snapshot() as snapshot:
-        if snapshot.run(key) is None:
+        header = snapshot.run(key)
+        if header is None:
             raise RunNotFound(f"the run {experiment}/v{version} was removed")
         pieces = snapshot.cells(key)
-    return tuple(
+    cells = tuple(
         Cell(condition, replicate, Digest(record), how)
         for piece in pieces
         for condition, replicate, record, how in piece
     )
+    if len(cells) != header[_COUNT]:
+        raise IndexDamaged(
+            f"the index holds {len(cells)} of the {header[_COUNT]} cells of the run "
+            f"{experiment}/v{version}; `druse repair --rebuild-index` makes a new index"
+        )
+    return cells
 
 
 def pin_target(target: Run | RunName | Digest) -> list[Any]:
