@@ -21,7 +21,6 @@ from druse_store.errors import (
     DiskFull,
     ForeignNamespace,
     IndexDamaged,
-    StorageFailed,
     StoreBusy,
     StoreError,
 )
@@ -35,6 +34,7 @@ MAX_READERS = 4096
 _LOCK_FILE_SIZE = (MAX_READERS + 64) * 64
 # Beyond the last page, so that a damaged length leads to zeros and not past the end of the file.
 _SLACK = 32 << 20
+_NEARLY_FULL = 1 << 20  # bytes free; one write of lmdb's can be that large
 
 Error = lmdb.Error
 Transaction = lmdb.Transaction
@@ -54,10 +54,17 @@ def translate(error: lmdb.Error, folder: Path) -> StoreError:
     if isinstance(error, lmdb.LockError) or os.strerror(errno.EAGAIN) in str(code):
         return ForeignNamespace(f"{text}. Another container may have this store open: close it")
     if os.strerror(errno.EIO) in str(code):
-        return StorageFailed(f"{text}. Look at the disk's health")
+        # lmdb calls a write so that was cut short, which is what a full disk does.
+        number = errno.ENOSPC if _is_full(folder) else errno.EIO
+        return disk.os_error(OSError(number, ""), "writing the index", folder)
     return IndexDamaged(
         f"{text} ({name}). `druse repair --rebuild-index` makes a new index from the packs"
     )
+
+
+def _is_full(folder: Path) -> bool:
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize < _NEARLY_FULL
 
 
 class Environment:

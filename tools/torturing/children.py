@@ -1,0 +1,79 @@
+"""Forked children: they start in milliseconds, since all is imported already.
+
+The parent never opens a store, so nothing of one is inherited.
+"""
+
+import json
+import os
+import signal
+import sys
+import traceback
+
+HANG = 60  # seconds after which a case counts as hanging: its child gets SIGALRM
+
+
+def spawn(function, *arguments):
+    """The process id of a child that runs `function` and ends."""
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        function(*arguments)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(status)
+
+
+def wait(pid):
+    """The exit status; negative: the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def ask(function, *arguments):
+    """What `function` returns (JSON-able) when it runs in a child. Raises RuntimeError."""
+    for outcome in each(lambda _: function(*arguments), [None]):
+        if outcome.get("died") or outcome.get("error"):
+            raise RuntimeError(f"{function.__name__}: {outcome}")
+        return outcome["value"]
+    raise AssertionError
+
+
+def each(function, cases):
+    """Run `function(case)` for each case in children, and yield its outcome: a dict with `value`,
+    `error` (what it raised) or `died` (a signal's name). A case that kills its child costs only
+    itself: the next one starts in a new child.
+    """
+    cases = list(cases)
+    begin = 0
+    while begin < len(cases):
+        read, write = os.pipe()
+        pid = spawn(_run_cases, function, cases[begin:], read, write)
+        os.close(write)
+        with os.fdopen(read) as answers:
+            for line in answers:
+                if line.endswith("\n"):
+                    begin += 1
+                    yield json.loads(line)
+        status = wait(pid)
+        if status < 0:
+            begin += 1
+            yield {"died": signal.Signals(-status).name}
+        elif begin < len(cases):
+            raise RuntimeError(f"a child ended with status {status} before its cases did")
+
+
+def _run_cases(function, cases, read, write):
+    os.close(read)
+    for case in cases:
+        signal.alarm(HANG)
+        try:
+            answer = {"value": function(case)}
+        except Exception as error:
+            answer = {"error": "".join(traceback.format_exception(error)[-3:])}
+        signal.alarm(0)
+        os.write(write, json.dumps(answer).encode() + b"\n")
