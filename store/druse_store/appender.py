@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +47,8 @@ class Appender:
         self._written = 0
         self._synced = 0
         self._is_new = False
+        self._syncing: threading.Thread | None = None
+        self._early_error: OSError | None = None
         _ALL.add(self)
 
     # --- opening -------------------------------------------------------------------------------
@@ -162,14 +165,31 @@ class Appender:
             self.failed = True
             raise disk.os_error(error, "appending to", self.path) from error
 
+    def start_sync(self) -> None:
+        """Begins to make a sealed file durable, while others are appended to."""
+        self.write_out()
+        self._syncing = threading.Thread(target=self._sync_early, daemon=True)
+        self._syncing.start()
+
+    def _sync_early(self) -> None:
+        try:
+            os.fdatasync(self.fd)
+        except OSError as error:
+            self._early_error = error
+
     def sync(self) -> None:
         """Makes everything appended durable, and the file's name with it."""
         self.write_out()
+        if self._syncing is not None:
+            self._syncing.join()
         if self._synced == self._written:
             return
         self._check_usable()
         written = self._written
         try:
+            # The kernel reports a failed write-back once only: to the early sync, if there was one.
+            if self._early_error is not None:
+                raise self._early_error
             os.fdatasync(self.fd)
             if self._is_new:
                 disk.sync_folder(self.path.parent)
@@ -193,6 +213,8 @@ class Appender:
         """Marks the file as complete. It is closed by its owner, once that is committed."""
         self.append(frames.header(frames.SEAL, frames.RAW, bytes(32), 0, 0, self.frames))
         self.sealed = True
+        with disk.translated("sealing", self.path):
+            os.fchmod(self.fd, os.fstat(self.fd).st_mode & 0o7555)
 
     def entry(self) -> FileEntry:
         """What the index has to know about this file, as of now."""
@@ -201,9 +223,16 @@ class Appender:
 
     def close(self) -> None:
         """Closes the file, which also gives up its lock."""
+        if self._syncing is not None:
+            self._syncing.join()
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: closes its copy of the descriptor, and nothing else."""
+        self._syncing = None
+        self.close()
 
     def _check_usable(self) -> None:
         if self._pid != os.getpid():
@@ -231,7 +260,7 @@ def _make_folder(folder: Path, location: Location) -> None:
 def _close_in_child() -> None:
     # Closing does not release the parent's flock; an unlock, or keeping it open, could.
     for appender in list(_ALL):
-        appender.close()
+        appender.leave_to_parent()
 
 
 os.register_at_fork(after_in_child=_close_in_child)

@@ -33,6 +33,19 @@ def split(data: memoryview) -> list[int]:
     return [end := end + chunk.length for chunk in _cutter().cut_buf(data)]
 
 
+def cuts(data: memoryview) -> Iterator[memoryview]:
+    """The chunks of `data`, cut where `split` cuts them, one after the other as they are found."""
+    start = 0
+    cutter = _cutter()
+    while len(data) - start > MIN:
+        # From one chunk to the next only MAX bytes count, and no cut depends on what was before.
+        size = next(iter(cutter.cut_buf(data[start : start + MAX]))).length
+        yield data[start : start + size]
+        start += size
+    if start < len(data):
+        yield data[start:]
+
+
 def chunks(reader: BinaryIO) -> Iterator[memoryview]:
     """The chunks of a stream, cut exactly where `split` cuts the same bytes.
 

@@ -2,14 +2,16 @@
 
 A blob of at most chunker.MIN bytes is one chunk. What is in memory is hashed first, so that known
 blobs cost nothing more; a stream is cut and stored as it comes, since its digest stands at its end.
+Large blobs are hashed and encoded on all cores; frames are appended in order by the calling thread.
+What does not compress, and is whole in memory, goes into extents: side by side, raw, to be mapped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from druse_store import chunker, codec, frames
+from druse_store import chunker, codec, frames, parallel
 from druse_store.digest import Digest, Hasher
 from druse_store.errors import InvalidInput
 from druse_store.frames import ChunkList
@@ -21,7 +23,18 @@ from druse_store.writer import Writer
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-Parts = list[tuple[Digest, int]]
+_GROUP = 1 << 20  # bytes that one task hashes and encodes
+_SAMPLES = 8
+_SAMPLE = 64 << 10
+
+
+class Encoded(NamedTuple):
+    """A chunk on its way in; `stored` is None where it is here already."""
+
+    digest: Digest
+    size: int
+    codec: int
+    stored: Buffer | None
 
 
 class Ingest:
@@ -35,8 +48,8 @@ class Ingest:
     def put(self, data: Buffer, itemsize: int = 1) -> BlobRef:
         """Takes in bytes; `itemsize` is the size of the numbers in them."""
         view = _flat(data)
-        digest = Digest.of(view)
         size = view.nbytes
+        digest = Digest.of(view)
         if size <= chunker.MIN:
             if not self._is_small_here(digest):
                 kind, stored = codec.encode(view, level=self._level, itemsize=itemsize)
@@ -45,26 +58,38 @@ class Ingest:
         known = self._known(digest, size)
         if known is not None:
             return known
-        cuts = chunker.split(view)
-        pieces = [view[start:end] for start, end in zip([0, *cuts[:-1]], cuts, strict=True)]
-        parts = self._chunks(pieces, itemsize)
+        if _lies_raw(view, itemsize):
+            return self._blob(digest, size, self._put_raw(view))
+        parts: list[tuple[Digest, int]] = []
+        for chunks in parallel.ordered(
+            lambda pieces: self._encode(pieces, itemsize), _groups(chunker.cuts(view)), _weight
+        ):
+            parts += self._append(chunks)
         return self._blob(digest, size, parts)
 
     def put_stream(self, reader: BinaryIO) -> BlobRef:
         """Takes in a stream, in constant memory."""
         hasher = Hasher()
-        parts: Parts = []
-        size = 0
-        for piece in chunker.chunks(reader):
-            hasher.update(piece)
-            size += len(piece)
-            parts += self._chunks([piece], 1)
+        parts: list[tuple[Digest, int]] = []
+
+        def groups() -> Iterator[list[memoryview]]:
+            for pieces in _groups(chunker.chunks(reader)):
+                for piece in pieces:
+                    hasher.update(piece)
+                yield pieces
+
+        for chunks in parallel.ordered(lambda pieces: self._encode(pieces, 1), groups(), _weight):
+            parts += self._append(chunks)
+            if self._writer.is_full():
+                self._writer.flush()
         if not parts:
             return self.put(b"")
-        return self._blob(hasher.digest(), size, parts)
+        return self._blob(hasher.digest(), sum(size for _, size in parts), parts)
+
+    # --- known? --------------------------------------------------------------------------------
 
     def _is_small_here(self, digest: Digest) -> bool:
-        """As `_is_here`, for what can only be a chunk."""
+        """Whether a chunk waits for its commit, or is known, and now relied upon."""
         if self._writer.has_blob(digest):
             return True
         entry = self._reader.indexed_chunk(digest)
@@ -73,47 +98,96 @@ class Ingest:
         self._writer.rely(digest)
         return True
 
-    def _is_here(self, digest: Digest) -> bool:
-        """Whether a blob waits for its commit, or is known, and now relied upon."""
-        if self._writer.has_blob(digest):
-            return True
-        if self._reader.is_known(digest):
-            self._writer.rely(digest)
-            return True
-        return False
-
     def _known(self, digest: Digest, size: int) -> BlobRef | None:
         """The reference of a large blob that is here."""
         entry = self._writer.blob(digest) or self._reader.blob(digest)
         if entry is not None and entry.state == LIVE:
             self._writer.rely(digest)
             return BlobRef(digest, size, entry.chunks)
-        if self._is_here(digest):
-            return BlobRef(digest, size, digest)
-        return None
+        return BlobRef(digest, size, digest) if self._is_small_here(digest) else None
 
-    def _chunks(self, pieces: Iterable[memoryview], itemsize: int) -> Parts:
-        parts: Parts = []
+    # --- chunks --------------------------------------------------------------------------------
+
+    def _encode(self, pieces: list[memoryview], itemsize: int) -> list[Encoded]:
+        """Runs in any thread: hashes, and encodes what is not here."""
+        found = []
         for piece in pieces:
             digest = Digest.of(piece)
-            parts.append((digest, len(piece)))
-            if not self._is_here(digest):
+            if self._is_small_here(digest):
+                found.append(Encoded(digest, len(piece), codec.Codec.RAW, None))
+            else:
                 kind, stored = codec.encode(piece, level=self._level, itemsize=itemsize)
-                self._writer.add_chunk(digest, len(piece), kind, stored)
+                found.append(Encoded(digest, len(piece), kind, stored))
+        return found
+
+    def _append(self, chunks: list[Encoded]) -> list[tuple[Digest, int]]:
+        for digest, size, kind, stored in chunks:
+            if stored is not None:
+                self._writer.add_chunk(digest, size, kind, stored)
+        return [chunk[:2] for chunk in chunks]
+
+    def _put_raw(self, view: memoryview) -> list[tuple[Digest, int]]:
+        """Appends the chunks that are not here in extents, as few as there are gaps."""
+        parts: list[tuple[Digest, int]] = []
+        fresh: list[tuple[Digest, int]] = []
+        start = end = 0
+        for named in parallel.ordered(_name, _groups(chunker.cuts(view)), _weight):
+            for digest, size in named:
+                parts.append((digest, size))
+                if self._is_small_here(digest):
+                    self._add_extent(fresh, view[start:end])
+                    fresh, start = [], end + size
+                else:
+                    fresh.append((digest, size))
+                end += size
+        self._add_extent(fresh, view[start:end])
         return parts
 
-    def _blob(self, digest: Digest, size: int, parts: Parts) -> BlobRef:
+    def _add_extent(self, chunks: list[tuple[Digest, int]], data: memoryview) -> None:
+        if chunks:
+            self._writer.add_extent(chunks, data)
+
+    def _blob(self, digest: Digest, size: int, parts: list[tuple[Digest, int]]) -> BlobRef:
         """Adds the blob of these chunks, unless it is a single one: then the chunk is the blob."""
         if len(parts) == 1:
             return BlobRef(digest, size, digest)
         outline = ChunkList(digest, size, tuple(parts))
         encoded = outline.encode()
         name = Digest.of(encoded)
-        if not self._is_here(name):
+        if not self._is_small_here(name):
             kind, stored = codec.encode(encoded, level=self._level)
             self._writer.add_chunk(name, len(encoded), kind, stored, frames.LIST)
         self._writer.add_blob(digest, BlobEntry(name, size, len(parts)), outline.chunks)
         return BlobRef(digest, size, name)
+
+
+def _name(pieces: list[memoryview]) -> list[tuple[Digest, int]]:
+    return [(Digest.of(piece), len(piece)) for piece in pieces]
+
+
+def _groups(pieces: Iterable[memoryview]) -> Iterator[list[memoryview]]:
+    """Neighbours together, so that a task is worth its hand-over."""
+    group: list[memoryview] = []
+    weight = 0
+    for piece in pieces:
+        group.append(piece)
+        weight += len(piece)
+        if weight >= _GROUP:
+            yield group
+            group, weight = [], 0
+    if group:
+        yield group
+
+
+def _weight(pieces: list[memoryview]) -> int:
+    return sum(map(len, pieces))
+
+
+def _lies_raw(view: memoryview, itemsize: int) -> bool:
+    """Whether nothing in a large blob seems worth compressing, by samples from all over it."""
+    step = max(len(view) // _SAMPLES // 16 * 16, _SAMPLE)
+    starts = range(0, len(view), step)
+    return not any(codec.pays(view[start : start + _SAMPLE], itemsize) for start in starts)
 
 
 def _flat(data: Buffer) -> memoryview:

@@ -64,6 +64,11 @@ class PackFiles:
             raise disk.os_error(error, "mapping", path) from error
         return memoryview(mapped)[offset - start :]
 
+    def is_private(self, pack: bytes) -> bool:
+        """Whether nobody but this user could have written to it."""
+        status = os.fstat(self._get(pack).fd)
+        return status.st_uid == os.getuid() and not status.st_mode & 0o022
+
     def forget(self, pack: bytes) -> None:
         """Opens the file anew at the next read."""
         with self._lock:

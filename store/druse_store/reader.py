@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import io
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from druse_store import codec
+from druse_store import codec, frames, parallel
 from druse_store.digest import Digest, Hasher
 from druse_store.errors import BlobDamaged, BlobNotFound, Damaged, FrameDamaged
 from druse_store.frames import ChunkList
 from druse_store.index.environment import Environment
 from druse_store.index.snapshot import Snapshot
-from druse_store.index.values import LIVE, BlobEntry, ChunkEntry
+from druse_store.index.values import LIVE, SEALED, BlobEntry, ChunkEntry
 from druse_store.location import Location
 from druse_store.packfiles import PackFiles
 from druse_store.records import BlobRef
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _CACHED_CHUNKS = 4
+_GROUP = 1 << 20  # bytes that one task reads
+MAP_FROM = 64 << 10  # bytes; below, a copy is as good
 
 
 class Reader:
@@ -38,6 +40,7 @@ class Reader:
         self._writer = writer
         self.files = PackFiles(location)
         self._verified: set[Digest] = set()
+        self._mapped: set[tuple[Digest, tuple[bytes, int]]] = set()
 
     # --- finding -------------------------------------------------------------------------------
 
@@ -115,20 +118,24 @@ class Reader:
         return data
 
     def pieces(self, outline: ChunkList) -> Iterator[bytes]:
-        """The chunks in order, each checked. Raises BlobDamaged behind the last one, where the
-        whole is not what its digest says: keep what came to yourself until then."""
+        """The chunks in order, each checked, read on all cores. Raises BlobDamaged behind the last
+        one, where the whole is not what its digest says: keep what came to yourself until then."""
         hasher = Hasher()
-        for digest, size in outline.chunks:
-            data = self.read_chunk(digest)
-            if len(data) != size:
-                raise BlobDamaged(f"a chunk of blob {outline.blob} has another size than listed")
-            hasher.update(data)
-            yield data
+        for group in parallel.ordered(self._read_group, _groups(outline.chunks), _weight):
+            for data in group:
+                hasher.update(data)
+                yield data
         if hasher.digest() != outline.blob:
             raise BlobDamaged(
                 f"the chunks of blob {outline.blob} check, the whole does not: its chunk list is "
                 "wrong. `druse repair` drops it, so that it is computed again"
             )
+
+    def _read_group(self, chunks: list[tuple[Digest, int]]) -> list[bytes]:
+        group = [self.read_chunk(digest) for digest, _ in chunks]
+        if [len(data) for data in group] != [size for _, size in chunks]:
+            raise BlobDamaged("a chunk of a blob has another size than its chunk list says")
+        return group
 
     def verify(self, outline: ChunkList) -> None:
         """Reads a whole blob, to see that it is what its digest says; once in this process."""
@@ -148,12 +155,67 @@ class Reader:
     def read_ref(self, ref: BlobRef, may_map: bool) -> Buffer:
         """The blob of a reference, checked; mapped where that is allowed and possible."""
         outline = self.chunk_list(ref.digest, ref.chunks, ref.size)
+        if may_map and ref.size >= MAP_FROM:
+            mapped = self._map(outline)
+            if mapped is not None:
+                return mapped
         if len(outline.chunks) == 1:
             return self.read_chunk(ref.digest)
         return b"".join(self.pieces(outline))
 
+    # --- mapping -------------------------------------------------------------------------------
+
+    def _map(self, outline: ChunkList) -> memoryview | None:
+        """A blob as it lies in a sealed pack of one's own, where it lies raw and in one piece."""
+        place = self._raw_place(outline)
+        if place is None or not self.files.is_private(place[0]):
+            return None
+        view = self.files.map(*place, outline.size)
+        if (outline.blob, place) not in self._mapped:
+            if Digest.of(view) != outline.blob:
+                return None  # reading it chunk by chunk says which one is damaged
+            self._mapped.add((outline.blob, place))
+        return view
+
+    def _raw_place(self, outline: ChunkList) -> tuple[bytes, int] | None:
+        """Pack and offset, if all chunks lie raw, side by side and aligned in a sealed pack."""
+        with Snapshot(self._environment) as snapshot:
+            first = snapshot.chunk(outline.chunks[0][0])
+            if first is None or first.offset % frames.ALIGNMENT:
+                return None
+            pack = snapshot.file(first.pack)
+            if pack is None or pack.state != SEALED:
+                return None
+            at = first.offset
+            for digest, size in outline.chunks:
+                entry = snapshot.chunk(digest)
+                if entry is None or entry[:4] != (first.pack, at, size, size):
+                    return None
+                if entry.codec != codec.Codec.RAW:
+                    return None
+                at += size
+        return first.pack, first.offset
+
     def close(self) -> None:
         self.files.close()
+
+
+def _groups(chunks: Sequence[tuple[Digest, int]]) -> Iterator[list[tuple[Digest, int]]]:
+    """Neighbours together, so that a task is worth its hand-over."""
+    group: list[tuple[Digest, int]] = []
+    weight = 0
+    for chunk in chunks:
+        group.append(chunk)
+        weight += chunk[1]
+        if weight >= _GROUP:
+            yield group
+            group, weight = [], 0
+    if group:
+        yield group
+
+
+def _weight(chunks: list[tuple[Digest, int]]) -> int:
+    return sum(size for _, size in chunks)
 
 
 class BlobFile(io.RawIOBase):

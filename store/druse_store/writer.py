@@ -154,6 +154,7 @@ class Writer:
         pending.bytes += length
         if pack.end >= PACK_SIZE:
             pack.seal()
+            pack.start_sync()
             self._pack = None
 
     def _open_pack(self) -> Appender:
