@@ -1,13 +1,21 @@
-"""A content-addressed artifact store: packs of zstd frames named by BLAKE3, indexed by LMDB."""
+"""A content-addressed artifact store: packs of zstd frames named by BLAKE3, indexed by LMDB.
 
-from druse_store.digest import Digest
-from druse_store.errors import StoreError
-from druse_store.records import ArtifactRef, BlobRef, ObjectRef, Read, Record, extend
-from druse_store.run import Cell, Run, RunName
-from druse_store.runwriter import RunWriter
-from druse_store.stats import Stats
-from druse_store.store import Store
-from druse_store.view import View
+Names are imported when they are first used, so that importing the package costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from druse_store.digest import Digest
+    from druse_store.errors import StoreError
+    from druse_store.rebuild import Rebuilt, rebuild_index
+    from druse_store.records import ArtifactRef, BlobRef, ObjectRef, Read, Record, extend
+    from druse_store.run import Cell, Run, RunName
+    from druse_store.runwriter import RunWriter
+    from druse_store.stats import Stats
+    from druse_store.store import Store
+    from druse_store.view import View
 
 __all__ = [
     "ArtifactRef",
@@ -16,6 +24,7 @@ __all__ = [
     "Digest",
     "ObjectRef",
     "Read",
+    "Rebuilt",
     "Record",
     "Run",
     "RunName",
@@ -25,4 +34,31 @@ __all__ = [
     "StoreError",
     "View",
     "extend",
+    "rebuild_index",
 ]
+
+_HOMES = {
+    "digest": ("Digest",),
+    "errors": ("StoreError",),
+    "rebuild": ("Rebuilt", "rebuild_index"),
+    "records": ("ArtifactRef", "BlobRef", "ObjectRef", "Read", "Record", "extend"),
+    "run": ("Cell", "Run", "RunName"),
+    "runwriter": ("RunWriter",),
+    "stats": ("Stats",),
+    "store": ("Store",),
+    "view": ("View",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    module = _HOME.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

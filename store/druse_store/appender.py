@@ -9,9 +9,7 @@ have dropped its dirty pages.
 from __future__ import annotations
 
 import os
-import secrets
 import threading
-import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 
 _BUFFER = 1 << 20
 SMALL = 64 << 10
-_ALL: weakref.WeakSet[Appender] = weakref.WeakSet()
 
 
 class Appender:
@@ -49,7 +46,7 @@ class Appender:
         self._is_new = False
         self._syncing: threading.Thread | None = None
         self._early_error: OSError | None = None
-        _ALL.add(self)
+        disk.close_in_child(self)
 
     # --- opening -------------------------------------------------------------------------------
 
@@ -57,7 +54,7 @@ class Appender:
     def create(cls, location: Location, kind: int) -> Appender:
         """A new file with an id that was never used. It is durable after the first `sync`."""
         while True:
-            file_id = secrets.token_bytes(8)
+            file_id = os.urandom(8)
             path = path_of(location, kind, file_id)
             with disk.translated("creating", path):
                 _make_folder(path.parent, location)
@@ -255,12 +252,3 @@ def _make_folder(folder: Path, location: Location) -> None:
     if location.shared:
         folder.chmod(0o2770)
     disk.sync_folder(folder.parent)
-
-
-def _close_in_child() -> None:
-    # Closing does not release the parent's flock; an unlock, or keeping it open, could.
-    for appender in list(_ALL):
-        appender.leave_to_parent()
-
-
-os.register_at_fork(after_in_child=_close_in_child)

@@ -1,18 +1,13 @@
 """Logical changes: what a log frame holds, and what each change does to the index.
 
 The same functions apply a change when it is made and when the index is rebuilt, so that
-index = f(packs, log). A log frame's payload is msgpack:
-
-    [commit, time in ns, previous segment, previous offset, [change, ...]]
-
-where a change is a list that begins with its name. The previous log frame's place makes the log a
-chain: a frame that was written, but whose commit never happened, is not in it.
+index = f(packs, log). A log frame's payload is a msgpack list of changes; a change is a list that
+begins with its name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from druse_store import packing
@@ -29,40 +24,29 @@ PIN, UNPIN = "pin", "unpin"
 Change = list[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
-    """One log frame: all logical changes of one commit."""
-
-    commit: int
-    time: int
-    segment: bytes
-    offset: int
-    changes: list[Change]
-
-    def encode(self) -> bytes:
-        return packing.pack_any([self.commit, self.time, self.segment, self.offset, self.changes])
-
-    @classmethod
-    def decode(cls, data: bytes) -> LogEntry:
-        """Raises RecordDamaged."""
-        raw = packing.unpack(data)
-        if type(raw) is not list or len(raw) != 5 or type(raw[4]) is not list:
-            raise RecordDamaged("a log frame has another outline than format version 1")
-        return cls(*raw)
+def encode(changes: list[Change]) -> bytes:
+    """A log frame's payload, before compression."""
+    return packing.pack_any(changes)
 
 
-@dataclass(slots=True)
+def decode(data: bytes) -> list[Change]:
+    """The changes of a log frame. Raises RecordDamaged."""
+    changes = packing.unpack(data)
+    if type(changes) is not list or not all(type(c) is list and c for c in changes):
+        raise RecordDamaged("a log frame has another outline than format version 1")
+    return changes
+
+
 class RecordRows:
     """The rows of the index that records need, gathered so that they go in sorted, at once."""
 
-    records: dict[Digest, bytes]
-    pointers: dict[bytes, Digest]
-    bases: dict[bytes, None]
-    edges: dict[Digest, dict[str, None]]
+    __slots__ = ("bases", "edges", "pointers", "records")
 
-    @classmethod
-    def empty(cls) -> RecordRows:
-        return cls({}, {}, {}, {})
+    def __init__(self) -> None:
+        self.records: dict[Digest, bytes] = {}
+        self.pointers: dict[bytes, Digest] = {}
+        self.bases: dict[bytes, None] = {}
+        self.edges: dict[Digest, dict[str, None]] = {}
 
     def add(self, record: Record, nodes: Iterable[Digest]) -> Digest:
         """Adds the rows of one record; `nodes` is its chain of reads. Returns its digest."""
@@ -100,14 +84,14 @@ class RecordRows:
 
 def apply_all(tables: Tables, changes: Iterable[Change]) -> None:
     """Does what the changes say, in their order."""
-    rows = RecordRows.empty()
+    rows = RecordRows()
     for change in changes:
         if change[0] == RECORD:
             record = Record.decode(change[1])
             rows.add(record, record.nodes())
         else:
             rows.write(tables)
-            rows = RecordRows.empty()
+            rows = RecordRows()
             apply(tables, change)
     rows.write(tables)
 

@@ -18,15 +18,15 @@ import sys
 import threading
 from collections.abc import Iterable
 from enum import IntEnum
+from functools import cache
 from typing import TYPE_CHECKING, Final, Literal
-
-import zstandard
 
 from druse_store.errors import FrameDamaged, UnknownCodec
 
 if TYPE_CHECKING:
     from types import ModuleType
 
+    import zstandard
     from typing_extensions import Buffer
 
 Level = Literal["fast", "balanced", "small"]
@@ -146,29 +146,37 @@ class _PerThread(threading.local):
     """A zstd context is not safe to share, and costs too much to make for each chunk."""
 
     def __init__(self) -> None:
+        import zstandard  # nine milliseconds, which a command that reads no blob can do without
+
+        self.zstandard = zstandard
         self.compressors: dict[int, zstandard.ZstdCompressor] = {}
         self.decompressor = zstandard.ZstdDecompressor()
 
 
-_mine = _PerThread()
+@cache
+def _mine() -> _PerThread:
+    """Made at first use, each thread's part when that thread comes."""
+    return _PerThread()
 
 
 def _compressor(effort: int) -> zstandard.ZstdCompressor:
     try:
-        return _mine.compressors[effort]
+        return _mine().compressors[effort]
     except KeyError:
-        made = _mine.compressors[effort] = zstandard.ZstdCompressor(level=effort)
+        mine = _mine()
+        made: zstandard.ZstdCompressor = mine.zstandard.ZstdCompressor(level=effort)
+        mine.compressors[effort] = made
         return made
 
 
 def _decompress(stored: memoryview, size: int) -> bytes:
     try:
         # The frame's header is as little to be trusted as the rest: zstd allocates what it says.
-        promised = zstandard.frame_content_size(stored)
+        promised = _mine().zstandard.frame_content_size(stored)
         if promised != size:
             raise FrameDamaged(f"a zstd chunk of {size} bytes says that it has {promised}")
-        plain = _mine.decompressor.decompress(stored, allow_extra_data=False)
-    except zstandard.ZstdError as error:
+        plain = _mine().decompressor.decompress(stored, allow_extra_data=False)
+    except _mine().zstandard.ZstdError as error:
         raise FrameDamaged(f"a zstd chunk of {size} bytes does not decompress: {error}") from error
     if len(plain) != size:
         raise FrameDamaged(f"a zstd chunk of {size} bytes decompressed to {len(plain)}")

@@ -9,13 +9,13 @@ the files' committed ends. What cannot be served any more is left out and named,
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from druse_store import changes
 from druse_store.appender import Appender
-from druse_store.changes import Change, LogEntry
+from druse_store.changes import Change
 from druse_store.digest import Digest
 from druse_store.errors import BlobVanished, StoreError
+from druse_store.frames import Link
 from druse_store.index import values
 from druse_store.index.environment import Environment, Error, translate
 from druse_store.index.tables import Tables
@@ -26,13 +26,13 @@ from druse_store.writelock import WriteLock
 _NO_SEGMENT = bytes(8)
 
 
-@dataclass(frozen=True, slots=True)
 class Committer:
     """Commits what is pending. One commit at a time on the machine, by the write lock."""
 
-    environment: Environment
-    lock: WriteLock
-    log: LogWriter
+    def __init__(self, environment: Environment, lock: WriteLock, log: LogWriter) -> None:
+        self.environment = environment
+        self.lock = lock
+        self.log = log
 
     def commit(self, pending: Pending) -> StoreError | None:
         """Makes it durable and visible. Returns the error for what had to be left out, if any.
@@ -71,8 +71,8 @@ class Committer:
         head = tables.head()
         commit = head.commit + 1
         if segment is not None:
-            entry = LogEntry(commit, time.time_ns(), head.segment, head.offset, made)
-            offset = self.log.append(segment, entry)
+            link = Link(commit, time.time_ns(), head.segment, head.offset)
+            offset = self.log.append(segment, link, made)
             head = values.Head(commit, segment.file_id, offset)
             tables.put_file(segment.file_id, segment.entry())
         for file_id, entry_of in pending.packs.items():

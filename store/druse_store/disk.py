@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 from druse_store.errors import (
     AccessDenied,
@@ -91,6 +93,32 @@ def try_lock(fd: int, kind: int = fcntl.LOCK_EX) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+class Inherited(Protocol):
+    """Something with a locked file, that a forked child must neither use nor keep open."""
+
+    def leave_to_parent(self) -> None: ...
+
+
+_inherited: weakref.WeakSet[Inherited] = weakref.WeakSet()
+
+
+def close_in_child(thing: Inherited) -> None:
+    """Has `thing.leave_to_parent()` called in every forked child.
+
+    A flock belongs to the open file, which a child shares: its unlock would release the parent's,
+    and while it keeps the file open, the lock outlives the parent. Closing does neither.
+    """
+    _inherited.add(thing)
+
+
+def _close_all_in_child() -> None:
+    for thing in list(_inherited):
+        thing.leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_close_all_in_child)
 
 
 def is_named(fd: int, path: Path) -> bool:

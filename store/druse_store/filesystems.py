@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from druse_store.errors import UnsupportedFilesystem
 
@@ -19,8 +19,7 @@ ALLOWED = frozenset(
 _MOUNTINFO = Path("/proc/self/mountinfo")
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(NamedTuple):
     """The mount that a path lies on."""
 
     point: str

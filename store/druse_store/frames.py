@@ -12,14 +12,15 @@ CHUNK   one chunk: `digest` is that of its `size` uncompressed bytes.
 EXTENT  `count` chunks, stored raw and side by side, so that they can be mapped as one. The table
         holds (digest 32 | size 4) for each; `digest` is that of the table.
 LIST    the chunk list of a blob, see `ChunkList`; `digest` is that of the list.
-LOG     logical changes, see `log`; `digest` is that of the uncompressed payload.
+LOG     logical changes, see `changes`. The table is the frame's `Link`; `digest` is that of the
+        link and the uncompressed payload.
 SEAL    the file is complete: nothing follows, nobody appends. `count` frames stand before it.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 from zlib import crc32
 
 from druse_store.digest import SIZE, Digest, trusted
@@ -43,22 +44,23 @@ FILE_HEADER_SIZE = _FILE.size + 4
 PACK, LOG_SEGMENT = 1, 2
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """A frame's header, as found at `offset` of a file."""
 
     offset: int
     kind: int
     codec: int
     pad: int
-    count: int
+    items: int
     stored: int
     size: int
     digest: Digest
 
     @property
     def table_size(self) -> int:
-        return self.count * ENTRY_SIZE if self.kind == EXTENT else 0
+        if self.kind == EXTENT:
+            return self.items * ENTRY_SIZE
+        return LINK_SIZE if self.kind == LOG else 0
 
     @property
     def payload(self) -> int:
@@ -116,8 +118,9 @@ def file_header(kind: int, file_id: bytes, store_id: bytes, uid: int) -> bytes:
     return packed + _CRC.pack(crc32(packed))
 
 
-@dataclass(frozen=True, slots=True)
-class FileHeader:
+class FileHeader(NamedTuple):
+    """What the beginning of a pack or segment says."""
+
     kind: int
     file_id: bytes
     store_id: bytes
@@ -136,12 +139,34 @@ def parse_file_header(data: bytes) -> FileHeader:
     return FileHeader(kind, file_id, store_id, uid)
 
 
+_LINK = struct.Struct("<QQ8sQ")
+LINK_SIZE = _LINK.size
+
+
+class Link(NamedTuple):
+    """What makes the log a chain: commit 8 | time in ns 8 | previous segment 8 | its offset 8.
+
+    A log frame that was written, but whose commit never happened, is in nobody's chain.
+    """
+
+    commit: int
+    time: int
+    segment: bytes
+    offset: int
+
+    def encode(self) -> bytes:
+        return _LINK.pack(*self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Link:
+        return cls._make(_LINK.unpack(data))
+
+
 _LIST = struct.Struct("<4s32sQI")
 _LIST_MAGIC = b"DCL1"
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkList:
+class ChunkList(NamedTuple):
     """What a blob of several chunks is made of. Encoded: magic 4 | blob digest 32 | size 8 |
     count 4 | count x (chunk digest 32 | size 4)."""
 

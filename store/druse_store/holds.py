@@ -9,7 +9,6 @@ stays. A process that was stopped keeps its hold; one that died lost it. No cloc
 from __future__ import annotations
 
 import os
-import secrets
 import struct
 import threading
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ class Holds:
     """This process's file of holds. Thread-safe."""
 
     def __init__(self, folder: Path, mode: int | None) -> None:
-        self.path = folder / f"{os.getpid()}-{secrets.token_hex(6)}{SUFFIX}"
+        self.path = folder / f"{os.getpid()}-{os.urandom(6).hex()}{SUFFIX}"
         self._starts: dict[int, int] = {}
         self._next = 0
         self._shown = IDLE
@@ -39,6 +38,7 @@ class Holds:
                 os.fchmod(self._fd, mode)
             disk.try_lock(self._fd)
             self._show(IDLE)
+        disk.close_in_child(self)
 
     def take(self, commit: int) -> int:
         """Says that something begins which saw the index as of `commit`. Returns its token.
@@ -60,15 +60,18 @@ class Holds:
             if start is not None and start == self._shown:
                 self._show(min(self._starts.values(), default=IDLE))
 
-    def close(self, *, in_child: bool = False) -> None:
-        """Gives up everything. In a forked child only the descriptor is closed."""
-        fd, self._fd = self._fd, -1
-        if fd < 0:
-            return
-        if not in_child:
+    def close(self) -> None:
+        """Gives up everything."""
+        if self._fd >= 0:
             with suppress(OSError):
                 self.path.unlink()
-        os.close(fd)
+        self.leave_to_parent()
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: closes its copy of the descriptor, and nothing else."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def _show(self, commit: int) -> None:
         if self._fd < 0:

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from druse_store import chunker, disk, filesystems
 from druse_store.errors import FormatTooNew, NotAStore, ReadOnlyStore, StoreNotFound
@@ -22,38 +19,20 @@ FORMAT_VERSION = 1
 _FOLDERS = ("index", "packs", "log", "holds", "tmp", "quarantine")
 
 
-@dataclass(frozen=True)
 class Location:
     """The folder of a store, with what its `format` file says."""
 
-    root: Path
-    store_id: bytes
-    shared: bool
-    read_only_mount: bool
-
-    @cached_property
-    def index(self) -> Path:
-        return self.root / "index"
-
-    @cached_property
-    def packs(self) -> Path:
-        return self.root / "packs"
-
-    @cached_property
-    def log(self) -> Path:
-        return self.root / "log"
-
-    @cached_property
-    def holds(self) -> Path:
-        return self.root / "holds"
-
-    @cached_property
-    def tmp(self) -> Path:
-        return self.root / "tmp"
-
-    @cached_property
-    def quarantine(self) -> Path:
-        return self.root / "quarantine"
+    def __init__(self, root: Path, store_id: bytes, shared: bool, read_only_mount: bool) -> None:
+        self.root = root
+        self.store_id = store_id
+        self.shared = shared
+        self.read_only_mount = read_only_mount
+        self.index = root / "index"
+        self.packs = root / "packs"
+        self.log = root / "log"
+        self.holds = root / "holds"
+        self.tmp = root / "tmp"
+        self.quarantine = root / "quarantine"
 
     @property
     def file_mode(self) -> int | None:
@@ -158,7 +137,7 @@ def _create(root: Path, shared: bool) -> str:
         root.chmod(0o2770)
     values = {
         "druse": FORMAT_VERSION,
-        "id": secrets.token_hex(16),
+        "id": os.urandom(16).hex(),
         "digest": "blake3-256",
         "chunker": {"min": chunker.MIN, "avg": chunker.AVG, "max": chunker.MAX},
         "shared": shared,
@@ -168,7 +147,7 @@ def _create(root: Path, shared: bool) -> str:
 
 def _publish(root: Path, text: str, shared: bool) -> str:
     """Creates the format file, unless another process did meanwhile: then that one counts."""
-    aside = root / f".format.{os.getpid()}.{secrets.token_hex(4)}"
+    aside = root / f".format.{os.getpid()}.{os.urandom(4).hex()}"
     disk.write_file(aside, text.encode(), 0o660 if shared else None)
     try:
         os.link(aside, root / "format")
@@ -181,11 +160,19 @@ def _publish(root: Path, text: str, shared: bool) -> str:
     return text
 
 
-def refuse_writing(location: Location, asked_read_only: bool) -> None:
-    """Raises ReadOnlyStore with the reason why nothing can be written."""
-    why = (
-        "was opened with read_only=True"
-        if asked_read_only
-        else "lies on a filesystem that is mounted read-only"
+def refuse_writing(location: Location) -> NoReturn:
+    """Raises ReadOnlyStore for a write that was asked of a store opened for reading."""
+    raise ReadOnlyStore(f"the store at {location.root} was opened for reading only")
+
+
+def refuse_mount(location: Location, read_only: bool) -> NoReturn:
+    """Raises ReadOnlyStore for a filesystem that is mounted read-only.
+
+    Readers cannot say there that they are reading, so that the pages they look at may change.
+    """
+    what = "read" if read_only else "written"
+    raise ReadOnlyStore(
+        f"the store at {location.root} lies on a filesystem that is mounted read-only, and so "
+        f"cannot be {what} safely while others may write to it; if nobody does (a snapshot, an "
+        "archive), open it with immutable=True, which reads only"
     )
-    raise ReadOnlyStore(f"the store at {location.root} {why}: only reading works")

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from druse_store import disk, frames
+from druse_store import changes, disk, frames
 from druse_store.appender import Appender
-from druse_store.changes import LogEntry
+from druse_store.changes import Change
 from druse_store.codec import encode
 from druse_store.digest import Digest
 from druse_store.errors import FrameDamaged
+from druse_store.frames import Link
 from druse_store.index.tables import Tables
 from druse_store.index.values import OPEN, QUARANTINED
 from druse_store.location import Location
@@ -40,16 +41,20 @@ class LogWriter:
             self._appender = appender
         return appender
 
-    def append(self, appender: Appender, entry: LogEntry) -> int:
+    def append(self, appender: Appender, link: Link, made: list[Change]) -> int:
         """Appends a frame and makes it durable; returns its offset."""
-        payload = entry.encode()
+        payload = changes.encode(made)
         codec, stored = encode(payload)
-        size = memoryview(stored).nbytes
-        digest = Digest.of(payload)
+        table = link.encode()
         head = frames.header(
-            frames.LOG, int(codec), digest, len(payload), size, count=len(entry.changes)
+            frames.LOG,
+            int(codec),
+            Digest.of(table + payload),
+            len(payload),
+            memoryview(stored).nbytes,
+            count=len(made),
         )
-        offset = appender.append(head, stored)
+        offset = appender.append(head, table, stored)
         if appender.end >= SEGMENT_SIZE:
             appender.seal()
         appender.sync()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 from druse_store.changes import Change, RecordRows
@@ -12,35 +11,38 @@ from druse_store.index.values import BlobEntry, ChunkEntry, FileEntry
 from druse_store.records import JSON
 
 
-@dataclass(slots=True)
 class Beginning:
     """A run that is to begin: its version is found inside the transaction."""
 
-    experiment: str
-    info: dict[str, JSON]
-    started: int
-    version: int = -1
+    __slots__ = ("experiment", "info", "started", "version")
+
+    def __init__(self, experiment: str, info: dict[str, JSON], started: int) -> None:
+        self.experiment = experiment
+        self.info = info
+        self.started = started
+        self.version = -1
 
 
-@dataclass(slots=True)
 class Pending:
-    """One commit to be. `relied` are the digests that were found in the index, and left at that."""
+    """One commit to be. `relied` are the digests that were found in the index, and left at that;
+    `gone` those that were not there any more, when it came to it."""
 
-    chunks: dict[Digest, ChunkEntry] = field(default_factory=dict)
-    blobs: dict[Digest, BlobEntry] = field(default_factory=dict)
-    lists: dict[Digest, tuple[tuple[Digest, int], ...]] = field(default_factory=dict)
-    relied: set[Digest] = field(default_factory=set)
-    rows: RecordRows = field(default_factory=RecordRows.empty)
-    needs: dict[Digest, list[Digest]] = field(default_factory=dict)
-    beginnings: list[Beginning] = field(default_factory=list)
-    cells: dict[tuple[str, int], list[Any]] = field(default_factory=dict)
-    changes: list[Change] = field(default_factory=list)
-    packs: dict[bytes, FileEntry] = field(default_factory=dict)
-    gone: set[Digest] = field(default_factory=set)
-    operations: int = 0
-    bytes: int = 0
-    done: bool = False
-    error: StoreError | None = None
+    def __init__(self) -> None:
+        self.chunks: dict[Digest, ChunkEntry] = {}
+        self.blobs: dict[Digest, BlobEntry] = {}
+        self.lists: dict[Digest, tuple[tuple[Digest, int], ...]] = {}
+        self.relied: set[Digest] = set()
+        self.gone: set[Digest] = set()
+        self.rows = RecordRows()
+        self.needs: dict[Digest, list[Digest]] = {}
+        self.beginnings: list[Beginning] = []
+        self.cells: dict[tuple[str, int], list[Any]] = {}
+        self.changes: list[Change] = []
+        self.packs: dict[bytes, FileEntry] = {}
+        self.operations = 0
+        self.bytes = 0
+        self.done = False
+        self.error: StoreError | None = None
 
     def is_empty(self) -> bool:
         return self.operations == 0

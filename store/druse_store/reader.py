@@ -21,10 +21,11 @@ from druse_store.index.values import LIVE, SEALED, BlobEntry, ChunkEntry
 from druse_store.location import Location
 from druse_store.packfiles import PackFiles
 from druse_store.records import BlobRef
-from druse_store.writer import Writer
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+    from druse_store.writer import Writer
 
 _CACHED_CHUNKS = 4
 _GROUP = 1 << 20  # bytes that one task reads

@@ -12,8 +12,7 @@ from druse_store.records import JSON
 HOWS = ("run", "hit", "failed")
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """One cell of a run: what was asked for, the record that answers it, and how that came."""
 
     condition: str

@@ -6,8 +6,7 @@ import io
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from druse_store import location as locations
@@ -23,26 +22,30 @@ from druse_store.holds import Holds
 from druse_store.index import environment as environments
 from druse_store.index import values
 from druse_store.index.snapshot import Snapshot
-from druse_store.ingest import Ingest
 from druse_store.location import Location
 from druse_store.reader import BlobFile, Reader
 from druse_store.records import BlobRef, Record
+from druse_store.users import Users
 from druse_store.view import View
 from druse_store.writelock import WriteLock
-from druse_store.writer import Writer
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    from druse_store.ingest import Ingest
+    from druse_store.writer import Writer
+
 _BUFFER = 256 << 10
 
 
-@dataclass(frozen=True, slots=True)
 class Writing:
     """What a write works with; as a context, one write inside a batch."""
 
-    writer: Writer
-    ingest: Ingest
+    __slots__ = ("ingest", "writer")
+
+    def __init__(self, writer: Writer, ingest: Ingest) -> None:
+        self.writer = writer
+        self.ingest = ingest
 
     def __enter__(self) -> Writing:
         return self
@@ -66,23 +69,44 @@ class Session:
         self._batch_hold: int | None = None
         self._guard = threading.RLock()
         self._lock: WriteLock | None = None
-        if not read_only:
-            if location.read_only_mount:
-                locations.refuse_writing(location, asked_read_only=False)
-            environments.prepare(location.index, location.tmp, location.file_mode)
-            self._lock = WriteLock(location.holds / "writer.lock", location.file_mode)
-        self.environment = environments.acquire(
-            location.index, self._lock, locking=not immutable, mode=location.file_mode
-        )
         self._writing: Writing | None = None
         self._holds: Holds | None = None
-        writer: Writer | None = None
-        if self._lock is not None:
-            self._holds = Holds(location.holds, location.file_mode)
-            writer = Writer(location, self.environment, self._lock)
-        self.reader = Reader(location, self.environment, writer)
-        if writer is not None:
-            self._writing = Writing(writer, Ingest(writer, self.reader, level))
+        self._left = ExitStack()  # what is to be closed, the last one first
+        try:
+            self._open(read_only=read_only, immutable=immutable, level=level)
+        except BaseException:
+            self._left.close()
+            raise
+
+    def _open(self, *, read_only: bool, immutable: bool, level: Level) -> None:
+        location, mode = self.location, self.location.file_mode
+        if location.read_only_mount and not immutable:
+            locations.refuse_mount(location, read_only)
+        if not immutable:
+            self._left.callback(Users(location, writable=not read_only).close)
+        if not read_only:
+            environments.prepare(location.index, location.tmp, mode)
+            self._lock = WriteLock(location.holds / "writer.lock", mode)
+            self._left.callback(self._lock.close)
+        self.environment = environments.acquire(
+            location.index, self._lock, locking=not immutable, mode=mode
+        )
+        self._left.callback(environments.release, self.environment)
+        if self._lock is None:
+            self.reader = Reader(location, self.environment, None)
+        else:
+            self._holds = Holds(location.holds, mode)
+            self._left.callback(self._holds.close)
+            self._writing = self._prepare_writing(self._lock, level)
+        self._left.callback(self.reader.close)
+
+    def _prepare_writing(self, lock: WriteLock, level: Level) -> Writing:
+        from druse_store.ingest import Ingest  # what only reads does not pay for these
+        from druse_store.writer import Writer
+
+        writer = Writer(self.location, self.environment, lock)
+        self.reader = Reader(self.location, self.environment, writer)
+        return Writing(writer, Ingest(writer, self.reader, level))
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -126,8 +150,7 @@ class Session:
     def _usable_writing(self) -> Writing:
         self._check_usable()
         if self._writing is None:
-            locations.refuse_writing(self.location, asked_read_only=True)
-            raise AssertionError
+            locations.refuse_writing(self.location)
         return self._writing
 
     def _take_hold(self) -> int | None:
@@ -239,9 +262,4 @@ class Session:
             if self._writing is not None:
                 self._writing.writer.close()
         finally:
-            if self._lock is not None:
-                self._lock.close()
-            if self._holds is not None:
-                self._holds.close()
-            self.reader.close()
-            environments.release(self.environment)
+            self._left.close()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from druse_store import frames
 from druse_store.index import values
@@ -12,8 +11,7 @@ if TYPE_CHECKING:
     from druse_store.session import Session
 
 
-@dataclass(frozen=True, slots=True)
-class Stats:
+class Stats(NamedTuple):
     """Counts, and bytes. `pack_bytes` are those of committed frames, compressed."""
 
     chunks: int

@@ -11,20 +11,20 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
 from druse_store import changes, location, names, packing, runs
-from druse_store.changes import Change
 from druse_store.codec import Level
 from druse_store.digest import Digest
 from druse_store.errors import RunNotFound
-from druse_store.pending import Beginning
 from druse_store.records import JSON, BlobRef, ObjectRef, Record
 from druse_store.run import Run, RunName
-from druse_store.runwriter import RunWriter
 from druse_store.session import Session
-from druse_store.stats import Stats
 from druse_store.view import View
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+    from druse_store.changes import Change
+    from druse_store.runwriter import RunWriter
+    from druse_store.stats import Stats
 
 
 class Store:
@@ -183,6 +183,9 @@ class Store:
     def begin_run(self, experiment: str, info: Mapping[str, JSON] | None = None) -> RunWriter:
         """Begins the next version of an experiment, from 0; durable when this returns."""
         names.check(experiment, "an experiment")
+        from druse_store.pending import Beginning
+        from druse_store.runwriter import RunWriter
+
         beginning = Beginning(experiment, packing.sorted_map(info or {}), time.time_ns())
         with self._session.writing() as writing:
             writing.writer.flush(writing.writer.begin(beginning))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from druse_store.digest import Digest, trusted
 from druse_store.errors import IndexDamaged
 from druse_store.index import values
 from druse_store.index.environment import Environment
 from druse_store.index.snapshot import Snapshot
-from druse_store.pending import Pending
 from druse_store.records import Record
+
+if TYPE_CHECKING:
+    from druse_store.pending import Pending
 
 
 class View(Snapshot):

@@ -9,7 +9,6 @@ that the last holder died there, and cuts the frame that was never committed.
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import struct
 import threading
@@ -22,7 +21,6 @@ from types import TracebackType
 from druse_store import disk
 from druse_store.errors import StoreBusy, StoreClosed
 
-_log = logging.getLogger("druse_store")
 _NOTE = struct.Struct("<I8s")
 _NOBODY = bytes(8)
 _FIRST_PAUSE = 0.0002
@@ -41,6 +39,7 @@ class WriteLock:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             if mode is not None and os.fstat(self._fd).st_uid == os.getuid():
                 os.fchmod(self._fd, mode)
+        disk.close_in_child(self)
 
     def __enter__(self) -> bytes:
         """Waits for the lock. Returns the id of the segment that a dead holder left, or zeros."""
@@ -98,16 +97,25 @@ class WriteLock:
                     "be stopped: let it go on (`kill -CONT`), or end it, then try again"
                 )
             if waited > _NAME_AFTER and not named:
-                _log.warning(
-                    "waiting to write to the store: %s holds %s", self._holder(), self.path
-                )
+                self._warn()
                 named = True
             time.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
+    def _warn(self) -> None:
+        import logging  # ten milliseconds that hardly any process needs
+
+        logging.getLogger("druse_store").warning(
+            "waiting to write: %s holds %s", self._holder(), self.path
+        )
+
     def _holder(self) -> str:
         data = os.pread(self._fd, _NOTE.size, 0)
         return f"process {_NOTE.unpack(data)[0]}" if len(data) == _NOTE.size else "a process"
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: closes its copy of the descriptor, and nothing else."""
+        self.close()
 
     def close(self) -> None:
         fd, self._fd = self._fd, -1

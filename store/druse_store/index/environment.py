@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import threading
 from pathlib import Path
 from typing import Any
@@ -160,7 +159,7 @@ def prepare(folder: Path, tmp: Path, mode: int | None) -> None:
     path = folder / "lock.mdb"
     if path.exists():
         return
-    aside = tmp / f"lock.{os.getpid()}.{secrets.token_hex(4)}"
+    aside = tmp / f"lock.{os.getpid()}.{os.urandom(4).hex()}"
     with disk.translated("creating", path):
         try:
             disk.write_file(aside, bytes(_LOCK_FILE_SIZE), mode)
