@@ -14,6 +14,7 @@ compressors are kept per thread, and zstd releases the interpreter lock while it
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from collections.abc import Iterable
@@ -44,16 +45,20 @@ class Codec(IntEnum):
 
 
 _WIDTHS: Final = (16, 8, 4, 2)
-# (zstd level for bytes, for shuffled numbers). Shuffled numbers gain nothing from more effort
-# than level 1 except at "small": what repeats lies side by side already.
-_EFFORT: Final[dict[Level, tuple[int, int]]] = {
-    "fast": (1, 1),
-    "balanced": (3, 1),
-    "small": (12, 9),
+# The zstd levels to choose from for bytes, quickest first, and the one for shuffled numbers, which
+# gain little from more effort: what repeats lies side by side already. Level 1 stores numbers that
+# are written as text smaller than level 3 does, and other text a tenth larger.
+_EFFORTS: Final[dict[Level, tuple[tuple[int, ...], int]]] = {
+    "fast": ((1,), 1),
+    "balanced": ((1, 3), 1),
+    "small": ((12,), 9),
 }
-_PROBE: Final = 16 * 1024  # bytes looked at before a codec is chosen for a larger chunk
+_SMALL: Final = 16 * 1024  # bytes; up to here, compressing costs no more than asking how
+_PROBE: Final = 8 * 1024  # bytes of a larger chunk that are looked at
 _WORTH: Final = 0.98  # a codec must save 2 %, or the bytes stay raw and can be mapped
-_POOR: Final = 0.85  # bytes of unknown kind that zstd shrinks less than this may be numbers
+_PLAIN_HANDICAP: Final = 1.10  # at about the same size, numbers are faster shuffled
+_PLANE_COST: Final = 16  # bytes that each plane costs in a sample, and hardly any in a whole chunk
+_NPY: Final = re.compile(rb"\x93NUMPY.{4,6}\{'descr': '[<>|=]([a-zA-Z])(\d{1,4})'", re.DOTALL)
 
 
 def encode(data: Buffer, *, level: Level = "balanced", itemsize: int = 1) -> tuple[Codec, Buffer]:
@@ -63,14 +68,11 @@ def encode(data: Buffer, *, level: Level = "balanced", itemsize: int = 1) -> tup
     code and the bytes to store: `data` itself where compression does not pay.
     """
     view = flat(data)
-    width = _choose(view, itemsize)
-    if width == 0:
+    way = _choose(view, itemsize, level)
+    if way is None:
         return Codec.RAW, data
-    plain, shuffled = _EFFORT[level]
-    if width == 1:
-        stored = _compressor(plain).compress(view)
-    else:
-        stored = _compressor(shuffled).compress(_shuffle(view, width))
+    width, effort = way
+    stored = _compressor(effort).compress(view if width == 1 else _shuffle(view, width))
     if len(stored) > _WORTH * len(view):
         return Codec.RAW, data
     return Codec(width), stored
@@ -101,7 +103,15 @@ _KNOWN: Final = frozenset(int(codec) for codec in Codec)
 
 def pays(data: Buffer, itemsize: int = 1) -> bool:
     """Whether a sample says that these bytes compress; if not, they are best stored raw, whole."""
-    return _choose(flat(data), itemsize) != 0
+    return _choose(flat(data), itemsize, "fast") is not None
+
+
+def itemsize_of(head: Buffer) -> int:
+    """The size of the numbers in a file that begins with `head`, if it is a .npy file; else 1."""
+    if (found := _NPY.match(flat(head)[:128])) is None:
+        return 1
+    kind, size = found.groups()
+    return 4 if kind == b"U" else max(int(size), 1)
 
 
 def flat(data: Buffer) -> memoryview:
@@ -110,23 +120,27 @@ def flat(data: Buffer) -> memoryview:
     return view.cast("B") if view.nbytes else memoryview(b"")
 
 
-def _choose(view: memoryview, itemsize: int) -> int:
-    """The shuffle width that a sample favours; 1 for zstd alone, 0 for raw."""
-    if len(view) <= _PROBE and itemsize == 1:
-        return 1 if view else 0  # compressing it is as cheap as asking
+def _choose(view: memoryview, itemsize: int, level: Level) -> tuple[int, int] | None:
+    """The width (1: no shuffle) and zstd level that a sample favours; None to store it raw."""
+    plain, shuffled = _EFFORTS[level]
+    if len(view) <= _SMALL and itemsize == 1:
+        return (1, plain[0]) if view else None
     sample = _sample(view)
-    worth = _WORTH * len(sample)
-    sizes = {1: _squeezed(sample)}
-    for width in _candidates(itemsize, sizes[1] / len(sample) if sample else 0.0):
-        sizes[width] = _squeezed(_shuffle(sample, width))
-    best = min(sizes, key=lambda width: (sizes[width], width))
-    return best if sizes[best] < worth else 0
+    known = itemsize > 1  # then shuffling is likely right, and needs less proof
+    tried: list[tuple[float, int, tuple[int, int]]] = []
+    for width in _candidates(itemsize):
+        size = _squeezed(_shuffle(sample, width), 1)
+        tried.append((size - (_PLANE_COST * width if known else 0), size, (width, shuffled)))
+    for effort in plain:
+        size = _squeezed(sample, min(effort, 3))
+        tried.append((size * (_PLAIN_HANDICAP if known else 1), size, (1, effort)))
+    _, size, way = min(tried)
+    return way if size < _WORTH * len(sample) else None
 
 
-def _candidates(itemsize: int, plain_ratio: float) -> Iterable[int]:
-    if itemsize > 1:
-        return [width for width in _WIDTHS if itemsize % width == 0][:2]
-    return (8, 4, 2) if plain_ratio > _POOR else ()
+def _candidates(itemsize: int) -> Iterable[int]:
+    """The widths to try: what divides the element, or the usual ones where that is not known."""
+    return (8, 4, 2) if itemsize == 1 else [w for w in _WIDTHS if itemsize % w == 0][:2]
 
 
 def _sample(view: memoryview) -> memoryview:
@@ -138,8 +152,8 @@ def _sample(view: memoryview) -> memoryview:
     return memoryview(bytes(view[:half]) + bytes(view[middle : middle + half]))
 
 
-def _squeezed(data: memoryview | bytearray) -> int:
-    return len(_compressor(1).compress(data))
+def _squeezed(data: memoryview | bytearray, effort: int) -> int:
+    return len(_compressor(effort).compress(data))
 
 
 class _PerThread(threading.local):

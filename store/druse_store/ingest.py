@@ -71,14 +71,20 @@ class Ingest:
         """Takes in a stream, in constant memory."""
         hasher = Hasher()
         parts: list[tuple[Digest, int]] = []
+        itemsize = 1
 
         def groups() -> Iterator[list[memoryview]]:
-            for pieces in _groups(chunker.chunks(reader)):
+            nonlocal itemsize
+            for number, pieces in enumerate(_groups(chunker.chunks(reader))):
+                if number == 0:
+                    itemsize = codec.itemsize_of(pieces[0])
                 for piece in pieces:
                     hasher.update(piece)
                 yield pieces
 
-        for chunks in parallel.ordered(lambda pieces: self._encode(pieces, 1), groups(), _weight):
+        for chunks in parallel.ordered(
+            lambda pieces: self._encode(pieces, itemsize), groups(), _weight
+        ):
             parts += self._append(chunks)
             if self._writer.is_full():
                 self._writer.flush()

@@ -1,4 +1,5 @@
 import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -82,8 +83,24 @@ def test_numbers_of_unknown_type_are_recognised():
     assert code == Codec.SHUFFLE_8
 
 
+@pytest.mark.parametrize(
+    ("dtype", "itemsize"), [("f8", 8), (">i2", 2), ("c16", 16), ("U5", 4), ("?", 1), ("S3", 3)]
+)
+def test_the_head_of_a_npy_file_tells_the_size_of_its_numbers(dtype, itemsize):
+    file = io.BytesIO()
+    np.save(file, np.zeros(3, dtype))
+    assert codec.itemsize_of(file.getvalue()) == itemsize
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b"\x93NUMPY", b"id,value\n", b"\x93NUMPY\1\0v\0{'descr': [("]
+)
+def test_other_files_do_not_tell(head):
+    assert codec.itemsize_of(head) == 1
+
+
 def test_text_is_compressed_without_a_shuffle():
-    text = "\n".join(f"line {i}, value {i * i}" for i in range(20_000)).encode()
+    text = b"".join(path.read_bytes() for path in sorted(Path(codec.__file__).parent.glob("*.py")))
     code, stored = codec.encode(text)
     assert code == Codec.ZSTD
     assert len(stored) < len(text) / 3
@@ -96,6 +113,11 @@ def test_noise_is_stored_raw_without_a_copy(size):
     assert code == Codec.RAW
     assert stored is data
     assert size < 1000 or not codec.pays(data)
+
+
+@pytest.mark.parametrize("itemsize", [1, 2, 4, 8, 16, 24])
+def test_noise_does_not_pay_whatever_the_size_of_its_elements(itemsize):
+    assert not codec.pays(noise(200_000), itemsize)
 
 
 def test_a_smaller_level_never_stores_more():
