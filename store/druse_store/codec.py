@@ -4,9 +4,12 @@
 never producing more than the size that the index promised. A code says everything that decoding
 needs: a shuffle's code is its width, so no parameter lies in the data where damage could bend it.
 
-A shuffle of width w regroups the bytes: first every 0th byte of the w-byte elements, then every
-1st, and so on, then the tail that fills no element. Exponents and high bytes of numbers repeat;
-side by side they compress, interleaved with noisy low bytes they do not.
+A shuffle of width w regroups the bytes into planes: plane i holds byte i of every w-byte element.
+Exponents and high bytes of numbers repeat; side by side they compress, interleaved with noisy low
+bytes they do not. Stored is, for w planes of n bytes and a tail that fills no element:
+
+    n >= 1024:  w lengths (4 bytes, little-endian) | w planes, each raw (length n) or zstd | tail
+    n <  1024:  one zstd frame of all planes and the tail: less overhead for what is small
 
 This is the only importer of zstandard. Everything here is safe to call from several threads:
 compressors are kept per thread, and zstd releases the interpreter lock while it works.
@@ -17,7 +20,7 @@ from __future__ import annotations
 import re
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from functools import cache
 from typing import TYPE_CHECKING, Final, Literal
@@ -56,7 +59,8 @@ _EFFORTS: Final[dict[Level, tuple[tuple[int, ...], int]]] = {
 _SMALL: Final = 16 * 1024  # bytes; up to here, compressing costs no more than asking how
 _PROBE: Final = 8 * 1024  # bytes of a larger chunk that are looked at
 _WORTH: Final = 0.98  # a codec must save 2 %, or the bytes stay raw and can be mapped
-_PLAIN_HANDICAP: Final = 1.10  # at about the same size, numbers are faster shuffled
+_MIN_PLANE: Final = 1024  # bytes; part of the format
+_PLAIN_HANDICAP: Final = 1.20  # at about the same size, numbers are faster shuffled
 _PLANE_COST: Final = 16  # bytes that each plane costs in a sample, and hardly any in a whole chunk
 _NPY: Final = re.compile(rb"\x93NUMPY.{4,6}\{'descr': '[<>|=]([a-zA-Z])(\d{1,4})'", re.DOTALL)
 
@@ -72,7 +76,7 @@ def encode(data: Buffer, *, level: Level = "balanced", itemsize: int = 1) -> tup
     if way is None:
         return Codec.RAW, data
     width, effort = way
-    stored = _compressor(effort).compress(view if width == 1 else _shuffle(view, width))
+    stored = _compress(view, effort) if width == 1 else _pack(view, width, effort)
     if len(stored) > _WORTH * len(view):
         return Codec.RAW, data
     return Codec(width), stored
@@ -94,8 +98,9 @@ def decode(codec: int, stored: Buffer, size: int) -> bytes:
             f"a chunk was stored with codec {codec}, which this version of druse does not know; "
             "a newer version wrote it: upgrade druse to read it"
         )
-    plain = _decompress(flat(stored), size)
-    return plain if codec == Codec.ZSTD else _unshuffle(plain, codec)
+    if codec == Codec.ZSTD:
+        return _decompress(flat(stored), size)
+    return _unpack(flat(stored), codec, size)
 
 
 _KNOWN: Final = frozenset(int(codec) for codec in Codec)
@@ -129,18 +134,18 @@ def _choose(view: memoryview, itemsize: int, level: Level) -> tuple[int, int] | 
     known = itemsize > 1  # then shuffling is likely right, and needs less proof
     tried: list[tuple[float, int, tuple[int, int]]] = []
     for width in _candidates(itemsize):
-        size = _squeezed(_shuffle(sample, width), 1)
+        size = len(_pack(sample, width, 1))
         tried.append((size - (_PLANE_COST * width if known else 0), size, (width, shuffled)))
     for effort in plain:
-        size = _squeezed(sample, min(effort, 3))
+        size = len(_compress(sample, min(effort, 3)))
         tried.append((size * (_PLAIN_HANDICAP if known else 1), size, (1, effort)))
     _, size, way = min(tried)
     return way if size < _WORTH * len(sample) else None
 
 
 def _candidates(itemsize: int) -> Iterable[int]:
-    """The widths to try: what divides the element, or the usual ones where that is not known."""
-    return (8, 4, 2) if itemsize == 1 else [w for w in _WIDTHS if itemsize % w == 0][:2]
+    """The widths to try: the largest that fits, or the usual ones where the size is not known."""
+    return (8, 4, 2) if itemsize == 1 else [w for w in _WIDTHS if itemsize % w == 0][:1]
 
 
 def _sample(view: memoryview) -> memoryview:
@@ -150,10 +155,6 @@ def _sample(view: memoryview) -> memoryview:
     half = _PROBE // 2
     middle = len(view) // 2 // 16 * 16  # keeps the phase of the elements
     return memoryview(bytes(view[:half]) + bytes(view[middle : middle + half]))
-
-
-def _squeezed(data: memoryview | bytearray, effort: int) -> int:
-    return len(_compressor(effort).compress(data))
 
 
 class _PerThread(threading.local):
@@ -183,6 +184,10 @@ def _compressor(effort: int) -> zstandard.ZstdCompressor:
         return made
 
 
+def _compress(data: memoryview, effort: int) -> bytes:
+    return _compressor(effort).compress(data)
+
+
 def _decompress(stored: memoryview, size: int) -> bytes:
     try:
         # The frame's header is as little to be trusted as the rest: zstd allocates what it says.
@@ -197,6 +202,40 @@ def _decompress(stored: memoryview, size: int) -> bytes:
     return plain
 
 
+def _pack(data: memoryview, width: int, effort: int) -> bytes:
+    count = len(data) // width
+    shuffled = memoryview(_shuffle(data, width))
+    if count < _MIN_PLANE:
+        return _compress(shuffled, effort)
+    planes = [shuffled[i * count : (i + 1) * count] for i in range(width)]
+    packed = [_smaller(_compress(plane, effort), plane) for plane in planes]
+    lengths = b"".join(len(plane).to_bytes(4, "little") for plane in packed)
+    return b"".join((lengths, *packed, shuffled[width * count :]))
+
+
+def _smaller(packed: bytes, plane: memoryview) -> bytes | memoryview:
+    return packed if len(packed) < len(plane) else plane
+
+
+def _unpack(stored: memoryview, width: int, size: int) -> bytes:
+    count = size // width
+    if count < _MIN_PLANE:
+        shuffled = memoryview(_decompress(stored, size))
+        planes = [shuffled[i * count : (i + 1) * count] for i in range(width)]
+        return _unshuffle(planes, shuffled[width * count :])
+    planes = []
+    start = 4 * width
+    for head in range(0, start, 4):
+        end = start + int.from_bytes(stored[head : head + 4], "little")
+        plane = stored[start:end]
+        planes.append(plane if end - start == count else memoryview(_decompress(plane, count)))
+        start = end
+    tail = stored[start:]
+    if len(tail) != size % width or any(len(plane) != count for plane in planes):
+        raise FrameDamaged(f"a shuffled chunk of {size} bytes is cut short, or too long")
+    return _unshuffle(planes, tail)
+
+
 def _numpy() -> ModuleType | None:
     """numpy, if the program has loaded it: importing it would cost more than it saves.
 
@@ -206,6 +245,7 @@ def _numpy() -> ModuleType | None:
 
 
 def _shuffle(data: memoryview, width: int) -> bytearray:
+    """All planes of `data` in order, and the tail."""
     count = len(data) // width
     whole = count * width
     planes = bytearray(len(data))
@@ -220,17 +260,16 @@ def _shuffle(data: memoryview, width: int) -> bytearray:
     return planes
 
 
-def _unshuffle(planes: bytes, width: int) -> bytes:
-    count = len(planes) // width
+def _unshuffle(planes: Sequence[memoryview], tail: memoryview) -> bytes:
+    count, width = len(planes[0]), len(planes)
     whole = count * width
-    data = bytearray(len(planes))
+    data = bytearray(whole + len(tail))
     if (numpy := _numpy()) is not None:
-        by_plane = numpy.frombuffer(planes, "u1", whole).reshape(width, count)
         elements = numpy.frombuffer(data, "u1", whole).reshape(count, width)
-        for plane in range(width):  # a third faster than one transposed assignment
-            elements[:, plane] = by_plane[plane]
+        for i, plane in enumerate(planes):  # a third faster than one transposed assignment
+            elements[:, i] = numpy.frombuffer(plane, "u1")
     else:
-        for plane in range(width):
-            data[plane:whole:width] = planes[plane * count : (plane + 1) * count]
-    data[whole:] = planes[whole:]
+        for i, plane in enumerate(planes):
+            data[i:whole:width] = plane
+    data[whole:] = tail
     return bytes(data)
