@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from druse_store.runwriter import RunWriter
     from druse_store.stats import Stats
     from druse_store.store import Store
+    from druse_store.verify import Finding, Progress, Report
     from druse_store.view import View
 
 __all__ = [
@@ -22,10 +23,13 @@ __all__ = [
     "BlobRef",
     "Cell",
     "Digest",
+    "Finding",
     "ObjectRef",
+    "Progress",
     "Read",
     "Rebuilt",
     "Record",
+    "Report",
     "Run",
     "RunName",
     "RunWriter",
@@ -46,6 +50,7 @@ _HOMES = {
     "runwriter": ("RunWriter",),
     "stats": ("Stats",),
     "store": ("Store",),
+    "verify": ("Finding", "Progress", "Report"),
     "view": ("View",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

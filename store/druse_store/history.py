@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,16 +48,21 @@ class History(NamedTuple):
                     yield entry, None
 
 
-def read(files: Sequence[tuple[bytes, Path]], head: tuple[bytes, int] | None = None) -> History:
+def read(
+    files: Sequence[tuple[bytes, Path]],
+    head: tuple[bytes, int] | None = None,
+    ends: Mapping[bytes, int] | None = None,
+) -> History:
     """The history in these segments, up to the frame at `head`, or to the latest there is.
 
-    Pure but for reading headers: a frame counts if it is on the way from the head back to the
-    start. One that was written by a process that died before its commit is on nobody's way.
+    `ends` are the committed ends of the segments, where they are known. A frame counts if it is
+    on the way from the head back to the start. One that was written by a process that died
+    before its commit is on nobody's way.
     """
     damage: list[str] = []
     found: dict[tuple[bytes, int], Entry] = {}
     for segment, path in files:
-        for entry in _entries(segment, path, damage):
+        for entry in _entries(segment, path, ends.get(segment) if ends else None, damage):
             found[entry.place] = entry
     order = sorted(found.values(), key=lambda e: (e.link.commit, e.link.time), reverse=True)
     chain: list[Entry] = []
@@ -73,8 +78,8 @@ def read(files: Sequence[tuple[bytes, Path]], head: tuple[bytes, int] | None = N
     return History(tuple(chain), tuple(damage))
 
 
-def _entries(segment: bytes, path: Path, damage: list[str]) -> Iterator[Entry]:
-    with FrameFile(path) as file:
+def _entries(segment: bytes, path: Path, end: int | None, damage: list[str]) -> Iterator[Entry]:
+    with FrameFile(path, end) as file:
         try:
             file.header()
         except FrameDamaged as error:

@@ -197,16 +197,16 @@ def _add_frame(
     except FrameDamaged as error:
         damage.append(f"{file.path}: {error}")
         return
-    extent = frame.kind == frames.EXTENT
-    for digest, offset, size, checks in found:
-        if not checks:
-            damage.append(f"{file.path}: the chunk {digest} at byte {offset} is damaged")
+    for chunk in found:
+        if not chunk.checks:
+            damage.append(
+                f"{file.path}: the chunk {chunk.digest} at byte {chunk.offset} is damaged"
+            )
             continue
-        stored = size if extent else frame.stored
-        chunks[digest] = ChunkEntry(file_id, offset, stored, size, frame.codec)
+        chunks[chunk.digest] = ChunkEntry(file_id, *chunk[1:5])
         if frame.kind == frames.LIST:
             try:
-                lists[digest] = ChunkList.decode(file.payload(frame))
+                lists[chunk.digest] = ChunkList.decode(file.payload(frame))
             except FrameDamaged as error:
                 damage.append(f"{file.path}: {error}")
 

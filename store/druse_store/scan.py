@@ -26,6 +26,17 @@ class Gap(NamedTuple):
     reason: str
 
 
+class FoundChunk(NamedTuple):
+    """A chunk as a pack has it, and whether its bytes give its digest."""
+
+    digest: Digest
+    offset: int
+    stored: int
+    size: int
+    codec: int
+    checks: bool
+
+
 class FrameFile:
     """A pack or log segment, mapped to be scanned: `with FrameFile(path) as file:`.
 
@@ -46,9 +57,8 @@ class FrameFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._view.release()
-        if self._map is not None:
-            self._map.close()
+        # Not closed: an error that is under way may still hold a view of it. It goes with the last.
+        self._view, self._map = memoryview(b""), None
 
     def header(self) -> FileHeader:
         """Raises FrameDamaged."""
@@ -104,19 +114,28 @@ class FrameFile:
             raise FrameDamaged(f"the frame at byte {frame.offset} of {self.path} is damaged")
         return data
 
-    def chunks(self, frame: Frame) -> list[tuple[Digest, int, int, bool]]:
-        """Digest, offset, size of each chunk of a frame, and whether its bytes check.
-
-        One for a chunk or list, several for an extent. Raises FrameDamaged for a damaged table.
-        """
+    def chunks(self, frame: Frame) -> list[FoundChunk]:
+        """The chunks of a frame: one, or several for an extent. Raises FrameDamaged for a table
+        that does not check."""
         if frame.kind != frames.EXTENT:
-            return [(frame.digest, frame.payload, frame.size, self._checks(frame))]
+            place = (frame.payload, frame.stored, frame.size, frame.codec)
+            return [FoundChunk(frame.digest, *place, self._checks(frame))]
         found = []
         at = frame.payload
         for digest, size in frames.parse_table(self.table(frame), frame):
-            found.append((digest, at, size, Digest.of(self._view[at : at + size]) == digest))
+            checks = Digest.of(self._view[at : at + size]) == digest
+            found.append(FoundChunk(digest, at, size, size, frames.RAW, checks))
             at += size
         return found
+
+    def last_frame(self, offset: int, end: int) -> None:
+        """Sees that a frame at `offset` ends at `end`. Raises FrameDamaged."""
+        if offset:
+            found = self._frame_at(offset)
+            if isinstance(found, FrameDamaged):
+                raise found
+            if found.end != end:
+                raise FrameDamaged(f"the last frame of {self.path} is damaged")
 
     def _checks(self, frame: Frame) -> bool:
         try:

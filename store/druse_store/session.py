@@ -63,6 +63,7 @@ class Session:
     ) -> None:
         self.location = location
         self.read_only = read_only
+        self.immutable = immutable
         self._pid = os.getpid()
         self._closed = False
         self._depth = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from druse_store.changes import Change
     from druse_store.runwriter import RunWriter
     from druse_store.stats import Stats
+    from druse_store.verify import Progress, Report
 
 
 class Store:
@@ -271,6 +272,23 @@ class Store:
         if finished is None:
             raise RunNotFound(f"run {run.experiment}/v{run.version} was removed while it went on")
         return finished
+
+    # --- health --------------------------------------------------------------------------------
+
+    def verify(
+        self,
+        *,
+        quick: bool = False,
+        resume: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Report:
+        """Reads everything again; says what is not what was stored. Changes nothing.
+
+        `quick` looks at structure only; `resume` goes on where an interrupted one was.
+        """
+        from druse_store.verify import Verify
+
+        return Verify(self._session, progress).run(quick=quick, resume=resume)
 
     # --- the rest ------------------------------------------------------------------------------
 

@@ -165,10 +165,19 @@ class Snapshot:
 
     # --- all of them ---------------------------------------------------------------------------
 
-    def scan(self, table: str) -> Iterator[tuple[bytes, bytes]]:
-        """Every key and unchecked value of a table, in order."""
-        for key, value in self._txn.cursor(db=self._dbs[table]):
-            yield bytes(key), bytes(value)
+    def rows_after(self, table: str, after: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
+        """At most `limit` keys and unchecked values of a table, in order, behind a key."""
+        rows: list[tuple[bytes, bytes]] = []
+        cursor = self._txn.cursor(db=self._dbs[table])
+        if not (cursor.first() if after is None else cursor.set_range(after)):
+            return rows
+        for key, value in cursor.iternext():
+            name = bytes(key)
+            if name != after:
+                rows.append((name, bytes(value) if len(value) <= values.MAX_VALUE else b""))
+            if len(rows) == limit:
+                break
+        return rows
 
     def _under(self, table: str, prefix: bytes) -> list[tuple[bytes, bytes]]:
         found = []
