@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from druse_store import disk, frames, history, parallel
 from druse_store.appender import path_of
 from druse_store.digest import Digest
-from druse_store.errors import BlobNotFound, FrameDamaged, StoreError
+from druse_store.errors import BlobNotFound, FrameDamaged, IndexDamaged, StoreError
 from druse_store.index import values
 from druse_store.index.values import SEALED, FileEntry
 from druse_store.scan import FrameFile, Gap
@@ -86,25 +86,12 @@ class Verify:
 
     def run(self, *, quick: bool, resume: bool) -> Report:
         """Looks at everything. Raises only what keeps it from looking, never what it finds."""
-        location = self._session.location
-        with self._session.snapshot() as snapshot:
-            files = dict(snapshot.files())
-            head = snapshot.head()
-        walked = walk_in_child(location.index, locking=not self._session.immutable)
+        walked = walk_in_child(self._session.location.index, locking=not self._session.immutable)
         self.findings += [Finding(INDEX, "", what) for what in walked.findings]
-        packs = {i: entry for i, entry in files.items() if entry.kind == frames.PACK}
-        self._structure(files)
-        if not quick:
-            self._load(resume)
-            self._total = sum(entry.end for entry in packs.values()) + self._large_bytes()
-            try:
-                self._log(files, (head.segment, head.offset))
-                self._packs(packs)
-                self._blobs()
-            except BaseException:
-                self._save()
-                raise
-            self._forget_progress()
+        try:
+            self._look(quick=quick, resume=resume)
+        except IndexDamaged as error:
+            self.findings.append(Finding(INDEX, "", f"{error}; nothing further was looked at"))
         return Report(
             self.findings,
             self.packs,
@@ -114,6 +101,25 @@ class Verify:
             walked.lacking,
             time.monotonic() - self._began,
         )
+
+    def _look(self, *, quick: bool, resume: bool) -> None:
+        with self._session.snapshot() as snapshot:
+            files = dict(snapshot.files())
+            head = snapshot.head()
+        packs = {i: entry for i, entry in files.items() if entry.kind == frames.PACK}
+        self._structure(files)
+        if quick:
+            return
+        self._load(resume)
+        self._total = sum(entry.end for entry in packs.values()) + self._large_bytes()
+        try:
+            self._log(files, (head.segment, head.offset))
+            self._packs(packs)
+            self._blobs()
+        except BaseException:
+            self._save()
+            raise
+        self._forget_progress()
 
     # --- structure -----------------------------------------------------------------------------
 
