@@ -47,6 +47,7 @@ class Codec(IntEnum):
     SHUFFLE_16 = 16
 
 
+_BY_NUMBER: Final = {int(codec): codec for codec in Codec}  # faster than calling the enum
 _WIDTHS: Final = (16, 8, 4, 2)
 # The zstd levels to choose from for bytes, quickest first, and the one for shuffled numbers, which
 # gain little from more effort: what repeats lies side by side already. Level 1 stores numbers that
@@ -72,14 +73,17 @@ def encode(data: Buffer, *, level: Level = "balanced", itemsize: int = 1) -> tup
     code and the bytes to store: `data` itself where compression does not pay.
     """
     view = flat(data)
-    way = _choose(view, itemsize, level)
-    if way is None:
-        return Codec.RAW, data
-    width, effort = way
+    if len(view) <= _SMALL and itemsize == 1:
+        width, effort = 1, _EFFORTS[level][0][0]
+    else:
+        way = _choose(view, itemsize, level)
+        if way is None:
+            return Codec.RAW, data
+        width, effort = way
     stored = _compress(view, effort) if width == 1 else _pack(view, width, effort)
     if len(stored) > _WORTH * len(view):
         return Codec.RAW, data
-    return Codec(width), stored
+    return _BY_NUMBER[width], stored
 
 
 def decode(codec: int, stored: Buffer, size: int) -> bytes:
@@ -93,7 +97,7 @@ def decode(codec: int, stored: Buffer, size: int) -> bytes:
         if len(plain) != size:
             raise FrameDamaged(f"a raw chunk of {size} bytes is stored in {len(plain)} bytes")
         return plain
-    if codec not in _KNOWN:
+    if codec not in _BY_NUMBER:
         raise UnknownCodec(
             f"a chunk was stored with codec {codec}, which this version of druse does not know; "
             "a newer version wrote it: upgrade druse to read it"
@@ -101,9 +105,6 @@ def decode(codec: int, stored: Buffer, size: int) -> bytes:
     if codec == Codec.ZSTD:
         return _decompress(flat(stored), size)
     return _unpack(flat(stored), codec, size)
-
-
-_KNOWN: Final = frozenset(int(codec) for codec in Codec)
 
 
 def pays(data: Buffer, itemsize: int = 1) -> bool:
@@ -128,8 +129,6 @@ def flat(data: Buffer) -> memoryview:
 def _choose(view: memoryview, itemsize: int, level: Level) -> tuple[int, int] | None:
     """The width (1: no shuffle) and zstd level that a sample favours; None to store it raw."""
     plain, shuffled = _EFFORTS[level]
-    if len(view) <= _SMALL and itemsize == 1:
-        return (1, plain[0]) if view else None
     sample = _sample(view)
     known = itemsize > 1  # then shuffling is likely right, and needs less proof
     tried: list[tuple[float, int, tuple[int, int]]] = []
@@ -174,28 +173,23 @@ def _mine() -> _PerThread:
     return _PerThread()
 
 
-def _compressor(effort: int) -> zstandard.ZstdCompressor:
-    try:
-        return _mine().compressors[effort]
-    except KeyError:
-        mine = _mine()
-        made: zstandard.ZstdCompressor = mine.zstandard.ZstdCompressor(level=effort)
-        mine.compressors[effort] = made
-        return made
-
-
 def _compress(data: memoryview, effort: int) -> bytes:
-    return _compressor(effort).compress(data)
+    mine = _mine()
+    compressor = mine.compressors.get(effort)
+    if compressor is None:
+        compressor = mine.compressors[effort] = mine.zstandard.ZstdCompressor(level=effort)
+    return compressor.compress(data)
 
 
 def _decompress(stored: memoryview, size: int) -> bytes:
+    mine = _mine()
     try:
         # The frame's header is as little to be trusted as the rest: zstd allocates what it says.
-        promised = _mine().zstandard.frame_content_size(stored)
+        promised = mine.zstandard.frame_content_size(stored)
         if promised != size:
             raise FrameDamaged(f"a zstd chunk of {size} bytes says that it has {promised}")
-        plain = _mine().decompressor.decompress(stored, allow_extra_data=False)
-    except _mine().zstandard.ZstdError as error:
+        plain = mine.decompressor.decompress(stored, allow_extra_data=False)
+    except mine.zstandard.ZstdError as error:
         raise FrameDamaged(f"a zstd chunk of {size} bytes does not decompress: {error}") from error
     if len(plain) != size:
         raise FrameDamaged(f"a zstd chunk of {size} bytes decompressed to {len(plain)}")
