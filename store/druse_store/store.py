@@ -302,7 +302,7 @@ class Store:
     def du(self) -> SpaceUsed:
         """What takes the space, and what would be free without it: by experiment, version, step.
 
-        Reads every run and record: a second or so for a hundred thousand cells.
+        Reads every run and record, and no blob: some 25 µs for each cell of a run.
         """
         from druse_store import usage
 
