@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from druse_store.errors import StoreError
     from druse_store.rebuild import Rebuilt, rebuild_index
     from druse_store.records import ArtifactRef, BlobRef, ObjectRef, Read, Record, extend
+    from druse_store.repaired import Fetch, Repaired
     from druse_store.run import Cell, Run, RunName
     from druse_store.runwriter import RunWriter
     from druse_store.stats import Stats
@@ -32,12 +33,14 @@ __all__ = [
     "Cell",
     "Digest",
     "ExperimentUsage",
+    "Fetch",
     "Finding",
     "ObjectRef",
     "Progress",
     "Read",
     "Rebuilt",
     "Record",
+    "Repaired",
     "Report",
     "Run",
     "RunName",
@@ -58,6 +61,7 @@ _HOMES = {
     "errors": ("StoreError",),
     "rebuild": ("Rebuilt", "rebuild_index"),
     "records": ("ArtifactRef", "BlobRef", "ObjectRef", "Read", "Record", "extend"),
+    "repaired": ("Fetch", "Repaired"),
     "run": ("Cell", "Run", "RunName"),
     "runwriter": ("RunWriter",),
     "stats": ("Stats",),
