@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from druse_store.digest import Digest
-    from druse_store.errors import StoreError
+    from druse_store.errors import ReadOnlyStore, StoreError
     from druse_store.rebuild import Rebuilt, rebuild_index
     from druse_store.records import ArtifactRef, BlobRef, ObjectRef, Read, Record, extend
     from druse_store.run import Cell, Run, RunName
@@ -27,6 +27,7 @@ __all__ = [
     "ObjectRef",
     "Progress",
     "Read",
+    "ReadOnlyStore",
     "Rebuilt",
     "Record",
     "Report",
@@ -43,7 +44,7 @@ __all__ = [
 
 _HOMES = {
     "digest": ("Digest",),
-    "errors": ("StoreError",),
+    "errors": ("ReadOnlyStore", "StoreError"),
     "rebuild": ("Rebuilt", "rebuild_index"),
     "records": ("ArtifactRef", "BlobRef", "ObjectRef", "Read", "Record", "extend"),
     "run": ("Cell", "Run", "RunName"),
