@@ -11,18 +11,29 @@ if TYPE_CHECKING:
     from druse_store.errors import ReadOnlyStore, StoreError
     from druse_store.rebuild import Rebuilt, rebuild_index
     from druse_store.records import ArtifactRef, BlobRef, ObjectRef, Read, Record, extend
+    from druse_store.repaired import Fetch, Repaired
     from druse_store.run import Cell, Run, RunName
     from druse_store.runwriter import RunWriter
     from druse_store.stats import Stats
     from druse_store.store import Store
+    from druse_store.usage import (
+        ArtifactUsage,
+        ExperimentUsage,
+        SpaceUsed,
+        Usage,
+        VersionUsage,
+    )
     from druse_store.verify import Finding, Progress, Report
     from druse_store.view import View
 
 __all__ = [
     "ArtifactRef",
+    "ArtifactUsage",
     "BlobRef",
     "Cell",
     "Digest",
+    "ExperimentUsage",
+    "Fetch",
     "Finding",
     "ObjectRef",
     "Progress",
@@ -30,13 +41,17 @@ __all__ = [
     "ReadOnlyStore",
     "Rebuilt",
     "Record",
+    "Repaired",
     "Report",
     "Run",
     "RunName",
     "RunWriter",
+    "SpaceUsed",
     "Stats",
     "Store",
     "StoreError",
+    "Usage",
+    "VersionUsage",
     "View",
     "extend",
     "rebuild_index",
@@ -47,10 +62,12 @@ _HOMES = {
     "errors": ("ReadOnlyStore", "StoreError"),
     "rebuild": ("Rebuilt", "rebuild_index"),
     "records": ("ArtifactRef", "BlobRef", "ObjectRef", "Read", "Record", "extend"),
+    "repaired": ("Fetch", "Repaired"),
     "run": ("Cell", "Run", "RunName"),
     "runwriter": ("RunWriter",),
     "stats": ("Stats",),
     "store": ("Store",),
+    "usage": ("ArtifactUsage", "ExperimentUsage", "SpaceUsed", "Usage", "VersionUsage"),
     "verify": ("Finding", "Progress", "Report"),
     "view": ("View",),
 }
