@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from druse_store.digest import Digest
-    from druse_store.errors import ReadOnlyStore, StoreError
+    from druse_store.errors import StoreError
     from druse_store.rebuild import Rebuilt, rebuild_index
     from druse_store.records import ArtifactRef, BlobRef, ObjectRef, Read, Record, extend
     from druse_store.repaired import Fetch, Repaired
@@ -38,7 +38,6 @@ __all__ = [
     "ObjectRef",
     "Progress",
     "Read",
-    "ReadOnlyStore",
     "Rebuilt",
     "Record",
     "Repaired",
@@ -59,7 +58,7 @@ __all__ = [
 
 _HOMES = {
     "digest": ("Digest",),
-    "errors": ("ReadOnlyStore", "StoreError"),
+    "errors": ("StoreError",),
     "rebuild": ("Rebuilt", "rebuild_index"),
     "records": ("ArtifactRef", "BlobRef", "ObjectRef", "Read", "Record", "extend"),
     "repaired": ("Fetch", "Repaired"),

@@ -54,8 +54,9 @@ class Store:
     ) -> Self:
         """Opens the store at `path`, made there if missing, unless `create=False`.
 
-        `immutable` reads a store that nobody writes to, without locks: the only way on a
-        filesystem that is mounted read-only. `shared` is for a new store: the group may write.
+        `immutable` reads a store that nobody writes to, without locks: the only way where it is
+        mounted read-only (and the way of `read_only`, where its whole filesystem is read-only, so
+        that nobody could). `shared` is for a new store: the group may write.
         """
         read_only = read_only or immutable
         place = location.find(
@@ -64,6 +65,7 @@ class Store:
             any_filesystem=any_filesystem,
             shared=shared,
         )
+        immutable = immutable or (read_only and place.frozen)
         return cls(Session(place, read_only=read_only, immutable=immutable, level=level))
 
     @property

@@ -103,9 +103,4 @@ def _explain(error: Exception) -> int:
     if isinstance(error, DruseError):
         click.echo(f"Error: {error}", err=True)
         return 2
-    if getattr(error, "in_user_code", False):
-        import traceback
-
-        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-        return 2
     raise error
