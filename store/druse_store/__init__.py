@@ -16,14 +16,23 @@ if TYPE_CHECKING:
     from druse_store.runwriter import RunWriter
     from druse_store.stats import Stats
     from druse_store.store import Store
+    from druse_store.usage import (
+        ArtifactUsage,
+        ExperimentUsage,
+        SpaceUsed,
+        Usage,
+        VersionUsage,
+    )
     from druse_store.verify import Finding, Progress, Report
     from druse_store.view import View
 
 __all__ = [
     "ArtifactRef",
+    "ArtifactUsage",
     "BlobRef",
     "Cell",
     "Digest",
+    "ExperimentUsage",
     "Finding",
     "ObjectRef",
     "Policy",
@@ -35,9 +44,12 @@ __all__ = [
     "Run",
     "RunName",
     "RunWriter",
+    "SpaceUsed",
     "Stats",
     "Store",
     "StoreError",
+    "Usage",
+    "VersionUsage",
     "View",
     "extend",
     "rebuild_index",
@@ -53,6 +65,7 @@ _HOMES = {
     "runwriter": ("RunWriter",),
     "stats": ("Stats",),
     "store": ("Store",),
+    "usage": ("ArtifactUsage", "ExperimentUsage", "SpaceUsed", "Usage", "VersionUsage"),
     "verify": ("Finding", "Progress", "Report"),
     "view": ("View",),
 }

@@ -1,6 +1,6 @@
 """Where a store lies, and whether it may be used there as asked.
 
-`<store>/{format, index/, packs/<xx>/<id>.pack, log/<id>.log, holds/, tmp/, quarantine/}`
+`<store>/{format, index/, packs/<xx>/<id>.pack, log/<id>.log, holds/, tmp/, quarantine/, reserve}`
 
 `format` is a JSON file: the format version, the store's id, and what was fixed when it was created.
 """
@@ -33,6 +33,7 @@ class Location:
         self.holds = root / "holds"
         self.tmp = root / "tmp"
         self.quarantine = root / "quarantine"
+        self.reserve = root / "reserve"
 
     @property
     def file_mode(self) -> int | None:

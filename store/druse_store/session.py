@@ -7,9 +7,11 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from druse_store import location as locations
+from druse_store import reserve
 from druse_store.codec import Level
 from druse_store.digest import MIN_PREFIX, Digest, prefix_bounds, trusted
 from druse_store.errors import (
@@ -86,6 +88,7 @@ class Session:
         if not immutable:
             self._left.callback(Users(location, writable=not read_only).close)
         if not read_only:
+            reserve.set_aside(location)
             environments.prepare(location.index, location.tmp, mode)
             self._lock = WriteLock(location.holds / "writer.lock", mode)
             self._left.callback(self._lock.close)
@@ -198,7 +201,8 @@ class Session:
             else:
                 outline = self.reader.outline(blob)
                 self.reader.verify(outline)
-            raw = BlobFile(outline, self.reader.read_chunk, lambda: self._give_back(token))
+            read = partial(self.reader.read_part, outline.blob)
+            raw = BlobFile(outline, read, lambda: self._give_back(token))
         except BaseException:
             self._give_back(token)
             raise

@@ -22,6 +22,7 @@ from druse_store.index.values import (
     PINS,
     RECORDS,
     RUNS,
+    SUSPECT,
     WRITERS,
     BlobEntry,
     ChunkEntry,
@@ -48,14 +49,19 @@ class Tables(Snapshot):
     # --- blobs ---------------------------------------------------------------------------------
 
     def add_chunks(self, entries: dict[Digest, ChunkEntry], commit: int) -> None:
-        """Inserts chunks; one that is there already stays where it is, and becomes live."""
+        """Inserts chunks; one that is there already stays where it is, and becomes live.
+
+        Unless it did not check there: then the new one takes its place.
+        """
         items = values.pack_chunks(entries, commit)
         cursor = self._txn.cursor(db=self._dbs[CHUNKS])
         _, added = cursor.putmulti(items, overwrite=False)
         if added != len(items):
             for key, entry in entries.items():
                 known = self.chunk(key)
-                if known is None or known.pack != entry.pack:
+                if known is None or known.state == SUSPECT:
+                    self.put_chunk(key, entry._replace(since=commit))
+                elif known[:2] != entry[:2]:
                     self.freshen_chunk(key, commit)
 
     def put_chunk(self, key: bytes, entry: ChunkEntry) -> None:
@@ -65,12 +71,21 @@ class Tables(Snapshot):
         self._txn.put(key, values.pack_blob(key, entry), db=self._dbs[BLOBS])
 
     def freshen_chunk(self, digest: bytes, commit: int) -> bool:
-        """Marks a chunk as relied upon now, tombstoned or not. False if it is not there."""
+        """Marks a chunk as relied upon now, tombstoned or not. False if it is not there, or bad."""
         entry = self.chunk(digest)
-        if entry is None:
+        if entry is None or entry.state == SUSPECT:
             return False
         self.put_chunk(digest, entry._replace(state=LIVE, since=commit))
         return True
+
+    def suspect(self, digest: bytes, place: tuple[bytes, int] | None) -> None:
+        """Marks what did not check: a chunk, if it still is at this place, or (no place) a blob."""
+        chunk = self.chunk(digest) if place is not None else None
+        if chunk is not None and chunk[:2] == place and chunk.state == LIVE:
+            self.put_chunk(digest, chunk._replace(state=SUSPECT))
+        blob = self.blob(digest) if place is None else None
+        if blob is not None and blob.state == LIVE:
+            self.put_blob(digest, blob._replace(state=SUSPECT))
 
     def drop(self, table: str, key: bytes) -> bool:
         """Removes one entry; whether there was one."""

@@ -13,7 +13,9 @@ records  digest      -> the encoded record
 head     "head"      -> commit 8 | log segment 8 | offset 8   (of the last log frame)
 
 `offset` is that of the payload; `since` is the commit that made or last freshened the entry, or
-tombstoned it. Bodies of variable length are msgpack, except `edges` (see `snapshot.pack_edges`).
+tombstoned it. What is SUSPECT did not check when it was read: it may be read again, but is not
+known, so that the next put stores it anew. Bodies of variable length are msgpack, except `edges`
+(see `snapshot.pack_edges`).
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ TABLES = (
 )
 SEEDS = {name: number for number, name in enumerate(TABLES, 1)}
 
-LIVE, TOMBSTONED = 0, 1
+LIVE, TOMBSTONED, SUSPECT = 0, 1, 2
 OPEN, SEALED, QUARANTINED = 0, 1, 2
 
 _CHUNK = struct.Struct("<8sQIIBBQ")
