@@ -78,6 +78,7 @@ class Committer:
         for file_id, entry_of in pending.packs.items():
             tables.put_file(file_id, entry_of)
         tables.put_head(head._replace(commit=commit))
+        tables.tick(commit, time.time_ns())
 
 
 def _add_blobs(tables: Tables, pending: Pending) -> StoreError | None:
@@ -109,10 +110,12 @@ def _freshen(tables: Tables, pending: Pending, digest: Digest, commit: int) -> b
     entry = tables.blob(digest)
     if entry is None:
         return tables.freshen_chunk(digest, commit)
-    if entry.state == values.LIVE:
-        tables.put_blob(digest, entry._replace(since=commit))
-        return True
-    return False  # its chunks may be tombstoned too: whoever needs it puts it again
+    if entry.state == values.SUSPECT:
+        return False
+    # If it was tombstoned, its chunks are still there: a sweep takes blobs before chunks, and gives
+    # the chunks of one that came back their life again.
+    tables.put_blob(digest, entry._replace(state=values.LIVE, since=commit))
+    return True
 
 
 def _changes(tables: Tables, pending: Pending, error: StoreError | None) -> list[Change]:
