@@ -156,8 +156,8 @@ def _remove_record(tables: Tables, digest: bytes) -> None:
 
 def _mark(tables: Tables, state: int, digests: bytes) -> None:
     """Gives records a state: removed (until that is final), evicted, or neither any more."""
-    for start in range(0, len(digests), SIZE):
-        tables.mark_record(digests[start : start + SIZE], state)
+    keys = (digests[start : start + SIZE] for start in range(0, len(digests), SIZE))
+    tables.mark_records(keys, state)
 
 
 def _pin(tables: Tables, name: str, target: list[Any]) -> None:

@@ -103,14 +103,15 @@ class Tables(Snapshot):
             items = ((key, seal(key, packed, LIVE, since)) for key, packed in records.items())
             self._put_sorted(RECORDS, items)
 
-    def mark_record(self, digest: bytes, state: int) -> bool:
-        """Gives a record a state, as of this commit. False if it is not there."""
-        value = self._txn.get(digest, db=self._dbs[RECORDS])
-        if value is None:
-            return False
-        packed = values.body(RECORDS, digest, value)
-        row = values.seal_record(digest, packed, state, self.head().commit + 1)
-        return bool(self._txn.put(digest, row, db=self._dbs[RECORDS]))
+    def mark_records(self, digests: Iterable[bytes], state: int) -> None:
+        """Gives those records that are there a state, as of this commit."""
+        since = self.head().commit + 1
+        db = self._dbs[RECORDS]
+        for digest in digests:
+            value = self._txn.get(digest, db=db)
+            if value is not None:
+                packed = values.body(RECORDS, digest, value)
+                self._txn.put(digest, values.seal_record(digest, packed, state, since), db=db)
 
     def move_pointers(self, pointers: dict[bytes, Digest]) -> None:
         """(signature, replicate) points at a record from now on."""
