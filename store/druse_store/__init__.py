@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from druse_store.digest import Digest
-    from druse_store.errors import StoreError
+    from druse_store.errors import ReadOnlyStore, StoreError
     from druse_store.policy import Policy
     from druse_store.rebuild import Rebuilt, rebuild_index
     from druse_store.records import ArtifactRef, BlobRef, ObjectRef, Read, Record, extend
+    from druse_store.repaired import Fetch, Repaired
     from druse_store.run import Cell, Run, RunName
     from druse_store.runwriter import RunWriter
     from druse_store.stats import Stats
@@ -33,13 +34,16 @@ __all__ = [
     "Cell",
     "Digest",
     "ExperimentUsage",
+    "Fetch",
     "Finding",
     "ObjectRef",
     "Policy",
     "Progress",
     "Read",
+    "ReadOnlyStore",
     "Rebuilt",
     "Record",
+    "Repaired",
     "Report",
     "Run",
     "RunName",
@@ -57,10 +61,11 @@ __all__ = [
 
 _HOMES = {
     "digest": ("Digest",),
-    "errors": ("StoreError",),
+    "errors": ("ReadOnlyStore", "StoreError"),
     "policy": ("Policy",),
     "rebuild": ("Rebuilt", "rebuild_index"),
     "records": ("ArtifactRef", "BlobRef", "ObjectRef", "Read", "Record", "extend"),
+    "repaired": ("Fetch", "Repaired"),
     "run": ("Cell", "Run", "RunName"),
     "runwriter": ("RunWriter",),
     "stats": ("Stats",),

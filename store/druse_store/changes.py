@@ -17,7 +17,7 @@ from druse_store.index import values
 from druse_store.index.tables import Tables
 from druse_store.records import Record
 
-RECORD, REMOVE_RECORD = "record", "remove_record"
+RECORD, REMOVE_RECORD, RETIRE = "record", "remove_record", "retire"
 BEGIN, CELLS, FINISH, REMOVE_RUN, LEVEL = "begin", "cells", "finish", "remove_run", "level"
 PIN, UNPIN, MARK = "pin", "unpin", "mark"
 
@@ -143,15 +143,19 @@ def _level(tables: Tables, experiment: str, version: int, level: str) -> None:
 
 
 def _remove_record(tables: Tables, digest: bytes) -> None:
-    packed = tables.record(digest)
-    if packed is None:
-        return
-    record = Record.decode(packed)
-    key = values.record_key(record.signature, record.replicate)
+    _retire(tables, digest)
     tables.drop(values.RECORDS, digest)
-    if tables.current(key) == digest:
-        tables.drop(values.CURRENT, key)
-        tables.drop(values.BASES, record.base + key)
+
+
+def _retire(tables: Tables, digest: bytes) -> None:
+    """The cell has no record now, so that it is computed again; runs keep the one they had."""
+    packed = tables.record(digest)
+    if packed is not None:
+        record = Record.decode(packed)
+        key = values.record_key(record.signature, record.replicate)
+        if tables.current(key) == digest:
+            tables.drop(values.CURRENT, key)
+            tables.drop(values.BASES, record.base + key)
 
 
 def _mark(tables: Tables, state: int, digests: bytes) -> None:
@@ -175,6 +179,7 @@ _ACTS: dict[str, Callable[..., None]] = {
     REMOVE_RUN: _remove_run,
     LEVEL: _level,
     REMOVE_RECORD: _remove_record,
+    RETIRE: _retire,
     PIN: _pin,
     UNPIN: _unpin,
     MARK: _mark,

@@ -36,13 +36,16 @@ class Mover:
         self._moves: dict[Digest, tuple[ChunkEntry, ChunkEntry]] = {}
         self.moved = 0
 
-    def add_chunk(self, kind: int, digest: Digest, stored: Buffer, old: ChunkEntry) -> None:
-        """A chunk that is at `old`: `stored` are its bytes, by the codec that `old` names."""
+    def add_chunk(
+        self, kind: int, digest: Digest, code: int, stored: Buffer, old: ChunkEntry
+    ) -> None:
+        """A chunk that is at `old`; `stored` are its bytes, encoded by the codec `code`."""
         length = memoryview(stored).nbytes
         pack = self._open_pack()
-        head = frames.header(kind, old.codec, digest, old.size, length)
+        head = frames.header(kind, code, digest, old.size, length)
         place = pack.append(head, stored) + frames.HEADER_SIZE
-        self._moves[digest] = (old, old._replace(pack=pack.file_id, offset=place, stored=length))
+        new = ChunkEntry(pack.file_id, place, length, old.size, code)
+        self._moves[digest] = (old, new)
         self._appended(pack)
 
     def add_extent(self, chunks: list[tuple[Digest, ChunkEntry]], data: memoryview) -> None:

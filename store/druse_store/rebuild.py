@@ -174,7 +174,7 @@ def _scan_pack(named: tuple[bytes, Path]) -> _PackScan:
                 whole = whole and frame.end == file.size
                 continue
             sealed = sealed or frame.kind == frames.SEAL
-            if frame.kind in (frames.CHUNK, frames.LIST, frames.EXTENT):
+            if frame.kind in frames.HOLDING_CHUNKS:
                 _add_frame(file, file_id, frame, chunks, lists, damage)
             end, last = frame.end, frame.offset
         if not whole:

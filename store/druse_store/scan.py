@@ -109,6 +109,10 @@ class FrameFile:
         start = frame.offset + frames.HEADER_SIZE
         return bytes(self._view[start : start + frame.table_size])
 
+    def bytes_at(self, offset: int, size: int) -> bytes:
+        """A copy of some bytes; fewer where the file ends before."""
+        return bytes(self._view[offset : offset + size])
+
     def payload(self, frame: Frame) -> bytes:
         """A frame's payload, decoded and checked. Not for extents. Raises FrameDamaged."""
         stored = self._view[frame.payload : frame.end]

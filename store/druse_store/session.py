@@ -113,6 +113,13 @@ class Session:
         self.reader = Reader(self.location, self.environment, writer)
         return Writing(writer, Ingest(writer, self.reader, level))
 
+    @property
+    def write_lock(self) -> WriteLock:
+        """The lock that stands before the write transaction. Raises ReadOnlyStore."""
+        self._usable_writing()
+        assert self._lock is not None
+        return self._lock
+
     # --- writing -------------------------------------------------------------------------------
 
     def writing(self) -> AbstractContextManager[Writing]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from druse_store.changes import Change
+    from druse_store.repaired import Fetch, Repaired
     from druse_store.runwriter import RunWriter
     from druse_store.stats import Stats
     from druse_store.usage import SpaceUsed
@@ -290,6 +291,22 @@ class Store:
         from druse_store.verify import Verify
 
         return Verify(self._session, progress).run(quick=quick, resume=resume)
+
+    def repair(
+        self,
+        *,
+        fetch: Fetch | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Repaired:
+        """Verifies, mends what can be mended, and gives up the rest, so that it is computed again.
+
+        `fetch` is asked for chunks that are damaged here, before they are given up. Raises
+        IndexDamaged where `rebuild_index` has to come first.
+        """
+        from druse_store.repair import Repair
+
+        with self._session.writing() as writing:
+            return Repair(self._session, writing.writer, fetch).run(progress)
 
     # --- the rest ------------------------------------------------------------------------------
 

@@ -220,7 +220,7 @@ class Verify:
                     if isinstance(frame, Gap):
                         what = f"bytes {frame.offset} to {frame.end}: {frame.reason}"
                         found.append(Finding(PACK, file_id.hex(), what))
-                    elif frame.kind in (frames.CHUNK, frames.LIST, frames.EXTENT):
+                    elif frame.kind in frames.HOLDING_CHUNKS:
                         _check_chunks(file, frame, file_id, good, found)
         except StoreError as error:
             found.append(Finding(PACK, file_id.hex(), str(error)))

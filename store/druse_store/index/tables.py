@@ -185,5 +185,10 @@ class Tables(Snapshot):
         else:
             self.drop(WRITERS, key)
 
+    def drop_file(self, file_id: bytes, entry: FileEntry) -> None:
+        """Forgets a pack or segment: before it is unlinked, never after."""
+        self.drop(PACKS, file_id)
+        self.drop(WRITERS, bytes((entry.kind,)) + file_id)
+
     def put_head(self, head: Head) -> None:
         self._txn.put(values.HEAD_KEY, values.pack_head(head), db=self._dbs[values.HEAD])
