@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from druse_store import packing
-from druse_store.digest import Digest
+from druse_store import packing, trash
+from druse_store.digest import SIZE, Digest
 from druse_store.errors import RecordDamaged
 from druse_store.index import values
 from druse_store.index.tables import Tables
@@ -19,7 +19,7 @@ from druse_store.records import Record
 
 RECORD, REMOVE_RECORD, RETIRE = "record", "remove_record", "retire"
 BEGIN, CELLS, FINISH, REMOVE_RUN, LEVEL = "begin", "cells", "finish", "remove_run", "level"
-PIN, UNPIN = "pin", "unpin"
+PIN, UNPIN, MARK = "pin", "unpin", "mark"
 
 Change = list[Any]
 
@@ -131,15 +131,14 @@ def _finish(
 
 
 def _remove_run(tables: Tables, experiment: str, version: int) -> None:
-    key = values.run_key(experiment, version)
-    tables.drop(values.RUNS, key)
-    tables.drop_under(values.CELLS, key)
+    trash.throw_run(tables, values.run_key(experiment, version))
 
 
 def _level(tables: Tables, experiment: str, version: int, level: str) -> None:
     key = values.run_key(experiment, version)
     header = tables.run(key)
     if header is not None:
+        trash.throw_level(tables, key, header[4])
         tables.put_run(key, [*header[:4], level, *header[5:]])
 
 
@@ -157,6 +156,12 @@ def _retire(tables: Tables, digest: bytes) -> None:
         if tables.current(key) == digest:
             tables.drop(values.CURRENT, key)
             tables.drop(values.BASES, record.base + key)
+
+
+def _mark(tables: Tables, state: int, digests: bytes) -> None:
+    """Gives records a state: removed (until that is final), evicted, or neither any more."""
+    keys = (digests[start : start + SIZE] for start in range(0, len(digests), SIZE))
+    tables.mark_records(keys, state)
 
 
 def _pin(tables: Tables, name: str, target: list[Any]) -> None:
@@ -177,4 +182,5 @@ _ACTS: dict[str, Callable[..., None]] = {
     RETIRE: _retire,
     PIN: _pin,
     UNPIN: _unpin,
+    MARK: _mark,
 }

@@ -48,7 +48,7 @@ class Writer:
     def __init__(self, location: Location, environment: Environment, lock: WriteLock) -> None:
         self._location = location
         self._environment = environment
-        self._committer = Committer(environment, lock, LogWriter(location))
+        self.committer = Committer(environment, lock, LogWriter(location))
         self._lock = threading.RLock()
         self._flushing = threading.Lock()
         self._pending = Pending()
@@ -248,7 +248,7 @@ class Writer:
 
         It is not known from now on, in any process: whoever computes it again stores it anew.
         """
-        lock = self._committer.lock
+        lock = self.committer.lock
         # The reader gets its own error, whatever comes of this.
         with suppress(StoreError), lock.held(), Tables(self._environment) as tables:
             tables.suspect(digest, place)
@@ -286,7 +286,7 @@ class Writer:
         try:
             for pack in touched.values():
                 pack.sync()
-            pending.error = self._committer.commit(pending)
+            pending.error = self.committer.commit(pending)
         except StoreError as error:
             pending.error = error
             self._abandon(touched)
@@ -323,7 +323,7 @@ class Writer:
         """Gives up the pack and the log segment, which others may continue, and so may this one."""
         self.flush()
         with self._flushing:
-            self._committer.log.close()
+            self.committer.log.close()
             with self._lock:
                 if self._pack is not None and self._pack.file_id not in self._touched:
                     self._pack.close()
@@ -338,4 +338,4 @@ class Writer:
                 if self._pack is not None:
                     self._pack.close()
                 self._pack = None
-            self._committer.log.close()
+            self.committer.log.close()
