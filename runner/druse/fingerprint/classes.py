@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import inspect
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 from druse.fingerprint.encoding import length, tag, text
-from druse.fingerprint.functions import is_importable, references
+from druse.fingerprint.functions import is_importable, origin_of, references
 from druse.fingerprint.graph import Edge
 from druse.fingerprint.locate import class_annotations, class_node
 from druse.fingerprint.packages import Origin, origin_of_module
@@ -40,6 +41,12 @@ _LEFT_OUT: Final = frozenset(
     }
 )
 _DATACLASS_PARAMS: Final = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
+_DATACLASS_METHODS: Final = frozenset(
+    {
+        *("__init__", "__repr__", "__eq__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__"),
+        *("__setattr__", "__delattr__", "__replace__", "__getstate__", "__setstate__"),
+    }
+)
 _FIELD: Final = ("default", "default_factory", "init", "repr", "hash", "compare", "kw_only")
 
 
@@ -126,8 +133,8 @@ def _made_by_dataclass(builder: Builder, cls: type, held: dict[str, Any], node: 
     params = held.get("__dataclass_params__")
     if params is None:
         return []
-    for name, value in list(held.items()):
-        if isinstance(value, FunctionType) and value.__code__.co_filename == "<string>":
+    for name in _DATACLASS_METHODS & held.keys():
+        if not _is_written(held[name]):
             del held[name]
     flags = [builder.part(bool(getattr(params, name)), node.path) for name in _DATACLASS_PARAMS]
     parts: list[Part] = [tag("dataclass"), *flags]
@@ -139,6 +146,14 @@ def _made_by_dataclass(builder: Builder, cls: type, held: dict[str, Any], node: 
             parts.append(marker or builder.part(value, f"{node.path}.{field.name}"))
         parts.append(builder.part(dict(field.metadata), f"{node.path}.{field.name}.metadata"))
     return parts
+
+
+def _is_written(value: Any) -> bool:
+    """Whether a person wrote a method, rather than what decorates the class."""
+    function = inspect.unwrap(value) if callable(value) else value
+    if not isinstance(function, FunctionType):
+        return value is not None  # `__hash__ = None` follows from `eq`
+    return function.__code__.co_filename != "<string>" and origin_of(function).kind != "stdlib"
 
 
 def _made_by_attrs(builder: Builder, cls: type, held: dict[str, Any], node: Node) -> list[Part]:
@@ -186,8 +201,6 @@ def _made_by_enum(builder: Builder, cls: type, held: dict[str, Any], node: Node)
 
 
 def _is_users_function(value: Any) -> bool:
-    from druse.fingerprint.functions import origin_of
-
     value = getattr(value, "__func__", value)
     return isinstance(value, FunctionType) and origin_of(value).is_user
 

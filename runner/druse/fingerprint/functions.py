@@ -140,7 +140,8 @@ def _foreign(builder: Builder, function: FunctionType, origin: Origin, node: Nod
     dotted = f"{function.__module__}.{function.__qualname__}"
     if origin.kind == "druse":
         return [tag("druse") + text(dotted), *_wrapped(builder, function, node)]
-    if is_importable(function):
+    module = str(function.__module__)
+    if not origin_of_module(module).is_user and is_importable(function):
         return builder.external(dotted, origin, None)
     made = f"{function.__globals__.get('__name__')}.{function.__code__.co_qualname}"
     parts = builder.external(made, origin, None)
