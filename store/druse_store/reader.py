@@ -107,8 +107,28 @@ class Reader:
                 self.files.forget(entry.pack)
                 tried = entry
 
+    def read_stored(self, digest: Digest) -> tuple[ChunkEntry, bytes]:
+        """A chunk as it is stored, and how; what it decodes to was checked."""
+        tried: ChunkEntry | None = None
+        while True:
+            entry = self.chunk(digest)
+            if entry is None:
+                raise BlobNotFound(f"no chunk {digest} is in this store")
+            try:
+                stored = self.files.read(entry.pack, entry.offset, entry.stored)
+                self._check(digest, entry, stored)
+            except Damaged:
+                if tried is not None and entry[:3] == tried[:3]:
+                    raise
+                self.files.forget(entry.pack)
+                tried = entry
+            else:
+                return entry, stored
+
     def _read_at(self, digest: Digest, entry: ChunkEntry) -> bytes:
-        stored = self.files.read(entry.pack, entry.offset, entry.stored)
+        return self._check(digest, entry, self.files.read(entry.pack, entry.offset, entry.stored))
+
+    def _check(self, digest: Digest, entry: ChunkEntry, stored: bytes) -> bytes:
         data = codec.decode(entry.codec, stored, entry.size)
         if Digest.of(data) != digest:
             path = self._location.pack(entry.pack)

@@ -62,6 +62,10 @@ class View(Snapshot):
         packed = self.record(digest)
         return None if packed is None else Record.decode(packed, digest)
 
+    def lacks(self, record: Record) -> list[Digest]:
+        """The blobs that a record names and that are not here: pruned, or never brought here."""
+        return [digest for digest in record.blobs() if digest not in self]
+
     def next_reads(self, node: Digest) -> tuple[str, ...]:
         """The keys that are read next by the cells that came to this node; "" is the end."""
         keys = self.edges(node)

@@ -11,6 +11,7 @@ packs    file id     -> kind 1 | state 1 | committed end 8 | last frame 8 | uid 
 writers  kind, file id                        -> nothing      (the files that are not sealed)
 records  digest      -> the encoded record
 head     "head"      -> commit 8 | log segment 8 | offset 8   (of the last log frame)
+origins  record      -> signer's key 32 | remote 16 | hidden 1    (records that others computed)
 
 `offset` is that of the payload; `since` is the commit that made or last freshened the entry, or
 tombstoned it. Bodies of variable length are msgpack, except `edges` (see `snapshot.pack_edges`).
@@ -31,10 +32,12 @@ CHUNKS, BLOBS = "chunks", "blobs"
 RECORDS, CURRENT, BASES, EDGES = "records", "current", "bases", "edges"
 EXPERIMENTS, RUNS, CELLS, PINS = "experiments", "runs", "cells", "pins"
 PACKS, WRITERS, HEAD = "packs", "writers", "head"
+ORIGINS = "origins"
 # In the order of their numbers, which are part of the format.
 TABLES = (
     *(CHUNKS, BLOBS, RECORDS, CURRENT, BASES, EDGES),
     *(EXPERIMENTS, RUNS, CELLS, PINS, PACKS, WRITERS, HEAD),
+    ORIGINS,
 )
 SEEDS = {name: number for number, name in enumerate(TABLES, 1)}
 
@@ -45,6 +48,7 @@ _CHUNK = struct.Struct("<8sQIIBBQ")
 _BLOB = struct.Struct("<32sQIBQ")
 _FILE = struct.Struct("<BBQQI")
 _HEAD = struct.Struct("<Q8sQ")
+_ORIGIN = struct.Struct("<32s16s?")
 _REPLICATE = struct.Struct(">I")
 HEAD_KEY = b"head"
 MAX_VALUE = packing.MAX_SIZE + 64
@@ -88,6 +92,15 @@ class Head(NamedTuple):
     commit: int = 0
     segment: bytes = bytes(8)
     offset: int = 0
+
+
+class Origin(NamedTuple):
+    """Who computed a record elsewhere, and through which remote it came here. `hidden`: the key
+    is trusted no more, so the record is nobody's current one."""
+
+    signer: bytes
+    remote: bytes
+    hidden: bool = False
 
 
 def seal(table: str, key: bytes, body: bytes) -> bytes:
@@ -158,6 +171,14 @@ def unpack_head(value: memoryview | bytes | None) -> Head:
     if value is None:
         return Head()
     return Head._make(_HEAD.unpack(body(HEAD, HEAD_KEY, value, _HEAD.size)))
+
+
+def pack_origin(key: bytes, origin: Origin) -> bytes:
+    return seal(ORIGINS, key, _ORIGIN.pack(*origin))
+
+
+def unpack_origin(key: bytes, value: memoryview | bytes) -> Origin:
+    return Origin._make(_ORIGIN.unpack(body(ORIGINS, key, value, _ORIGIN.size)))
 
 
 def record_key(signature: bytes, replicate: int) -> bytes:

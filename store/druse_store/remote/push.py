@@ -1,0 +1,203 @@
+"""Sending what is here: a plan of what the remote lacks, then its execution in the order that
+leaves the remote consistent wherever it ends.
+
+intent -> look -> packs -> pack indexes -> tombstones again -> segments -> tombstones again -> runs
+
+Packs without an index, and indexes without a segment, are found by the next push, or collected.
+What came from others is not said again under this key, nor what failed to be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from druse_store import frames
+from druse_store.digest import Digest
+from druse_store.errors import Damaged, NotFound, StoreError
+from druse_store.index.values import LIVE
+from druse_store.records import Record
+from druse_store.remote.bodies import RunBody
+from druse_store.remote.publish import Publisher
+from druse_store.remote.site import Site, require_id
+from druse_store.remote.transfer import Show
+from druse_store.remote.upload import Chunk, Uploader
+from druse_store.run import Run
+from druse_store.trust import Signer
+
+if TYPE_CHECKING:
+    from druse_store.session import Session
+
+
+@dataclass(slots=True)
+class Load:
+    """What is to be on the remote: records by base, the chunks of their blobs, the chunk lists
+    among them by blob. `absent` blobs are not here either."""
+
+    records: dict[Digest, list[Record]] = field(default_factory=dict)
+    chunks: dict[Digest, int] = field(default_factory=dict)
+    lists: dict[Digest, tuple[Digest, int]] = field(default_factory=dict)
+    absent: set[Digest] = field(default_factory=set)
+    runs: list[RunBody] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class PushPlan:
+    """What a push would send, as of now."""
+
+    load: Load
+    chunks: int
+    bytes: int
+    present: int
+
+    @property
+    def records(self) -> int:
+        return sum(map(len, self.load.records.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What a push sent."""
+
+    records: int
+    runs: int
+    chunks: int
+    bytes: int
+    damaged: tuple[Digest, ...]
+
+
+def gather(session: Session, records: Iterable[Record], runs: Sequence[Run] = ()) -> Load:
+    """What these records and runs need on a remote. Records that others computed are left out."""
+    load = Load()
+    with session.reading() as view:
+        own = [record for record in records if view.origin(record.digest) is None]
+    for record in own:
+        load.records.setdefault(record.base, []).append(record)
+        for blob in record.blobs():
+            _add_blob(session, blob, load)
+    for run in runs:
+        load.runs.append(run_body(session, run))
+    return load
+
+
+def run_body(session: Session, run: Run) -> RunBody:
+    """A run as it is published."""
+    cells = run.cells
+    with session.reading() as view:
+        found = {cell.record: view.record_by_digest(cell.record) for cell in cells}
+    bases = {record.base for record in found.values() if record is not None}
+    return RunBody(
+        run.experiment,
+        run.version,
+        dict(run.info),
+        run.started,
+        run.finished,
+        run.complete,
+        tuple(sorted(bases)),
+        cells,
+    )
+
+
+def _add_blob(session: Session, blob: Digest, load: Load) -> None:
+    if blob in load.chunks or blob in load.lists or blob in load.absent:
+        return
+    reader = session.reader
+    entry = reader.chunk(blob)
+    if entry is not None and entry.state == LIVE:
+        load.chunks[blob] = frames.CHUNK
+        return
+    known = reader.blob(blob)
+    if known is None or known.state != LIVE:
+        load.absent.add(blob)
+        return
+    try:
+        outline = reader.chunk_list(blob, known.chunks, known.size)
+    except (Damaged, NotFound):
+        load.absent.add(blob)
+        return
+    load.lists[blob] = (known.chunks, known.size)
+    load.chunks[known.chunks] = frames.LIST
+    for chunk, _ in outline.chunks:
+        load.chunks.setdefault(chunk, frames.CHUNK)
+
+
+class Push:
+    """A push to one remote. `plan` looks, `execute` sends."""
+
+    def __init__(
+        self, session: Session, site: Site, signer: Signer, load: Load, show: Show | None = None
+    ) -> None:
+        self._session = session
+        self._site = site
+        self._load = load
+        self._uploader = Uploader(session, site, show)
+        self._publisher = Publisher(site, signer)
+
+    def plan(self) -> PushPlan:
+        """What would be sent. Writes nothing, here or there."""
+        require_id(self._site.backend, self._site.id)
+        self._uploader.catalog.refresh()
+        lacking = self._uploader.lacking(self._chunks())
+        entries = (self._session.reader.chunk(digest) for digest, _ in lacking)
+        size = sum(entry.stored for entry in entries if entry is not None)
+        present = len(self._load.chunks) - len(lacking)
+        return PushPlan(self._load, len(lacking), size, present)
+
+    def execute(self) -> Pushed:
+        """Sends it. Raises RemoteError; called again, it goes on where it was interrupted."""
+        require_id(self._site.backend, self._site.id)
+        uploader, load = self._uploader, self._load
+        uploader.begin()
+        sent = self._send()
+        while uploader.is_stale():
+            uploader.begin()
+            sent += self._send()
+        uploader.settle(load.lists)
+        records = sum(self._say(base, found) for base, found in load.records.items())
+        uploader.settle(load.lists)
+        runs = self._say_runs()
+        uploader.end()
+        damaged = tuple(sorted(uploader.damaged))
+        return Pushed(records, runs, sent, uploader.sent_bytes, damaged)
+
+    def _chunks(self) -> list[Chunk]:
+        return list(self._load.chunks.items())
+
+    def _send(self) -> int:
+        lacking = self._uploader.lacking(self._chunks())
+        self._uploader.send(lacking, self._load.lists)
+        return len(lacking)
+
+    def _say(self, base: Digest, records: list[Record]) -> int:
+        usable = [record for record in records if self._is_whole(record)]
+        chunks = {chunk for record in usable for chunk in self._chunks_of(record)}
+        packed = [record.encode() for record in usable]
+        indexes = self._uploader.index_names(chunks)
+        return len(self._publisher.records(base, packed, indexes, fold=True))
+
+    def _say_runs(self) -> int:
+        by_experiment: dict[str, list[RunBody]] = {}
+        for run in self._load.runs:
+            by_experiment.setdefault(run.experiment, []).append(run)
+        said = (self._publisher.runs(name, runs) for name, runs in by_experiment.items())
+        return sum(map(len, said))
+
+    def _is_whole(self, record: Record) -> bool:
+        """Whether nothing that it names turned out to be damaged when it was to be sent."""
+        return not self._uploader.damaged.intersection(self._chunks_of(record))
+
+    def _chunks_of(self, record: Record) -> set[Digest]:
+        found: set[Digest] = set()
+        for blob in record.blobs():
+            named = self._load.lists.get(blob)
+            if named is None:
+                found.add(blob)
+                continue
+            found.add(named[0])
+            try:
+                outline = self._session.reader.chunk_list(blob, *named)
+            except StoreError:
+                continue
+            found.update(chunk for chunk, _ in outline.chunks)
+        return found
