@@ -7,7 +7,7 @@ decoded only once the claim's signature was verified.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from druse_store import packing
@@ -24,11 +24,11 @@ class RecordsBody(NamedTuple):
     records that are taken back."""
 
     records: list[bytes]
-    indexes: list[str] = []
-    retracted: list[Digest] = []
+    indexes: Sequence[str] = ()
+    retracted: Sequence[Digest] = ()
 
     def encode(self) -> bytes:
-        head = packing.pack({"indexes": self.indexes, "retracted": self.retracted})
+        head = packing.pack({"indexes": list(self.indexes), "retracted": list(self.retracted)})
         parts = [_LENGTH.pack(len(head)), head]
         for record in self.records:
             parts += (_LENGTH.pack(len(record)), record)

@@ -48,9 +48,10 @@ class Cache:
 
     def names(self) -> set[str]:
         try:
-            return {name for name in os.listdir(self.folder) if not name.startswith(".")}
+            found = [path.name for path in self.folder.iterdir()]
         except OSError:
             return set()
+        return {name for name in found if not name.startswith(".")}
 
     def remove(self, name: str) -> None:
         with suppress(OSError):

@@ -49,7 +49,7 @@ class PackOutline(NamedTuple):
 
 
 def encode(packs: Iterable[PackOutline], lists: dict[Digest, tuple[Digest, int]]) -> bytes:
-    """The bytes of the index of these packs; `lists` names the blobs whose chunk lists they hold."""
+    """The bytes of the index of these packs; `lists` names the chunk lists in them, by blob."""
     heads: list[bytes] = []
     entries: list[bytes] = []
     for pack in packs:
@@ -129,8 +129,8 @@ class PackIndex:
     ) -> Iterator[tuple[bytes, int, int, int, int, int]]:
         entries, width = self._entries, _ENTRY.size
 
-        def digest_at(number: int) -> bytes:
-            return entries[number * width : number * width + 32]
+        def digest_at(number: int) -> Digest:
+            return trusted(entries[number * width : number * width + 32])
 
         for digest in wanted:
             at = bisect_left(range(first, first + count), digest, key=digest_at) + first
@@ -141,5 +141,7 @@ class PackIndex:
 def _is_sane(place: Place, pack_size: int) -> bool:
     """Whether an entry can be right: it lies inside its pack, and is no larger than chunks are."""
     longest = _MAX_LIST if place.kind == frames.LIST else _MAX_CHUNK
+    if place.kind not in (frames.CHUNK, frames.LIST):
+        return False
     inside = frames.FILE_HEADER_SIZE <= place.offset <= pack_size - place.stored
     return inside and place.size <= longest and place.stored <= longest

@@ -149,16 +149,16 @@ def _note_retractions(
         for claim, body in said
         if body.retracted
     ]
-    if any(not digests <= seen[signer].retracted for signer, digests in fresh):
+    if any(not digests <= seen[short].retracted for short, digests in fresh):
         with site.memory.changing(topic) as seen:
-            for signer, digests in fresh:
-                seen[signer].retracted |= digests
+            for short, digests in fresh:
+                seen[short].retracted |= digests
     found = {
         claim.signer: {Digest.from_hex(text) for text in seen[claim.signer.short].retracted}
         for claim, _ in said
     }
-    for signer, digests in found.items():
-        for digest in digests:
+    for signer, taken_back in found.items():
+        for digest in taken_back:
             _withdraw(session, signer, digest)
     return found
 

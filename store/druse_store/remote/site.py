@@ -60,7 +60,7 @@ def read_id(backend: Backend) -> bytes:
         data = backend.load(layout.MARKER)
     except ObjectMissing as error:
         raise NotARemote(
-            f"{backend.url} is no remote yet: `druse remote add NAME URL` makes one of an empty place"
+            f"{backend.url} is no remote yet: `druse remote add NAME URL` makes an empty place one"
         ) from error
     try:
         values = json.loads(data)

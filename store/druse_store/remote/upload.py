@@ -73,7 +73,7 @@ class Uploader:
     # --- sending -------------------------------------------------------------------------------
 
     def lacking(self, chunks: Iterable[Chunk]) -> list[Chunk]:
-        """Those that the remote does not have, each once; the others are relied upon from now on."""
+        """Those that the remote does not have, each once; the others are relied upon now."""
         wanted = {digest: kind for digest, kind in chunks if digest not in self.relied}
         self.relied |= self.catalog.find(set(wanted))
         return [chunk for chunk in wanted.items() if chunk[0] not in self.relied]
@@ -86,7 +86,7 @@ class Uploader:
         entries = self._entries(chunks)
         meter = Meter("sending", sum(entry.stored for _, _, entry in entries), self._show)
         done: list[PackOutline] = []
-        packs = all_at_once(self._send_pack, _packs(entries), lambda pack: _size(pack))
+        packs = all_at_once(self._send_pack, _packs(entries), _size)
         for outline in packs:
             done.append(outline)
             meter.moved(outline.size)
