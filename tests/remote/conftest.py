@@ -4,6 +4,7 @@ import uuid
 
 import pytest
 
+from support.sharing import Machine
 from support.swift import Swift
 
 
@@ -35,3 +36,27 @@ def make_bucket(swift, name: str) -> None:
         aws_secret_access_key=swift.environment["AWS_SECRET_ACCESS_KEY"],
         region_name=swift.environment["AWS_REGION"],
     ).create_bucket(Bucket=name)
+
+
+@pytest.fixture
+def folder_url(tmp_path):
+    """The address of an empty folder."""
+    (tmp_path / "remote").mkdir()
+    return (tmp_path / "remote").as_uri()
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """Makes machines, by name."""
+    made = []
+
+    def make(name: str, url: str | None = None) -> Machine:
+        machine = Machine(tmp_path / name, monkeypatch)
+        made.append(machine)
+        if url is not None:
+            machine.add_remote(url)
+        return machine
+
+    yield make
+    for each in made:
+        each.store.close()

@@ -88,6 +88,7 @@ class Directory:
 
     def list(self, prefix: str) -> Iterator[Entry]:
         with self._translated("listing", prefix):
+            self.root.stat()  # what is not mounted is not empty
             yield from self._walk(prefix.rstrip("/"))
 
     def delete(self, keys: Iterable[str]) -> None:

@@ -26,16 +26,21 @@ _LONGEST_PAUSE = 5.0
 
 
 class Patient:
-    """Repeats what a server did not answer, until it has not answered at all for `patience` s."""
+    """Repeats what a server did not answer, until it has not answered at all for `patience` s.
 
-    def __init__(self, backend: Backend, patience: float) -> None:
+    One that never answered yet gets `first` seconds. After `deadline` nothing is asked any more.
+    """
+
+    def __init__(self, backend: Backend, patience: float, first: float | None = None) -> None:
         self.backend = backend
         self.patience = patience
+        self.first = patience if first is None else min(first, patience)
+        self.deadline = float("inf")
         self.url = backend.url
         self.read_only = backend.read_only
         self.requests = 0
         self._guard = threading.Lock()
-        self._answered = time.monotonic()
+        self._answered = 0.0
 
     def load(self, key: str, start: int = 0, size: int | None = None) -> bytes:
         return self._ask(lambda: self.backend.load(key, start, size))
@@ -63,12 +68,15 @@ class Patient:
         began = time.monotonic()
         pause = _FIRST_PAUSE
         while True:
+            if time.monotonic() > self.deadline:
+                raise RemoteUnavailable(f"{self.url} took longer than it may: it was given up")
             with self._guard:
                 self.requests += 1
             try:
                 answer = request()
             except RemoteUnavailable:
-                if time.monotonic() + pause > max(began, self._answered) + self.patience:
+                patience = self.patience if self._answered else self.first
+                if time.monotonic() + pause > max(began, self._answered) + patience:
                     raise
             else:
                 self._answered = time.monotonic()

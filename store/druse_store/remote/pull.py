@@ -37,6 +37,10 @@ class Brought:
     unknown: dict[str, int] = field(default_factory=dict)
     indexes: set[str] = field(default_factory=set)
 
+    def is_empty(self) -> bool:
+        """Whether nothing at all was there."""
+        return not (self.records or self.known or self.refused or self.unknown)
+
     def reasons(self) -> list[str]:
         """Sentences for people: why some of what lies there is not used."""
         strangers = [

@@ -22,7 +22,7 @@ from druse_store.remote.bodies import RunBody
 from druse_store.remote.publish import Publisher
 from druse_store.remote.site import Site, require_id
 from druse_store.remote.transfer import Show
-from druse_store.remote.upload import Chunk, Uploader
+from druse_store.remote.upload import Uploader
 from druse_store.run import Run
 from druse_store.trust import Signer
 
@@ -122,75 +122,71 @@ def _add_blob(session: Session, blob: Digest, load: Load) -> None:
         load.chunks.setdefault(chunk, frames.CHUNK)
 
 
-class Push:
-    """A push to one remote. `plan` looks, `execute` sends."""
+class Sender:
+    """Sends loads to one remote, one after the other. Used by one thread at a time."""
 
     def __init__(
-        self, session: Session, site: Site, signer: Signer, load: Load, show: Show | None = None
+        self, session: Session, site: Site, signer: Signer, show: Show | None = None
     ) -> None:
         self._session = session
-        self._site = site
-        self._load = load
         self._uploader = Uploader(session, site, show)
         self._publisher = Publisher(site, signer)
 
-    def plan(self) -> PushPlan:
+    def plan(self, load: Load) -> PushPlan:
         """What would be sent. Writes nothing, here or there."""
-        require_id(self._site.backend, self._site.id)
         self._uploader.catalog.refresh()
-        lacking = self._uploader.lacking(self._chunks())
+        lacking = self._uploader.lacking(load.chunks.items())
         entries = (self._session.reader.chunk(digest) for digest, _ in lacking)
         size = sum(entry.stored for entry in entries if entry is not None)
-        present = len(self._load.chunks) - len(lacking)
-        return PushPlan(self._load, len(lacking), size, present)
+        return PushPlan(load, len(lacking), size, len(load.chunks) - len(lacking))
 
-    def execute(self) -> Pushed:
-        """Sends it. Raises RemoteError; called again, it goes on where it was interrupted."""
-        require_id(self._site.backend, self._site.id)
-        uploader, load = self._uploader, self._load
-        uploader.begin()
-        sent = self._send()
-        while uploader.is_stale():
-            uploader.begin()
-            sent += self._send()
+    def send(self, load: Load, *, fold: bool) -> Pushed:
+        """Sends a load. Raises RemoteError; called again, it goes on where it was interrupted."""
+        uploader = self._uploader
+        before = uploader.sent_bytes
+        sent = 0
+        while True:  # once more where so long has passed that what was seen may be gone
+            if uploader.is_stale():
+                uploader.begin()
+            sent += self._send_chunks(load)
+            if not uploader.is_stale():
+                break
         uploader.settle(load.lists)
-        records = sum(self._say(base, found) for base, found in load.records.items())
+        records = sum(self._say(base, found, load, fold) for base, found in load.records.items())
         uploader.settle(load.lists)
-        runs = self._say_runs()
-        uploader.end()
+        runs = self._say_runs(load)
         damaged = tuple(sorted(uploader.damaged))
-        return Pushed(records, runs, sent, uploader.sent_bytes, damaged)
+        return Pushed(records, runs, sent, uploader.sent_bytes - before, damaged)
 
-    def _chunks(self) -> list[Chunk]:
-        return list(self._load.chunks.items())
+    def end(self) -> None:
+        """Says that nothing more is sent."""
+        self._uploader.end()
 
-    def _send(self) -> int:
-        lacking = self._uploader.lacking(self._chunks())
-        self._uploader.send(lacking, self._load.lists)
+    def _send_chunks(self, load: Load) -> int:
+        lacking = self._uploader.lacking(load.chunks.items())
+        self._uploader.send(lacking, load.lists)
         return len(lacking)
 
-    def _say(self, base: Digest, records: list[Record]) -> int:
-        usable = [record for record in records if self._is_whole(record)]
-        chunks = {chunk for record in usable for chunk in self._chunks_of(record)}
+    def _say(self, base: Digest, records: list[Record], load: Load, fold: bool) -> int:
+        chunks = {record.digest: self._chunks_of(record, load) for record in records}
+        damaged = self._uploader.damaged
+        usable = [r for r in records if not damaged.intersection(chunks[r.digest])]
+        needed = {chunk for record in usable for chunk in chunks[record.digest]}
         packed = [record.encode() for record in usable]
-        indexes = self._uploader.index_names(chunks)
-        return len(self._publisher.records(base, packed, indexes, fold=True))
+        indexes = self._uploader.index_names(needed)
+        return len(self._publisher.records(base, packed, indexes, fold=fold))
 
-    def _say_runs(self) -> int:
+    def _say_runs(self, load: Load) -> int:
         by_experiment: dict[str, list[RunBody]] = {}
-        for run in self._load.runs:
+        for run in load.runs:
             by_experiment.setdefault(run.experiment, []).append(run)
         said = (self._publisher.runs(name, runs) for name, runs in by_experiment.items())
         return sum(map(len, said))
 
-    def _is_whole(self, record: Record) -> bool:
-        """Whether nothing that it names turned out to be damaged when it was to be sent."""
-        return not self._uploader.damaged.intersection(self._chunks_of(record))
-
-    def _chunks_of(self, record: Record) -> set[Digest]:
+    def _chunks_of(self, record: Record, load: Load) -> set[Digest]:
         found: set[Digest] = set()
         for blob in record.blobs():
-            named = self._load.lists.get(blob)
+            named = load.lists.get(blob)
             if named is None:
                 found.add(blob)
                 continue
@@ -201,3 +197,26 @@ class Push:
                 continue
             found.update(chunk for chunk, _ in outline.chunks)
         return found
+
+
+class Push:
+    """A push to one remote, asked for by a person: `plan` looks, `execute` sends."""
+
+    def __init__(
+        self, session: Session, site: Site, signer: Signer, load: Load, show: Show | None = None
+    ) -> None:
+        self._site = site
+        self._load = load
+        self._sender = Sender(session, site, signer, show)
+
+    def plan(self) -> PushPlan:
+        """What would be sent. Writes nothing, here or there."""
+        require_id(self._site.backend, self._site.id)
+        return self._sender.plan(self._load)
+
+    def execute(self) -> Pushed:
+        """Sends it. Raises RemoteError; called again, it goes on where it was interrupted."""
+        require_id(self._site.backend, self._site.id)
+        pushed = self._sender.send(self._load, fold=True)
+        self._sender.end()
+        return pushed
