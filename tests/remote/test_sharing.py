@@ -7,13 +7,7 @@ from druse_store.digest import Digest
 from druse_store.errors import InvalidInput, RemoteError, RemoteNotFound, RunNotFound
 from druse_store.remote import sharing
 from druse_store.remote.push import gather
-from support.sharing import BASE, QUICK, Machine, make_record, signature_of
-
-
-def push(machine: Machine, *names: str, everything: bool = False):
-    site = machine.site()
-    runs = sharing.choose_runs(machine.store, names)
-    return sharing.push(machine.store, site, machine.signer, runs, everything=everything)
+from support.sharing import BASE, QUICK, make_record, signature_of
 
 
 @pytest.fixture
@@ -29,7 +23,7 @@ def test_what_a_trusted_key_published_is_here_and_its_bytes_when_needed(pair):
     for number, value in enumerate([b"small", array, {"a": [1, 2]}]):
         writer.add("base", number, ann.compute(number, value), "run")
     writer.finish(complete=True)
-    pushed = push(ann).execute()
+    pushed = ann.push().execute()
     assert (pushed.records, pushed.runs, pushed.damaged) == (3, 1, ())
     with bob.tier() as tier:
         assert tier.records_for([BASE]).records == 3
@@ -48,7 +42,7 @@ def test_what_a_trusted_key_published_is_here_and_its_bytes_when_needed(pair):
 def test_without_trust_nothing_comes_and_it_is_said_why(machine, folder_url):
     ann, bob = machine("ann", folder_url), machine("bob", folder_url)
     ann.run()
-    push(ann).execute()
+    ann.push().execute()
     with bob.tier() as tier:
         brought = tier.records_for([BASE])
     assert not bob.has(0)
@@ -60,21 +54,21 @@ def test_without_trust_nothing_comes_and_it_is_said_why(machine, folder_url):
 def test_a_second_push_sends_nothing_and_a_changed_store_only_what_is_new(pair):
     ann, _ = pair
     ann.run(numbers=range(3))
-    assert push(ann).execute().records == 3
-    again = push(ann).execute()
+    assert ann.push().execute().records == 3
+    again = ann.push().execute()
     assert (again.records, again.runs, again.chunks, again.bytes) == (0, 0, 0, 0)
     ann.run(numbers=range(5))
-    plan = push(ann).plan()
+    plan = ann.push().plan()
     assert plan.chunks == 2
-    pushed = push(ann).execute()
-    assert (pushed.records, pushed.runs, pushed.chunks) == (5, 1, 2)
+    pushed = ann.push().execute()
+    assert (pushed.records, pushed.runs, pushed.chunks) == (2, 1, 2)
 
 
 def test_a_dry_run_writes_nothing(pair, tmp_path):
     ann, _ = pair
     ann.run()
     before = sorted(path for path in (tmp_path / "remote").rglob("*") if path.is_file())
-    plan = push(ann).plan()
+    plan = ann.push().plan()
     assert (plan.records, plan.chunks) == (3, 3)
     assert plan.bytes > 0
     assert sorted(p for p in (tmp_path / "remote").rglob("*") if p.is_file()) == before
@@ -83,7 +77,7 @@ def test_a_dry_run_writes_nothing(pair, tmp_path):
 def test_a_record_that_is_here_is_not_displaced_unless_it_failed(pair):
     ann, bob = pair
     ann.run(numbers=range(3))
-    push(ann).execute()
+    ann.push().execute()
     mine = bob.compute(0, b"mine")
     failed = bob.store.put_record(make_record(1, None, status="failed"))
     with bob.tier() as tier:
@@ -100,7 +94,7 @@ def test_a_failed_cell_is_published_for_people_and_is_never_a_hit(pair):
     failed = ann.store.put_record(make_record(0, None, status="failed"))
     writer.add("base", 0, failed, "failed")
     writer.finish(complete=False)
-    push(ann).execute()
+    ann.push().execute()
     with bob.tier() as tier:
         assert tier.records_for([BASE]).records == 0
     assert not bob.has(0)
@@ -109,10 +103,10 @@ def test_a_failed_cell_is_published_for_people_and_is_never_a_hit(pair):
 def test_what_came_from_others_is_not_said_again_under_ones_own_key(machine, folder_url, pair):
     ann, bob = pair
     ann.run()
-    push(ann).execute()
+    ann.push().execute()
     with bob.tier() as tier:
         tier.records_for([BASE])
-    assert push(bob, everything=True).execute().records == 0
+    assert bob.push(everything=True).execute().records == 0
 
 
 def test_records_whose_bytes_are_gone_are_published_with_what_is_known(pair):
@@ -122,7 +116,7 @@ def test_records_whose_bytes_are_gone_are_published_with_what_is_known(pair):
     load = gather(ann.store._session, [record])
     assert not load.absent
     with bob.tier() as tier:
-        push(ann).execute()
+        ann.push().execute()
         tier.records_for([BASE])
         assert gather(bob.store._session, []).chunks == {}
         assert bob.has(0)
@@ -131,7 +125,7 @@ def test_records_whose_bytes_are_gone_are_published_with_what_is_known(pair):
 def test_pull_brings_the_records_of_an_experiment_and_all_its_bytes_when_asked(pair):
     ann, bob = pair
     ann.run("exp", range(4))
-    push(ann).execute()
+    ann.push().execute()
     site = bob.site()
     brought, fetched = sharing.pull(bob.store, site, bob.trust, ["exp"])
     assert (brought.records, fetched) == (4, None)
@@ -185,7 +179,7 @@ def test_many_small_segments_are_folded_so_that_a_reader_needs_one_request_each(
 def test_a_remote_that_is_gone_makes_misses_and_one_warning(pair, tmp_path):
     ann, bob = pair
     ann.run()
-    push(ann).execute()
+    ann.push().execute()
     tier = bob.tier()
     (tmp_path / "remote").rename(tmp_path / "away")
     assert tier.records_for([BASE]).records == 0
@@ -215,7 +209,7 @@ def test_what_could_not_be_published_is_named_and_sent_later(pair, tmp_path):
     tier.close()
     assert any("druse push" in text for text in ann.warnings)
     (tmp_path / "away").rename(tmp_path / "remote")
-    assert push(ann).execute().records == 2
+    assert ann.push().execute().records == 2
 
 
 def test_a_place_that_is_no_remote_or_another_one_is_refused(machine, folder_url, tmp_path):
@@ -230,7 +224,7 @@ def test_a_place_that_is_no_remote_or_another_one_is_refused(machine, folder_url
     )
     ann.run()
     with pytest.raises(RemoteError, match="another remote"):
-        push(ann).execute()
+        ann.push().execute()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from druse_store import ArtifactRef, Digest, Read, Record, Store, extend
+from druse_store.remote import sharing
+from druse_store.remote.push import Push
 from druse_store.remote.sharing import Timeouts, add_remote, open_site
 from druse_store.remote.site import Site
 from druse_store.remote.tier import Tier
@@ -51,6 +53,11 @@ class Machine:
         tier = Tier.open(self.store, warn=self.warnings.append, trust=self.trust, timeouts=QUICK)
         assert tier is not None
         return tier
+
+    def push(self, *names: str, everything: bool = False) -> Push:
+        site = self.site()
+        runs = sharing.choose_runs(self.store, names)
+        return sharing.push(self.store, site, self.signer, runs, everything=everything)
 
     # --- what it computes ----------------------------------------------------------------------
 
