@@ -18,6 +18,7 @@ from pathlib import Path
 
 USER, SECRET = "test:tester", "testing"
 REGION = "us-east-1"
+SERVERS = ("account", "container", "object", "proxy")
 
 _PROXY = (
     "catch_errors gatekeeper healthcheck listing_formats bulk s3api tempauth slo dlo proxy-server"
@@ -48,7 +49,7 @@ class Swift:
         self.ports = dict(
             zip(("proxy", "object", "container", "account"), free_ports(4), strict=True)
         )
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._configure()
 
     @property
@@ -66,28 +67,29 @@ class Swift:
         }
 
     def start(self) -> Swift:
-        for server in ("account", "container", "object", "proxy"):
+        """Starts what does not run."""
+        for server in SERVERS:
+            if server in self.processes:
+                continue
             with (self.folder / f"{server}.log").open("ab") as log:
                 program = [sys.executable, str(self.bin / f"swift-{server}-server")]
-                self.processes.append(
-                    subprocess.Popen(
-                        [*program, str(self.folder / f"{server}-server.conf"), "-v"],
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=log,
-                        start_new_session=True,
-                    )
+                self.processes[server] = subprocess.Popen(
+                    [*program, str(self.folder / f"{server}-server.conf"), "-v"],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
                 )
         self._wait()
         return self
 
-    def kill(self) -> None:
-        """Ends it at once, whatever it is doing."""
-        for process in self.processes:
+    def kill(self, *servers: str) -> None:
+        """Ends it, or the named part of it, at once, whatever it is doing."""
+        gone = [self.processes.pop(name) for name in servers or SERVERS if name in self.processes]
+        for process in gone:
             process.send_signal(signal.SIGKILL)
-        for process in self.processes:
+        for process in gone:
             process.wait()
-        self.processes = []
 
     def _wait(self) -> None:
         until = time.monotonic() + 60
@@ -98,7 +100,7 @@ class Swift:
                     socket.create_connection(("127.0.0.1", self.ports[name]), 2).close()
                 return
             except OSError:
-                dead = [p.args for p in self.processes if p.poll() is not None]
+                dead = [n for n, p in self.processes.items() if p.poll() is not None]
                 if dead or time.monotonic() > until:
                     self.kill()
                     logs = [p.read_text()[-2000:] for p in self.folder.glob("*.log")]

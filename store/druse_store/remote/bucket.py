@@ -7,6 +7,7 @@ short; `patience` is for those who can wait (see `patient`).
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
 
 _PART = 8 << 20  # bytes; larger objects go up in parts
 _PAGE = 1000
-_FULL = ("QuotaExceeded", "InsufficientStorage", "507", "EntityTooLarge", "NoSpace")
-_DENIED = ("AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId", "Forbidden", "403", "401")
+_STATUS = re.compile(r"status code: (\d{3})")
+_FULL = frozenset((413, 507))
+_FULL_CODES = ("QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "EntityTooLarge")
+_DENIED = frozenset((401, 403))
 
 
 class Bucket:
@@ -136,7 +139,10 @@ class Bucket:
 
     def _error(self, error: Exception, what: str) -> RemoteError:
         text = str(error)
-        first = next((line.strip() for line in text.splitlines() if line.strip()), "")[:300]
+        line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+        said = line.rpartition(" - ")[2][:300]  # what stands before it names the request again
+        found = _STATUS.search(line)
+        status = int(found[1]) if found else 0
         if isinstance(error, FileNotFoundError | self._errors.NotFoundError):
             if "NoSuchBucket" in text:
                 return RemoteUnavailable(f"{what}: there is no such bucket; create it first")
@@ -144,9 +150,9 @@ class Bucket:
         exists = (FileExistsError, self._errors.AlreadyExistsError, self._errors.PreconditionError)
         if isinstance(error, exists):
             return ObjectExists(f"{what}: it is there already")
+        if status in _FULL or any(f"<Code>{code}" in text for code in _FULL_CODES):
+            return RemoteFull(f"{what}: no space or quota is left there ({said})")
         denied = (self._errors.PermissionDeniedError, self._errors.UnauthenticatedError)
-        if isinstance(error, denied) or any(word in text for word in _DENIED):
+        if isinstance(error, denied) or status in _DENIED:
             return RemoteDenied(f"{what}: refused. Check the credentials in your environment")
-        if any(word in text for word in _FULL):
-            return RemoteFull(f"{what}: no space or quota left ({first})")
-        return RemoteUnavailable(f"{what}: {first}")
+        return RemoteUnavailable(f"{what}: {said}")
