@@ -73,7 +73,6 @@ class RunBody(NamedTuple):
     complete: bool
     bases: tuple[Digest, ...]
     cells: tuple[Cell, ...]
-    removed: bool = False
 
     def encode(self) -> bytes:
         """The canonical bytes; a run's id is the beginning of their digest."""
@@ -84,7 +83,6 @@ class RunBody(NamedTuple):
                 *self[3:6],
                 list(self.bases),
                 [list(cell) for cell in self.cells],
-                self.removed,
             ]
         )
 
@@ -106,7 +104,7 @@ def decode_runs(claim: Claim) -> list[RunBody]:
 
 
 def _run(values: Any) -> RunBody:
-    experiment, version, info, started, finished, complete, bases, cells, removed = values
+    experiment, version, info, started, finished, complete, bases, cells = values
     if type(experiment) is not str or type(version) is not int or type(info) is not dict:
         raise ValueError("not a run")
     if type(started) is not int or type(finished) is not int:
@@ -120,7 +118,6 @@ def _run(values: Any) -> RunBody:
         complete is True,
         tuple(map(Digest, bases)),
         tuple(map(_cell, cells)),
-        removed is True,
     )
 
 

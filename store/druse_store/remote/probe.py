@@ -16,7 +16,7 @@ from druse_store.errors import ObjectExists, ObjectMissing, RemoteError
 from druse_store.remote import layout
 from druse_store.remote.backend import Backend
 
-_RACERS = 8
+_RACERS, _RACES = 8, 4
 _FOLDER = "probe/"
 
 
@@ -158,17 +158,19 @@ class _Probe:
         return False
 
     def _one_wins(self) -> bool:
-        key = f"{self.folder}raced"
-
-        def race(number: int) -> bool:
+        def race(key: str) -> bool:
             try:
-                self.backend.store(key, b"%d" % number, create=True)
+                self.backend.store(key, layout.ulid().encode(), create=True)
             except ObjectExists:
                 return False
             return True
 
         with ThreadPoolExecutor(_RACERS) as threads:
-            return sum(threads.map(race, range(_RACERS))) == 1
+            for number in range(_RACES):
+                key = f"{self.folder}raced{number}"
+                if sum(threads.map(race, [key] * _RACERS)) != 1:
+                    return False
+        return True
 
     def _within(self, seconds: float, ask: Callable[[], bool]) -> bool:
         until = time.monotonic() + seconds

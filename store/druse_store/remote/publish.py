@@ -58,14 +58,21 @@ class Publisher:
     # --- records -------------------------------------------------------------------------------
 
     def records(
-        self, base: Digest, records: list[bytes], indexes: list[str], *, fold: bool
+        self,
+        base: Digest,
+        records: list[bytes],
+        indexes: list[str],
+        *,
+        fold: bool,
+        again: bool = False,
     ) -> list[bytes]:
         """Publishes those records of a base that are not published yet; returns them.
 
-        `fold`: makes a snapshot if there are several segments now.
+        `fold`: makes a snapshot if there are several segments now. `again`: what was said of this
+        base is going to be removed, so it does not count.
         """
         own = self.own(layout.records_topic(base))
-        said = [bodies.decode_records(claim) for claim in own.claims]
+        said = [] if again else [bodies.decode_records(claim) for claim in own.claims]
         there = {record for body in said for record in body.records}
         fresh = [record for record in records if record not in there]
         for part in _parts(fresh):
@@ -114,6 +121,15 @@ class Publisher:
                 self._say(own, SNAPSHOT, body)
                 self._remove_covered(own.topic)
         return fresh
+
+    def remove_runs(self, experiment: str, ids: Iterable[str]) -> list[str]:
+        """Takes runs of one's own back, by id; returns those that there were."""
+        own = self.own(layout.runs_topic(experiment))
+        known = {run.id: run for claim in own.claims for run in bodies.decode_runs(claim)}
+        gone = [run_id for run_id in ids if known.pop(run_id, None) is not None]
+        if gone:
+            self._say(own, SNAPSHOT, bodies.encode_runs(known.values()))
+        return gone
 
     # --- claims --------------------------------------------------------------------------------
 

@@ -96,7 +96,7 @@ def _add_topic(site: Site, trust: Trust, topic: str, listing: Listing) -> None:
         for run in runs:
             if layout.runs_topic(run.experiment) != topic:
                 listing.refused.append(f"{claim.key}: a run stands under another experiment")
-            elif run.id not in found and not run.removed:
+            elif run.id not in found:
                 found[run.id] = PublishedRun(site.name, run, claim.signer, signer)
     listing.runs += found.values()
 

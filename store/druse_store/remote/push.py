@@ -174,7 +174,9 @@ class Sender:
         needed = {chunk for record in usable for chunk in chunks[record.digest]}
         packed = [record.encode() for record in usable]
         indexes = self._uploader.index_names(needed)
-        return len(self._publisher.records(base, packed, indexes, fold=fold))
+        again = base.hex() in self._uploader.catalog.tombstoned
+        said = self._publisher.records(base, packed, indexes, fold=fold, again=again)
+        return len(said)
 
     def _say_runs(self, load: Load) -> int:
         by_experiment: dict[str, list[RunBody]] = {}

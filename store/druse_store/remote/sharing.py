@@ -43,7 +43,7 @@ def remotes_of(store: Store) -> Remotes:
     return Remotes(store._session.location)
 
 
-def test_url(url: str, timeouts: Timeouts | None = None) -> Probed:
+def probe_url(url: str, timeouts: Timeouts | None = None) -> Probed:
     """Asks a server what it can do."""
     backend = open_backend(url, timeout=(timeouts or Timeouts()).request)
     try:

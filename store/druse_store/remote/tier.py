@@ -87,7 +87,7 @@ class Tier:
         self._is_there = False
         self._back: WriteBack | None = None
         if signer is not None and not site.backend.read_only and not store._session.read_only:
-            self._back = WriteBack(store, site, signer, self._failed)
+            self._back = WriteBack(store, site, signer, self.failed)
 
     @classmethod
     def open(
@@ -180,6 +180,11 @@ class Tier:
         if self._back is not None:
             self._back.add(record)
 
+    def when_published(self, tell: Callable[[list[Digest]], None]) -> None:
+        """Has `tell` called with the records that were published, each time."""
+        if self._back is not None:
+            self._back.tell = tell
+
     def flush(self) -> bool:
         """Publishes now what waits; whether everything was."""
         return self._back is None or self._back.flush()
@@ -214,7 +219,7 @@ class Tier:
             try:
                 return action()
             except (RemoteError, BlobVanished, Damaged) as error:
-                self._failed(error)
+                self.failed(error)
                 return None
 
     def _set_deadline(self) -> None:
@@ -222,7 +227,8 @@ class Tier:
         if isinstance(backend, Patient) and self._timeouts.total is not None:
             backend.deadline = time.monotonic() + self._timeouts.total
 
-    def _failed(self, error: StoreError) -> None:
+    def failed(self, error: StoreError) -> None:
+        """Notes trouble with the remote: one warning, and it is left alone for a while."""
         self._until = time.monotonic() + _LEFT_ALONE
         self._say("failed", f"{error}. Going on without {self.site.name}")
 

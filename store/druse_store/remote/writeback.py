@@ -21,7 +21,7 @@ from druse_store.trust import Signer
 if TYPE_CHECKING:
     from druse_store.store import Store
 
-_PAUSE = 1.0  # seconds between two batches
+_PAUSE = 0.5  # seconds between two batches
 _AFTER_FAILURE = 30.0
 
 
@@ -44,6 +44,7 @@ class WriteBack:
         self._begun = False
         self._resume_at = 0.0
         self.published = 0
+        self.tell: Callable[[list[Digest]], None] = lambda _: None
 
     def add(self, record: Digest) -> None:
         with self._guard:
@@ -98,6 +99,7 @@ class WriteBack:
                     self._waiting = {**taken, **self._waiting}
                 self._failed(error)
                 return False
+        self.tell(list(taken))
         return True
 
     def _send(self, digests: list[Digest], fold: bool, runs: Sequence[Run]) -> None:
