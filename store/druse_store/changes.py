@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from druse_store import packing
-from druse_store.digest import Digest, trusted
+from druse_store import packing, trash
+from druse_store.digest import SIZE, Digest, trusted
 from druse_store.errors import RecordDamaged
 from druse_store.index import values
 from druse_store.index.tables import Tables
 from druse_store.index.values import Origin
 from druse_store.records import Record
 
-RECORD, REMOVE_RECORD = "record", "remove_record"
 ADOPT, HIDE, WITHDRAW = "adopt", "hide", "withdraw"
+RECORD, REMOVE_RECORD, RETIRE = "record", "remove_record", "retire"
 BEGIN, CELLS, FINISH, REMOVE_RUN, LEVEL = "begin", "cells", "finish", "remove_run", "level"
-PIN, UNPIN = "pin", "unpin"
+PIN, UNPIN, MARK = "pin", "unpin", "mark"
 
 Change = list[Any]
 
@@ -163,29 +163,38 @@ def _finish(
 
 
 def _remove_run(tables: Tables, experiment: str, version: int) -> None:
-    key = values.run_key(experiment, version)
-    tables.drop(values.RUNS, key)
-    tables.drop_under(values.CELLS, key)
+    trash.throw_run(tables, values.run_key(experiment, version))
 
 
 def _level(tables: Tables, experiment: str, version: int, level: str) -> None:
     key = values.run_key(experiment, version)
     header = tables.run(key)
     if header is not None:
+        trash.throw_level(tables, key, header[4])
         tables.put_run(key, [*header[:4], level, *header[5:]])
 
 
 def _remove_record(tables: Tables, digest: bytes) -> None:
-    packed = tables.record(digest)
-    if packed is None:
-        return
-    record = Record.decode(packed)
-    key = values.record_key(record.signature, record.replicate)
+    _retire(tables, digest)
     tables.drop(values.RECORDS, digest)
     tables.drop(values.ORIGINS, digest)
-    if tables.current(key) == digest:
-        tables.drop(values.CURRENT, key)
-        tables.drop(values.BASES, record.base + key)
+
+
+def _retire(tables: Tables, digest: bytes) -> None:
+    """The cell has no record now, so that it is computed again; runs keep the one they had."""
+    packed = tables.record(digest)
+    if packed is not None:
+        record = Record.decode(packed)
+        key = values.record_key(record.signature, record.replicate)
+        if tables.current(key) == digest:
+            tables.drop(values.CURRENT, key)
+            tables.drop(values.BASES, record.base + key)
+
+
+def _mark(tables: Tables, state: int, digests: bytes) -> None:
+    """Gives records a state: removed (until that is final), evicted, or neither any more."""
+    keys = (digests[start : start + SIZE] for start in range(0, len(digests), SIZE))
+    tables.mark_records(keys, state)
 
 
 def _hide(tables: Tables, signer: bytes, hidden: bool) -> None:
@@ -235,6 +244,8 @@ _ACTS: dict[str, Callable[..., None]] = {
     REMOVE_RECORD: _remove_record,
     HIDE: _hide,
     WITHDRAW: _withdraw,
+    RETIRE: _retire,
     PIN: _pin,
     UNPIN: _unpin,
+    MARK: _mark,
 }

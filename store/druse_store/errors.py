@@ -219,6 +219,10 @@ class InvalidRecord(InvalidInput):
     """A record that cannot be stored: its fields do not fit together, or are not plain data."""
 
 
+class InvalidPolicy(InvalidInput):
+    """A rule of retention that does not exist, or says what cannot be."""
+
+
 class Unserialisable(InvalidInput):
     """An object that no encoding can store."""
 

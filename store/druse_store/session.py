@@ -7,9 +7,11 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from druse_store import location as locations
+from druse_store import reserve
 from druse_store.codec import Level
 from druse_store.digest import MIN_PREFIX, Digest, prefix_bounds, trusted
 from druse_store.errors import (
@@ -84,8 +86,10 @@ class Session:
         if location.read_only_mount and not immutable:
             locations.refuse_mount(location, read_only)
         if not immutable:
-            self._left.callback(Users(location, writable=not read_only).close)
+            self.users = Users(location, writable=not read_only)
+            self._left.callback(self.users.close)
         if not read_only:
+            reserve.set_aside(location)
             environments.prepare(location.index, location.tmp, mode)
             self._lock = WriteLock(location.holds / "writer.lock", mode)
             self._left.callback(self._lock.close)
@@ -108,6 +112,13 @@ class Session:
         writer = Writer(self.location, self.environment, lock)
         self.reader = Reader(self.location, self.environment, writer)
         return Writing(writer, Ingest(writer, self.reader, level))
+
+    @property
+    def write_lock(self) -> WriteLock:
+        """The lock that stands before the write transaction. Raises ReadOnlyStore."""
+        self._usable_writing()
+        assert self._lock is not None
+        return self._lock
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -147,6 +158,11 @@ class Session:
     def flush(self) -> None:
         if not self.read_only:
             self._usable_writing().writer.flush()
+
+    @property
+    def writer(self) -> Writer:
+        """What this store writes with. Raises ReadOnlyStore."""
+        return self._usable_writing().writer
 
     def _usable_writing(self) -> Writing:
         self._check_usable()
@@ -198,7 +214,8 @@ class Session:
             else:
                 outline = self.reader.outline(blob)
                 self.reader.verify(outline)
-            raw = BlobFile(outline, self.reader.read_chunk, lambda: self._give_back(token))
+            read = partial(self.reader.read_part, outline.blob)
+            raw = BlobFile(outline, read, lambda: self._give_back(token))
         except BaseException:
             self._give_back(token)
             raise

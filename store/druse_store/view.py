@@ -47,6 +47,8 @@ class View(Snapshot):
             return None
         packed = self.record(digest)
         if packed is None:
+            if self.is_removed(digest):
+                return None
             raise IndexDamaged(
                 f"the current record {digest} of a cell is missing; "
                 "`druse repair --rebuild-index` makes a new index from the packs"
@@ -62,8 +64,9 @@ class View(Snapshot):
         packed = self.record(digest)
         return None if packed is None else Record.decode(packed, digest)
 
-    def lacks(self, record: Record) -> list[Digest]:
-        """The blobs that a record names and that are not here: pruned, or never brought here."""
+    def missing(self, record: Record) -> list[Digest]:
+        """The blobs of a record that are not here: dropped by retention, evicted, or damaged; or
+        left on the remote that the record came from."""
         return [digest for digest in record.blobs() if digest not in self]
 
     def next_reads(self, node: Digest) -> tuple[str, ...]:

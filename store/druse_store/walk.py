@@ -75,6 +75,8 @@ class Walk:
             values.WRITERS: self._checked,
             values.HEAD: self._head,
             values.ORIGINS: self._origin,
+            values.CLOCK: self._checked,
+            values.TRASH: self._checked,
         }
         for table, check in steps.items():
             for key, value in self._rows(table):
@@ -118,6 +120,8 @@ class Walk:
 
     def _record(self, snapshot: Snapshot, table: str, key: bytes, value: bytes) -> str | None:
         packed = values.body(table, key, value)
+        if values.record_state(value)[0] == values.TOMBSTONED:
+            return None
         if Digest.of(packed) != key:
             return f"record {key.hex()} has another digest"
         record = Record.decode(packed)
@@ -132,6 +136,8 @@ class Walk:
     def _current(self, snapshot: Snapshot, table: str, key: bytes, value: bytes) -> str | None:
         digest = values.body(table, key, value, 32)
         packed = snapshot.record(digest)
+        if packed is None and snapshot.is_removed(digest):
+            return None
         if packed is None:
             return f"the current record {digest.hex()} of a cell is missing"
         record = Record.decode(packed)

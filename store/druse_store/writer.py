@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from druse_store import frames
@@ -25,6 +26,7 @@ from druse_store.errors import (
 )
 from druse_store.index.environment import Environment
 from druse_store.index.snapshot import Snapshot
+from druse_store.index.tables import Tables
 from druse_store.index.values import OPEN, QUARANTINED, BlobEntry, ChunkEntry, Origin
 from druse_store.location import Location
 from druse_store.logwriter import LogWriter
@@ -46,7 +48,7 @@ class Writer:
     def __init__(self, location: Location, environment: Environment, lock: WriteLock) -> None:
         self._location = location
         self._environment = environment
-        self._committer = Committer(environment, lock, LogWriter(location))
+        self.committer = Committer(environment, lock, LogWriter(location))
         self._lock = threading.RLock()
         self._flushing = threading.Lock()
         self._pending = Pending()
@@ -242,6 +244,19 @@ class Writer:
             self._pending.operations += 1
             return self._pending
 
+    # --- damage --------------------------------------------------------------------------------
+
+    def suspect(self, digest: Digest, place: tuple[bytes, int] | None) -> None:
+        """Says that a chunk at this place, or (no place) a blob, did not check when it was read.
+
+        It is not known from now on, in any process: whoever computes it again stores it anew.
+        """
+        lock = self.committer.lock
+        # The reader gets its own error, whatever comes of this.
+        with suppress(StoreError), lock.held(), Tables(self._environment) as tables:
+            tables.suspect(digest, place)
+            tables.commit()
+
     # --- commits -------------------------------------------------------------------------------
 
     def is_full(self) -> bool:
@@ -274,7 +289,7 @@ class Writer:
         try:
             for pack in touched.values():
                 pack.sync()
-            pending.error = self._committer.commit(pending)
+            pending.error = self.committer.commit(pending)
         except StoreError as error:
             pending.error = error
             self._abandon(touched)
@@ -307,6 +322,16 @@ class Writer:
             if pack.failed:
                 pack.close()
 
+    def leave_files(self) -> None:
+        """Gives up the pack and the log segment, which others may continue, and so may this one."""
+        self.flush()
+        with self._flushing:
+            self.committer.log.close()
+            with self._lock:
+                if self._pack is not None and self._pack.file_id not in self._touched:
+                    self._pack.close()
+                    self._pack = None
+
     def close(self) -> None:
         """Commits what waits, then gives up the pack and the log segment."""
         try:
@@ -316,7 +341,7 @@ class Writer:
                 if self._pack is not None:
                     self._pack.close()
                 self._pack = None
-            self._committer.log.close()
+            self.committer.log.close()
 
 
 def _checked_nodes(record: Record) -> list[Digest]:

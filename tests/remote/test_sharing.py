@@ -30,7 +30,7 @@ def test_what_a_trusted_key_published_is_here_and_its_bytes_when_needed(pair):
         record = bob.store.record(signature_of(1), 0)
         assert record.metrics == {"n": 1}
         with bob.store.reading() as view:
-            assert len(view.lacks(record)) == 1
+            assert len(view.missing(record)) == 1
         assert tier.fetch_for(record)
         assert (bob.store.get_object(record.artifacts[0].ref) == array).all()
         assert bob.store.origin(record.digest).signer == ann.signer.public
