@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from druse_store.changes import Change
+    from druse_store.index.values import Origin
     from druse_store.repaired import Fetch, Repaired
     from druse_store.runwriter import RunWriter
     from druse_store.stats import Stats
@@ -173,6 +174,23 @@ class Store:
         with self._session.writing() as writing:
             writing.writer.add_record(record, self._session.reader.is_known)
             return record.digest
+
+    def adopt_record(self, record: Record, origin: Origin) -> None:
+        """Stores a record that others computed. It becomes current where its cell has none yet.
+
+        Its blobs need not be here. Raises InvalidRecord if its reads do not lead to its signature.
+        """
+        with self._session.writing() as writing:
+            writing.writer.adopt(record, origin)
+
+    def origin(self, digest: Digest) -> Origin | None:
+        """Who computed a record, if that was not here."""
+        with self._session.reading() as view:
+            return view.origin(digest)
+
+    def hide_signer(self, signer: bytes, hidden: bool = True) -> None:
+        """Takes all records that a key signed out of use, or back into it. They stay stored."""
+        self._change([changes.HIDE, bytes(signer), hidden])
 
     def remove_record(self, digest: Digest) -> None:
         """Removes a record; the cell that it is current for has none then."""
