@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from druse_store.digest import Digest
     from druse_store.errors import StoreError
+    from druse_store.policy import Policy
     from druse_store.rebuild import Rebuilt, rebuild_index
     from druse_store.records import ArtifactRef, BlobRef, ObjectRef, Read, Record, extend
     from druse_store.repaired import Fetch, Repaired
@@ -36,6 +37,7 @@ __all__ = [
     "Fetch",
     "Finding",
     "ObjectRef",
+    "Policy",
     "Progress",
     "Read",
     "Rebuilt",
@@ -59,6 +61,7 @@ __all__ = [
 _HOMES = {
     "digest": ("Digest",),
     "errors": ("StoreError",),
+    "policy": ("Policy",),
     "rebuild": ("Rebuilt", "rebuild_index"),
     "records": ("ArtifactRef", "BlobRef", "ObjectRef", "Read", "Record", "extend"),
     "repaired": ("Fetch", "Repaired"),

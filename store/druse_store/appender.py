@@ -148,6 +148,12 @@ class Appender:
             self.write_out()
         return offset
 
+    def append_frames(self, data: memoryview, count: int) -> int:
+        """Appends whole frames that lie side by side; returns the offset of the first."""
+        offset = self.append(b"", data)
+        self.frames += count - 1
+        return offset
+
     def write_out(self) -> None:
         """Hands everything appended to the operating system."""
         if self._buffer:

@@ -242,6 +242,9 @@ def _replay(environment: Environment, past: history.History, rebuilt: Rebuilt) -
     for part in _batches(past.changes(), 200):
         with Tables(environment) as tables:
             for entry, made in part:
+                # What a change notes about its commit is as it was when it was made.
+                tables.put_head(Head(entry.link.commit - 1))
+                tables.tick(entry.link.commit, entry.link.time)
                 if made is None:
                     rebuilt.damage.append(
                         f"{entry.path}: the changes of commit {entry.link.commit} are damaged"

@@ -86,7 +86,8 @@ class Session:
         if location.read_only_mount and not immutable:
             locations.refuse_mount(location, read_only)
         if not immutable:
-            self._left.callback(Users(location, writable=not read_only).close)
+            self.users = Users(location, writable=not read_only)
+            self._left.callback(self.users.close)
         if not read_only:
             reserve.set_aside(location)
             environments.prepare(location.index, location.tmp, mode)
@@ -157,6 +158,11 @@ class Session:
     def flush(self) -> None:
         if not self.read_only:
             self._usable_writing().writer.flush()
+
+    @property
+    def writer(self) -> Writer:
+        """What this store writes with. Raises ReadOnlyStore."""
+        return self._usable_writing().writer
 
     def _usable_writing(self) -> Writing:
         self._check_usable()
@@ -252,6 +258,11 @@ class Session:
                 record = view.record_at(trusted(key[:32]), values.replicate_of(key))
             if record is not None:
                 yield record
+
+    def record_digests(self) -> list[Digest]:
+        """Every record, current or not."""
+        with self.snapshot() as snapshot:
+            return list(snapshot.digests(values.RECORDS, bytes(32), b"\xff" * 32))
 
     # --- its life ------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from druse_store.errors import (
 from druse_store.index.environment import Environment
 from druse_store.index.snapshot import Snapshot
 from druse_store.index.tables import Tables
-from druse_store.index.values import OPEN, QUARANTINED, BlobEntry, ChunkEntry
+from druse_store.index.values import OPEN, QUARANTINED, BlobEntry, ChunkEntry, Origin
 from druse_store.location import Location
 from druse_store.logwriter import LogWriter
 from druse_store.pending import Beginning, Pending
@@ -48,7 +48,7 @@ class Writer:
     def __init__(self, location: Location, environment: Environment, lock: WriteLock) -> None:
         self._location = location
         self._environment = environment
-        self._committer = Committer(environment, lock, LogWriter(location))
+        self.committer = Committer(environment, lock, LogWriter(location))
         self._lock = threading.RLock()
         self._flushing = threading.Lock()
         self._pending = Pending()
@@ -193,12 +193,7 @@ class Writer:
 
     def add_record(self, record: Record, is_known: Callable[[Digest], bool]) -> Pending:
         """Adds a record whose blobs all wait or are known. Raises InvalidRecord, BlobVanished."""
-        nodes = record.nodes()
-        if nodes[-1] != record.signature:
-            raise InvalidRecord(
-                f"the reads of a record lead to {nodes[-1]}, and not to its signature "
-                f"{record.signature}"
-            )
+        nodes = _checked_nodes(record)
         digest = record.digest
         needs = record.blobs()
         relied = [blob for blob in needs if not self._pending.has_blob(blob)]
@@ -216,6 +211,14 @@ class Writer:
                 pending.relied.update(blob for blob in relied if blob not in pending.chunks)
             pending.operations += 1
         return pending
+
+    def adopt(self, record: Record, origin: Origin) -> Pending:
+        """Adds a record that others computed, blobs or not. Raises InvalidRecord."""
+        nodes = _checked_nodes(record)
+        with self._lock:
+            self._pending.adoptions.append((record, nodes, origin))
+            self._pending.operations += 1
+            return self._pending
 
     def add_cell(self, experiment: str, version: int, cell: list[Any]) -> Pending:
         with self._lock:
@@ -248,7 +251,7 @@ class Writer:
 
         It is not known from now on, in any process: whoever computes it again stores it anew.
         """
-        lock = self._committer.lock
+        lock = self.committer.lock
         # The reader gets its own error, whatever comes of this.
         with suppress(StoreError), lock.held(), Tables(self._environment) as tables:
             tables.suspect(digest, place)
@@ -286,7 +289,7 @@ class Writer:
         try:
             for pack in touched.values():
                 pack.sync()
-            pending.error = self._committer.commit(pending)
+            pending.error = self.committer.commit(pending)
         except StoreError as error:
             pending.error = error
             self._abandon(touched)
@@ -323,7 +326,7 @@ class Writer:
         """Gives up the pack and the log segment, which others may continue, and so may this one."""
         self.flush()
         with self._flushing:
-            self._committer.log.close()
+            self.committer.log.close()
             with self._lock:
                 if self._pack is not None and self._pack.file_id not in self._touched:
                     self._pack.close()
@@ -338,4 +341,14 @@ class Writer:
                 if self._pack is not None:
                     self._pack.close()
                 self._pack = None
-            self._committer.log.close()
+            self.committer.log.close()
+
+
+def _checked_nodes(record: Record) -> list[Digest]:
+    nodes = record.nodes()
+    if nodes[-1] != record.signature:
+        raise InvalidRecord(
+            f"the reads of a record lead to {nodes[-1]}, and not to its signature "
+            f"{record.signature}"
+        )
+    return nodes

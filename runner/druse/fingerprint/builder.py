@@ -1,0 +1,164 @@
+"""Builds the graph for values and code: which node stands for an object, and what is in it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+from druse.errors import Unhashable
+from druse.fingerprint import blindspots
+from druse.fingerprint.encoding import atom, digest_of, inline, tag, text
+from druse.fingerprint.graph import Edge, Node, Part, settle
+from druse.fingerprint.packages import Distribution, Origin, file_digest, module_file
+from druse.fingerprint.plain import CONTAINERS, PlainEncoder
+from druse.fingerprint.units import Unit
+
+if TYPE_CHECKING:
+    from druse.fingerprint.state import State
+
+Expand = Callable[["Builder", Any, Node], list[Part]]
+_EXTENSIONS: Final = (".so", ".pyd", ".dylib")
+
+
+class Refused(Exception):
+    """Raised by what expands a value of a kind that has no canonical form."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
+class Builder:
+    """Nodes by the identity of what they stand for. Values seen by it count as they were then.
+
+    `code` is the builder whose nodes stand for functions and classes, if not this one.
+    """
+
+    def __init__(self, packages: str, state: State, code: Builder | None = None) -> None:
+        self.packages = packages
+        self.state = state
+        self.code = code or self
+        self._nodes: dict[int, Node] = {}
+        self._packages: dict[Distribution, Node] = {}
+        self._plain = PlainEncoder()
+
+    # --- parts ---------------------------------------------------------------------------------
+
+    def part(self, value: Any, path: str) -> Part:
+        """What stands for a value within another one."""
+        encoded = self.plain(value)
+        return self.node(value, path) if encoded is None else inline(encoded)
+
+    def plain(self, value: Any) -> bytes | None:
+        encoded = atom(value)
+        if encoded is None and type(value) in CONTAINERS:
+            encoded = self._plain.encode(value)
+        return encoded
+
+    def named(self, value: Any, path: str, kind: str, name: str, line: int | None = None) -> Part:
+        """A value that makes a component of its own: a global that is read, say."""
+        node = self.node(value, path)
+        return node if node.unit is not None else Edge(node, kind, name, line)
+
+    def node(self, value: Any, path: str) -> Node:
+        if self.code is not self and isinstance(value, FunctionType | type | ModuleType):
+            return self.code.node(value, path)
+        known = self._nodes.get(id(value))
+        if known is not None:
+            return known
+        encoded = self.plain(value)
+        if encoded is not None:
+            standing = inline(encoded)
+            node = Node(value, None, path, [encoded], standing, digest_of(encoded))
+        else:
+            node = self._new(value, path)
+        self._nodes[id(value)] = node
+        return node
+
+    def _new(self, value: Any, path: str) -> Node:
+        from druse.fingerprint.kinds import kind_of
+
+        kind = kind_of(value)
+        node = Node(value, None, path)
+        node.expand = lambda node: self._expand(kind, node)
+        if kind.unit is not None:
+            node.unit = kind.unit(value)
+        return node
+
+    def _expand(self, kind: Any, node: Node) -> list[Part]:
+        try:
+            parts: list[Part] = kind.expand(self, node.subject, node)
+        except Refused as refused:
+            node.refusal = refused.kind
+            return [tag("refused")]
+        return parts
+
+    # --- what is not the user's ----------------------------------------------------------------
+
+    def external(
+        self, dotted: str, origin: Origin, unit: Unit | None, line: int | None = None
+    ) -> list[Part]:
+        """Something of the standard library or a package: its name, and the package's version."""
+        if unit is not None:
+            blindspots.note_external(unit, dotted, line)
+        parts: list[Part] = [tag("external") + text(dotted)]
+        if origin.distribution is not None:
+            parts.append(self.package(origin.distribution))
+        if origin.kind != "stdlib":
+            parts += self._extension(dotted)
+        return parts
+
+    def _extension(self, dotted: str) -> list[Part]:
+        """The file of a module that is compiled code and was referred to by its own name."""
+        name = dotted
+        while name:
+            if name in sys.modules:
+                file = module_file(name)
+                if file is not None and file.endswith(_EXTENSIONS):
+                    return [tag("extension") + file_digest(file)]
+                return []
+            name = name.rpartition(".")[0]
+        return []
+
+    def package(self, distribution: Distribution) -> Node:
+        node = self.code._packages.get(distribution)
+        if node is None:
+            content = tag("package") + text(distribution.name)
+            if self.packages != "ignore":
+                content += text(distribution.version) + text(distribution.mark)
+            unit = Unit("package", distribution.name, detail=distribution.version)
+            node = Node(distribution, None, distribution.name, [content], None, None, unit)
+            node.digest = digest_of(content)
+            self.code._packages[distribution] = node
+        return node
+
+
+def settled(node: Node) -> Node:
+    """The node, with its digest. Raises Unhashable, naming what has none."""
+    settle(node)
+    return node
+
+
+def check(root: Node) -> None:
+    """Raises Unhashable for the first value that `root` reaches and that has no canonical form."""
+    for node in reached(root):
+        if node.refusal is not None:
+            raise Unhashable(node.path, node.refusal)
+
+
+def reached(root: Node) -> list[Node]:
+    """All nodes from `root` on, each once, in the order in which they are met."""
+    seen = {id(root)}
+    order = []
+    todo = [root]
+    while todo:
+        node = todo.pop()
+        order.append(node)
+        below = [child for child in node.children() if id(child) not in seen]
+        for child in reversed(below):
+            if id(child) not in seen:
+                seen.add(id(child))
+                todo.append(child)
+    return order

@@ -1,0 +1,224 @@
+"""Classes: what their bodies made, and those that they inherit from.
+
+Taken from the class as it is, so an attribute that was set later counts. What machinery writes
+into a class (the methods of a dataclass, the validators of a model) is left out where what it was
+made from is counted instead.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import inspect
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Final
+
+from druse.fingerprint.encoding import length, tag, text
+from druse.fingerprint.functions import is_importable, origin_of, references
+from druse.fingerprint.graph import Edge
+from druse.fingerprint.locate import class_annotations, class_node
+from druse.fingerprint.packages import Origin, origin_of_module
+from druse.fingerprint.places import shown_file
+from druse.fingerprint.resolve import Surroundings
+from druse.fingerprint.units import Unit
+
+if TYPE_CHECKING:
+    from druse.fingerprint.builder import Builder
+    from druse.fingerprint.graph import Node, Part
+
+_HEAP_TYPE: Final = 1 << 9
+_LEFT_OUT: Final = frozenset(
+    {
+        *("__module__", "__qualname__", "__name__", "__doc__", "__dict__", "__weakref__"),
+        *("__firstlineno__", "__static_attributes__", "__abstractmethods__", "_abc_impl"),
+        *("__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__"),
+        *("__conditional_annotations__", "__classdictcell__", "__classcell__", "__class__"),
+        *("__orig_bases__", "__parameters__", "__type_params__", "__match_args__"),
+        *("__dataclass_fields__", "__dataclass_params__", "__attrs_attrs__", "__attrs_props__"),
+        *("_is_protocol", "_is_runtime_protocol", "__protocol_attrs__", "_abc_registry"),
+        *("__callable_proto_members_only__", "__non_callable_proto_members__"),
+        *("_abc_cache", "_abc_negative_cache", "_abc_negative_cache_version"),
+    }
+)
+_DATACLASS_PARAMS: Final = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
+_DATACLASS_METHODS: Final = frozenset(
+    {
+        *("__init__", "__repr__", "__eq__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__"),
+        *("__setattr__", "__delattr__", "__replace__", "__getstate__", "__setstate__"),
+    }
+)
+_FIELD: Final = ("default", "default_factory", "init", "repr", "hash", "compare", "kw_only")
+
+
+def unit_of_class(cls: type) -> Unit | None:
+    if not _origin(cls).is_user:
+        return None
+    found = class_node(cls)
+    if found is None:
+        return Unit("class", cls.__qualname__)
+    source, definition = found
+    return Unit("class", cls.__qualname__, shown_file(source.file), definition.lineno)
+
+
+def _origin(cls: type) -> Origin:
+    return origin_of_module(str(cls.__module__))
+
+
+def expand_class(builder: Builder, cls: type, node: Node) -> list[Part]:
+    origin = _origin(cls)
+    if not origin.is_user and (not cls.__flags__ & _HEAP_TYPE or _is_named(cls)):
+        if origin.kind == "druse":
+            return [tag("druse") + text(f"{cls.__module__}.{cls.__qualname__}")]
+        return builder.external(f"{cls.__module__}.{cls.__qualname__}", origin, node.unit)
+    parts: list[Part] = [tag("class"), length(len(cls.__bases__))]
+    parts += [builder.part(base, node.path) for base in cls.__bases__]
+    if type(cls) is not type:
+        parts += [b"m", builder.part(type(cls), f"{node.path}, its metaclass")]
+    if node.unit is not None:
+        node.unit.docs = [cls.__doc__] if cls.__doc__ else []
+        parts += _annotations(builder, cls, node)
+    return parts + _members(builder, cls, node)
+
+
+def _is_named(cls: type) -> bool:
+    return is_importable(cls) or not any(isinstance(v, FunctionType) for v in vars(cls).values())
+
+
+def _annotations(builder: Builder, cls: type, node: Node) -> list[Part]:
+    """The fields that the body annotates: what dataclasses and models are made from."""
+    import sys
+
+    template = class_annotations(cls)
+    if template is None:
+        names = sorted(vars(cls).get("__annotations__", {}))
+        return [tag("fields"), *(text(name) for name in names)]
+    module = sys.modules.get(cls.__module__)
+    around = Surroundings({} if module is None else vars(module), {}, cls.__qualname__)
+    return [tag("fields"), *references(builder, template, around, node)]
+
+
+def _members(builder: Builder, cls: type, node: Node) -> list[Part]:
+    held = dict(vars(cls))
+    parts: list[Part] = []
+    for made_by in (_made_by_dataclass, _made_by_attrs, _made_by_enum, _made_by_namedtuple):
+        parts += made_by(builder, cls, held, node)
+    from druse.fingerprint import models
+
+    parts += models.made_by_pydantic(builder, cls, held, node)
+    for name in sorted(held):
+        if name in _LEFT_OUT or _is_slot(held[name]):
+            continue
+        value = held[name]
+        path = f"{node.path}.{name}"
+        parts += [text(name), _member(builder, value, path, f"{cls.__qualname__}.{name}", node)]
+    return parts
+
+
+def _is_slot(value: Any) -> bool:
+    return type(value).__name__ in ("member_descriptor", "getset_descriptor", "_tuplegetter")
+
+
+def _member(builder: Builder, value: Any, path: str, name: str, node: Node) -> Part:
+    below = builder.node(value, path)
+    is_code = isinstance(value, FunctionType | type | staticmethod | classmethod | property)
+    if node.unit is None or is_code or below.unit is not None:
+        return below
+    return Edge(below, "attribute", name)
+
+
+# --- what machinery writes into a class ------------------------------------------------------
+
+
+def _made_by_dataclass(builder: Builder, cls: type, held: dict[str, Any], node: Node) -> list[Part]:
+    params = held.get("__dataclass_params__")
+    if params is None:
+        return []
+    for name in _DATACLASS_METHODS & held.keys():
+        if not _is_written(held[name]):
+            del held[name]
+    flags = [builder.part(bool(getattr(params, name)), node.path) for name in _DATACLASS_PARAMS]
+    parts: list[Part] = [tag("dataclass"), *flags]
+    for field in held.get("__dataclass_fields__", {}).values():
+        parts += [b"." + text(field.name)]
+        for name in _FIELD:
+            value = getattr(field, name)
+            marker = b"-" if value is dataclasses.MISSING else None
+            parts.append(marker or builder.part(value, f"{node.path}.{field.name}"))
+        parts.append(builder.part(dict(field.metadata), f"{node.path}.{field.name}.metadata"))
+    return parts
+
+
+def _is_written(value: Any) -> bool:
+    """Whether a person wrote a method, rather than what decorates the class."""
+    function = inspect.unwrap(value) if callable(value) else value
+    if not isinstance(function, FunctionType):
+        return value is not None  # `__hash__ = None` follows from `eq`
+    return function.__code__.co_filename != "<string>" and origin_of(function).kind != "stdlib"
+
+
+def _made_by_attrs(builder: Builder, cls: type, held: dict[str, Any], node: Node) -> list[Part]:
+    fields = held.get("__attrs_attrs__")
+    if fields is None:
+        return []
+    for name, value in list(held.items()):
+        if isinstance(value, FunctionType) and value.__code__.co_filename.startswith("<attrs"):
+            del held[name]
+    for name in ("__attrs_own_setattr__", "__attrs_init__", "__getstate__", "__setstate__"):
+        if not isinstance(held.get(name), FunctionType) or name.startswith("__attrs"):
+            held.pop(name, None)
+    parts: list[Part] = [tag("attrs")]
+    for field in fields:
+        for name in ("name", "default", "validator", "converter", "init", "kw_only", "eq", "hash"):
+            value = getattr(field, name)
+            parts.append(builder.part(value, f"{node.path}.{field.name}"))
+    return parts
+
+
+def _made_by_enum(builder: Builder, cls: type, held: dict[str, Any], node: Node) -> list[Part]:
+    if not isinstance(cls, enum.EnumMeta):
+        return []
+    members: dict[str, Any] = dict(cls.__members__)
+    for name in list(held):
+        if name in members or (name.startswith("_") and name.endswith("_") and name[1] != "_"):
+            del held[name]
+    for name in (
+        "__new__",
+        "__format__",
+        "__reduce_ex__",
+        "__repr__",
+        "__str__",
+        "_generate_next_value_",
+    ):
+        if not _is_users_function(held.get(name)):
+            held.pop(name, None)
+    for name in ("__or__", "__and__", "__xor__", "__ror__", "__rand__", "__rxor__", "__invert__"):
+        if not _is_users_function(held.get(name)):
+            held.pop(name, None)
+    parts: list[Part] = [tag("enum") + length(len(members))]
+    for name, member in members.items():
+        parts += [text(name), builder.part(member._value_, f"{node.path}.{name}")]
+    return parts
+
+
+def _is_users_function(value: Any) -> bool:
+    value = getattr(value, "__func__", value)
+    return isinstance(value, FunctionType) and origin_of(value).is_user
+
+
+def _made_by_namedtuple(
+    builder: Builder, cls: type, held: dict[str, Any], node: Node
+) -> list[Part]:
+    fields = held.get("_fields")
+    if not issubclass(cls, tuple) or not isinstance(fields, tuple) or "_make" not in held:
+        return []
+    defaults = held.get("_field_defaults", {})
+    for name in ("__new__", "_make", "_replace", "__replace__", "__repr__", "_asdict"):
+        if not _is_users_function(held.get(name)) or name in ("__new__", "__repr__"):
+            held.pop(name, None)
+    for name in ("__getnewargs__", "__slots__", "_fields", "_field_defaults"):
+        held.pop(name, None)
+    return [
+        tag("namedtuple"),
+        builder.part(fields, node.path),
+        builder.part(dict(defaults), f"{node.path}._field_defaults"),
+    ]

@@ -1,0 +1,115 @@
+"""Closures: one digest for all that some code depends on, and what it is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from druse.fingerprint.builder import reached
+from druse.fingerprint.encoding import digest_of, finish, tag, text
+from druse.fingerprint.graph import Bag, Edge, Node, Part, standing
+from druse_store import Digest
+
+_SHOWN: Final = (int, float, bool, type(None))
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One thing that counts: its own digest, without those of what it refers to."""
+
+    name: str
+    kind: str  # function | class | module | global | attribute | package | ...
+    digest: Digest
+    file: str | None = None
+    line: int | None = None
+    detail: str = ""  # the version of a package, the value of a number
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    digest: Digest
+    components: tuple[Component, ...]
+    warnings: tuple[str, ...] = ()
+    uncacheable: str | None = None
+    blind_spots: tuple[str, ...] = ()
+
+
+def collect(root: Node) -> Closure:
+    """The closure whose graph begins at `root`, which is settled."""
+    nodes = reached(root)
+    units = [node.unit for node in nodes if node.unit is not None]
+    extra: list[bytes] = []
+    templates = [unit.template for unit in units if unit.template is not None]
+    if any(template.reads_doc for template in templates):
+        extra += [tag("docs"), *(text(doc) for unit in units for doc in unit.docs)]
+    if any(template.reads_names for template in templates):
+        extra += [tag("names"), *(text(unit.name) for unit in units if unit.kind != "package")]
+    content = standing(root) + (digest_of(b"".join(extra)) if extra else b"")
+    return Closure(
+        digest=finish(content),
+        components=_components(root, nodes),
+        warnings=_once(warning for unit in units for warning in unit.warnings),
+        uncacheable=next((unit.uncacheable for unit in units if unit.uncacheable), None),
+        blind_spots=_once(spot for unit in units for spot in unit.blind_spots),
+    )
+
+
+def _once(sentences: object) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(sentences))  # type: ignore[call-overload]
+
+
+def _components(root: Node, nodes: list[Node]) -> tuple[Component, ...]:
+    own = _Own()
+    found: dict[tuple[str, str, str | None, Digest], Component] = {}
+    for node in nodes:
+        for component in own.of(node):
+            key = (component.kind, component.name, component.file, component.digest)
+            found.setdefault(key, component)
+    if root.unit is None and root.digest is not None:
+        component = Component(root.path, "object", Digest(digest_of(own.content(root))))
+        found.setdefault((component.kind, component.name, None, component.digest), component)
+    return tuple(found[key] for key in sorted(found, key=lambda k: (k[0], k[1], k[2] or "", k[3])))
+
+
+class _Own:
+    """What of a node is its own: with holes where it refers to what is a component itself."""
+
+    def __init__(self) -> None:
+        self._contents: dict[int, bytes] = {}
+
+    def of(self, node: Node) -> list[Component]:
+        found = []
+        unit = node.unit
+        if unit is not None:
+            digest = Digest(digest_of(self.content(node)))
+            found.append(Component(unit.name, unit.kind, digest, unit.file, unit.line, unit.detail))
+        for part in node.parts:
+            if type(part) is Edge:
+                file = unit.file if unit is not None else None
+                found.append(self._named(part, file))
+        return found
+
+    def _named(self, edge: Edge, file: str | None) -> Component:
+        value = edge.node.subject
+        detail = repr(value) if isinstance(value, _SHOWN) else ""
+        digest = Digest(digest_of(self.content(edge.node)))
+        return Component(edge.name, edge.kind, digest, file, edge.line, detail[:60])
+
+    def content(self, node: Node) -> bytes:
+        known = self._contents.get(id(node))
+        if known is None:
+            self._contents[id(node)] = b"@"  # what leads back here
+            known = self._contents[id(node)] = digest_of(
+                b"".join(self._part(part) for part in node.parts)
+            )
+        return known
+
+    def _part(self, part: Part) -> bytes:
+        if type(part) is bytes:
+            return part
+        if type(part) is Bag:
+            return b"".join(sorted(b"".join(map(self._part, entry)) for entry in part.entries))
+        if type(part) is Edge:
+            return b"^"
+        assert isinstance(part, Node)
+        return b"^" if part.unit is not None else self.content(part)

@@ -1,0 +1,200 @@
+"""Functions: normalised syntax, with all that the names in it mean, and what the object holds."""
+
+from __future__ import annotations
+
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+from druse.fingerprint import blindspots
+from druse.fingerprint.builder import Refused
+from druse.fingerprint.encoding import integer, length, tag, text
+from druse.fingerprint.locate import NoSource, template_of
+from druse.fingerprint.packages import Origin, origin_of_file, origin_of_module
+from druse.fingerprint.places import shown_file
+from druse.fingerprint.resolve import External, Found, Nothing, Surroundings, resolve
+from druse.fingerprint.template import Ref, Template
+from druse.fingerprint.units import Unit
+
+if TYPE_CHECKING:
+    from druse.fingerprint.builder import Builder
+    from druse.fingerprint.graph import Node, Part
+
+_NOT_STATE = frozenset({"__wrapped__", "__annotations__", "__type_params__", "__orig_source__"})
+
+
+def unit_of_function(function: FunctionType) -> Unit | None:
+    if not origin_of(function).is_user:
+        return None
+    code = function.__code__
+    file = shown_file(code.co_filename, function.__globals__)
+    return Unit("function", code.co_qualname, file, code.co_firstlineno)
+
+
+def origin_of(function: FunctionType) -> Origin:
+    """A function that a package makes in memory belongs to the module that it can be found in."""
+    if function.__code__.co_filename.startswith("<"):
+        module = function.__module__
+        if isinstance(module, str) and not (origin := origin_of_module(module)).is_user:
+            return origin
+    return origin_of_file(function.__code__.co_filename)
+
+
+def expand_function(builder: Builder, function: FunctionType, node: Node) -> list[Part]:
+    origin = origin_of(function)
+    if node.unit is None:
+        return _foreign(builder, function, origin, node)
+    template = template_of(function)
+    parts: list[Part] = [tag("function")]
+    if isinstance(template, NoSource):
+        node.unit.uncacheable = template.reason
+        parts += _bytecode(function)
+    else:
+        parts += _syntax(builder, function, template, node)
+    return parts + _held(builder, function, node)
+
+
+def _syntax(builder: Builder, function: FunctionType, template: Template, node: Node) -> list[Part]:
+    code, unit = function.__code__, node.unit
+    assert unit is not None
+    unit.template = template
+    unit.docs = [*([function.__doc__] if function.__doc__ else []), *template.docs]
+    cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
+    around = Surroundings(function.__globals__, cells, code.co_qualname)
+    parts = references(builder, template, around, node)
+    if "__class__" in cells:  # `super()` means it without naming it
+        parts += reference(builder, Ref("outer", "__class__", (), 0), around, node)
+    builder.state.note_rebinds(unit, template, around)
+    blindspots.note_calls(unit, template, around.globals)
+    return parts
+
+
+def references(
+    builder: Builder, template: Template, around: Surroundings, node: Node
+) -> list[Part]:
+    """The pieces of a template, with what its references mean."""
+    parts: list[Part] = []
+    for piece in template.pieces:
+        if type(piece) is bytes:
+            parts.append(piece)
+        else:
+            parts += reference(builder, piece, around, node)  # type: ignore[arg-type]
+    return parts
+
+
+def reference(builder: Builder, ref: Ref, around: Surroundings, node: Node) -> list[Part]:
+    meaning = resolve(ref, around)
+    unit = node.unit
+    if isinstance(meaning, External):
+        if ref.annotation:
+            return [tag("annotation") + text(meaning.dotted.rpartition(".")[2])]
+        return builder.external(meaning.dotted, meaning.origin, unit, ref.line)
+    if isinstance(meaning, Nothing):
+        return [tag(meaning.kind) + text(meaning.name)]
+    rest = b"".join(b"." + text(name) for name in meaning.rest)
+    if ref.annotation and not (isinstance(meaning.value, type) and _is_users(meaning.value)):
+        return [tag("annotation") + text((ref.name, *ref.chain)[-1])]
+    state = builder.state.part(builder, meaning, around, node)
+    if state is not None:
+        return [state, rest] if rest else [state]
+    return (
+        [_found(builder, meaning, ref, node), rest]
+        if rest
+        else [_found(builder, meaning, ref, node)]
+    )
+
+
+def _found(builder: Builder, meaning: Found, ref: Ref, node: Node) -> Part:
+    path = f"{node.path} reads {meaning.name}"
+    return builder.named(meaning.value, path, "global", meaning.name, ref.line)
+
+
+def _is_users(cls: type) -> bool:
+    return origin_of_module(cls.__module__).is_user
+
+
+def _held(builder: Builder, function: FunctionType, node: Node) -> list[Part]:
+    """What a function object holds: defaults, what it wraps, attributes."""
+    name = function.__qualname__
+    defaults = function.__defaults__ or ()
+    parts: list[Part] = [b"(" + length(len(defaults))]
+    parts += [builder.part(value, f"{name}(), default {n}") for n, value in enumerate(defaults)]
+    for key, value in sorted((function.__kwdefaults__ or {}).items()):
+        parts += [b"=" + text(key), builder.part(value, f"{name}({key}=...)")]
+    if hasattr(function, "__wrapped__"):
+        parts += [b"w", builder.part(function.__wrapped__, f"{name}.__wrapped__")]
+    for key, value in sorted(vars(function).items()):
+        if key not in _NOT_STATE and not callable(value):
+            parts += [b"." + text(key), builder.part(value, f"{name}.{key}")]
+    return [*parts, b")"]
+
+
+def _bytecode(function: FunctionType) -> list[Part]:
+    """Stands in for syntax where there is none, so that different code at least differs."""
+    code = function.__code__
+    names = "\0".join((*code.co_names, *code.co_varnames, *code.co_freevars))
+    return [tag("bytecode") + integer(len(code.co_code)) + code.co_code + text(names)]
+
+
+def _foreign(builder: Builder, function: FunctionType, origin: Origin, node: Node) -> list[Part]:
+    """A function of a package: its name; and what it closes over, if it was made at run time."""
+    dotted = f"{function.__module__}.{function.__qualname__}"
+    if origin.kind == "druse":
+        return [tag("druse") + text(dotted), *_wrapped(builder, function, node)]
+    module = str(function.__module__)
+    if not origin_of_module(module).is_user and is_importable(function):
+        return builder.external(dotted, origin, None)
+    made = f"{function.__globals__.get('__name__')}.{function.__code__.co_qualname}"
+    parts = builder.external(made, origin, None)
+    if hasattr(function, "registry") and hasattr(function, "dispatch"):  # functools.singledispatch
+        return [*parts, builder.part(dict(function.registry), f"{node.path}.registry")]
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            value = cell.cell_contents
+        except ValueError:
+            continue
+        parts += [text(name), builder.part(value, f"{node.path}.{name}")]
+    return parts + _held(builder, function, node)
+
+
+def _wrapped(builder: Builder, function: FunctionType, node: Node) -> list[Part]:
+    found = getattr(function, "__wrapped__", None)
+    return [] if found is None else [builder.part(found, node.path)]
+
+
+def is_importable(thing: Any) -> bool:
+    """Whether a function or class is what its module and qualified name say."""
+    import sys
+
+    here: Any = sys.modules.get(getattr(thing, "__module__", None) or "")
+    for name in str(getattr(thing, "__qualname__", "")).split("."):
+        here = getattr(here, "__dict__", {}).get(name)
+    return here is thing
+
+
+def expand_builtin(builder: Builder, value: Any, node: Node) -> list[Part]:
+    """A function written in C; bound to something, or of a module."""
+    owner = getattr(value, "__self__", None)
+    name = getattr(value, "__name__", type(value).__name__)
+    module = getattr(value, "__module__", None)
+    if owner is not None and not _is_module(owner):
+        return [tag("bound") + text(name), builder.part(owner, f"{node.path}.__self__")]
+    defined = getattr(value, "__objclass__", None)
+    if defined is not None:
+        return [tag("descriptor") + text(name), builder.part(defined, node.path)]
+    module = module or getattr(owner, "__name__", "builtins")
+    return builder.external(f"{module}.{name}", origin_of_module(str(module)), node.unit)
+
+
+def _is_module(value: Any) -> bool:
+    from types import ModuleType
+
+    return isinstance(value, ModuleType)
+
+
+def refuse(kind: str) -> Any:
+    """A treatment that refuses values of a kind."""
+
+    def expand(builder: Builder, value: Any, node: Node) -> list[Part]:
+        raise Refused(kind)
+
+    return expand

@@ -1,0 +1,146 @@
+"""Instances: their class, and their state as copying and pickling would have it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from druse.fingerprint.builder import Refused
+from druse.fingerprint.encoding import length, tag, text
+from druse.fingerprint.packages import origin_of_module
+
+if TYPE_CHECKING:
+    from druse.fingerprint.builder import Builder
+    from druse.fingerprint.graph import Node, Part
+
+    Expand = Callable[[Builder, Any, Node], list[Part]]
+
+_NEW_OBJECT: Final = ("__newobj__", "__newobj_ex__")
+
+
+def derived(base: Expand) -> Expand:
+    """The treatment of a subclass of a type that has one."""
+
+    def expand(builder: Builder, value: Any, node: Node) -> list[Part]:
+        content = base(builder, value, node)
+        held = attributes(builder, value, getattr(value, "__dict__", None) or {}, node)
+        return [tag("derived"), builder.part(type(value), node.path), *content, *held]
+
+    return expand
+
+
+def expand_instance(builder: Builder, value: Any, node: Node) -> list[Part]:
+    code = standing_for(value)
+    if code is not None:
+        return [tag("druse code"), builder.part(code, node.path)]
+    constant = constant_of_a_package(builder, value)
+    if constant is not None:
+        return constant
+    if dataclasses.is_dataclass(value):
+        return _dataclass(builder, value, node)
+    if type(value).__flags__ & (1 << 9) == 0 and not hasattr(value, "__reduce_ex__"):
+        raise Refused(_kind(value))
+    return _reduced(builder, value, node)
+
+
+def standing_for(value: Any) -> tuple[Any, ...] | None:
+    """The code that an object of druse stands for: a step made from a function, say."""
+    found = getattr(type(value), "__druse_code__", None)
+    if found is None:
+        return None
+    code = value.__druse_code__
+    return tuple(code() if callable(code) else code)
+
+
+def constant_of_a_package(builder: Builder, value: Any) -> list[Part] | None:
+    """What a package defines by a name, as numpy does its functions, scipy its distributions."""
+    import sys
+
+    for module in dict.fromkeys((getattr(value, "__module__", None), type(value).__module__)):
+        if not isinstance(module, str) or module not in sys.modules:
+            continue
+        origin = origin_of_module(module)
+        if origin.is_user:
+            continue
+        known = vars(sys.modules[module])
+        own = getattr(value, "__name__", None)
+        if isinstance(own, str) and known.get(own) is value:
+            return builder.external(f"{module}.{own}", origin, None)
+        for name, other in list(known.items()):
+            if other is value:
+                return builder.external(f"{module}.{name}", origin, None)
+    return None
+
+
+def _dataclass(builder: Builder, value: Any, node: Node) -> list[Part]:
+    parts: list[Part] = [tag("instance"), builder.part(type(value), node.path)]
+    state = dict(getattr(value, "__dict__", None) or {})
+    for field in dataclasses.fields(value):
+        state.pop(field.name, None)
+        if field.compare and hasattr(value, field.name):
+            state[field.name] = getattr(value, field.name)
+    return parts + attributes(builder, value, state, node)
+
+
+def attributes(builder: Builder, value: Any, state: dict[str, Any], node: Node) -> list[Part]:
+    """Attributes by name, less what is computed from the others and kept."""
+    kept = [name for name in sorted(state) if not isinstance(_of_class(value, name), _COMPUTED)]
+    parts: list[Part] = [b"{" + length(len(kept))]
+    for name in kept:
+        parts += [text(name), builder.part(state[name], f"{node.path}.{name}")]
+    return parts
+
+
+_COMPUTED: Final = functools.cached_property
+
+
+def _of_class(value: Any, name: str) -> Any:
+    for base in type(value).__mro__:
+        if name in vars(base):
+            return vars(base)[name]
+    return None
+
+
+def _reduced(builder: Builder, value: Any, node: Node) -> list[Part]:
+    try:
+        reduced = value.__reduce_ex__(4)
+    except Exception as error:  # whatever it raises: it has no state to show
+        raise Refused(_kind(value)) from error
+    if isinstance(reduced, str):
+        return [tag("constant") + text(f"{type(value).__module__}.{reduced}")]
+    make, args, state, items, pairs = (*reduced, None, None, None)[:5]
+    parts: list[Part] = [tag("instance")]
+    if getattr(make, "__name__", "") in _NEW_OBJECT and make.__module__ == "copyreg":
+        parts += [builder.part(args[0], node.path)]
+        args = args[1:]
+    else:
+        parts += [b"*", builder.part(type(value), node.path), builder.part(make, node.path)]
+    if args:
+        parts.append(builder.part(tuple(args), f"{node.path}, what makes it"))
+    parts += _state(builder, value, state, node)
+    if items is not None:
+        parts += [b"L", builder.part(list(items), node.path)]
+    if pairs is not None:
+        parts += [b"D", builder.part(dict(pairs), node.path)]
+    return parts
+
+
+def _state(builder: Builder, value: Any, state: Any, node: Node) -> list[Part]:
+    slots: Any = None
+    if type(state) is tuple and len(state) == 2 and type(state[1]) is dict:
+        state, slots = state
+    if state is None or type(state) is dict:
+        held = {**(state or {}), **(slots or {})}
+        if all(type(name) is str for name in held):
+            return attributes(builder, value, held, node)
+    parts = [b"s", builder.part(state, f"{node.path}, its state")]
+    return parts if slots is None else [*parts, builder.part(slots, node.path)]
+
+
+def _kind(value: Any) -> str:
+    cls = type(value)
+    return (
+        cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    )

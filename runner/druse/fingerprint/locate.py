@@ -1,0 +1,165 @@
+"""From a code object to the definition in its source that it comes from."""
+
+from __future__ import annotations
+
+import ast
+import threading
+import weakref
+from dataclasses import dataclass
+from types import CodeType, FunctionType
+from typing import Any, Final
+
+from druse.fingerprint.compiled import unchanged_since_start
+from druse.fingerprint.sources import FunctionNode, Source, source_of
+from druse.fingerprint.syntax import class_template, function_template
+from druse.fingerprint.template import Template
+
+
+@dataclass(frozen=True, slots=True)
+class NoSource:
+    """Why a function's code cannot be read; it runs uncached."""
+
+    reason: str
+
+
+_templates: dict[int, tuple[weakref.ref[CodeType], Template | NoSource]] = {}
+_guard: Final = threading.RLock()
+
+
+def template_of(function: FunctionType) -> Template | NoSource:
+    """The template of a function, made once per code object."""
+    code = function.__code__
+    with _guard:
+        known = _templates.get(id(code))
+        if known is not None and known[0]() is code and isinstance(known[1], Template):
+            return known[1]  # whatever became of the file since
+        source = source_of(code.co_filename, function.__globals__)
+        found = _find(code, source)
+        template = found if isinstance(found, NoSource) else function_template(found)
+        _templates[id(code)] = (weakref.ref(code), template)
+        return template
+
+
+def _find(code: CodeType, source: Source | None) -> FunctionNode | NoSource:
+    name = code.co_qualname
+    if source is None:
+        return NoSource(f"{name}: its source is not to be had ({code.co_filename})")
+    try:
+        candidates = [node for node in source.functions(code) if _may_be(node, code)]
+    except (SyntaxError, ValueError, RecursionError) as error:
+        return NoSource(f"{name}: {source.file} cannot be parsed ({error})")
+    if not source.holds(code) and not _trusted(source, candidates):
+        return NoSource(
+            f"{name}: {source.file} has changed since it was imported, or is not what was imported"
+        )
+    if len(candidates) > 1 and code.co_name == "<lambda>":
+        candidates = _by_position(candidates, code)
+    if not candidates:
+        return NoSource(f"{name}: not found in {source.file}")
+    if len(candidates) > 1 and len({_shape(node) for node in candidates}) > 1:
+        return NoSource(
+            f"{name}: {source.file}:{code.co_firstlineno} holds several that cannot be told apart; "
+            "put them on lines of their own"
+        )
+    return candidates[0]
+
+
+def _trusted(source: Source, candidates: list[FunctionNode]) -> bool:
+    """A tool may rewrite code while it imports it; then the file at least must be as it was."""
+    if not candidates:
+        return False
+    return unchanged_since_start(source.file) if source.on_disk else source.file != "<string>"
+
+
+def _may_be(node: FunctionNode, code: CodeType) -> bool:
+    args = node.args
+    named = [arg.arg for arg in (*args.posonlyargs, *args.args, *args.kwonlyargs)]
+    own = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    return all(a == b or b.endswith(a) for a, b in zip(named, own, strict=False)) and len(
+        named
+    ) == len(own)
+
+
+def _shape(node: FunctionNode) -> str:
+    return ast.dump(node)
+
+
+def _by_position(candidates: list[FunctionNode], code: CodeType) -> list[FunctionNode]:
+    """Lambdas whose body holds every instruction; of these the innermost."""
+    spans = [
+        (start, end, column, end_column)
+        for start, end, column, end_column in code.co_positions()
+        if start and end and column is not None and end_column
+    ]
+    if not spans:
+        return candidates
+    first = min((start, column) for start, _, column, _ in spans)
+    last = max((end, end_column) for _, end, _, end_column in spans)
+    holding = [node for node in candidates if _begin(node) <= first and last <= _end(node)]
+    if not holding:
+        return []
+    innermost = min(holding, key=lambda n: (_negated(_begin(n)), _end(n)))
+    return [innermost]
+
+
+def _begin(node: Any) -> tuple[int, int]:
+    return node.body.lineno, node.body.col_offset
+
+
+def _end(node: Any) -> tuple[int, int]:
+    return node.body.end_lineno, node.body.end_col_offset
+
+
+def _negated(place: tuple[int, int]) -> tuple[int, int]:
+    return -place[0], -place[1]
+
+
+def class_node(cls: type) -> tuple[Source, ast.ClassDef] | None:
+    """The definition of a class; None where there is none, or several that may be it."""
+    for file, module_globals in _files_of(cls):
+        source = source_of(file, module_globals)
+        if source is None:
+            continue
+        try:
+            nodes = source.classes(cls.__qualname__)
+        except (SyntaxError, ValueError, RecursionError):
+            continue
+        if len(nodes) > 1:
+            nodes = [node for node in nodes if _has_methods(node, cls)]
+        if len(nodes) == 1:
+            return source, nodes[0]
+    return None
+
+
+def class_annotations(cls: type) -> Template | None:
+    found = class_node(cls)
+    return None if found is None else class_template(found[1])
+
+
+def _files_of(cls: type) -> list[tuple[str, dict[str, Any] | None]]:
+    """Where a class may be defined: where its functions are, and its module's file."""
+    import sys
+
+    module = sys.modules.get(cls.__module__)
+    files: dict[str, dict[str, Any] | None] = {}
+    for value in vars(cls).values():
+        function = getattr(value, "__func__", getattr(value, "fget", value))
+        if isinstance(function, FunctionType) and function.__qualname__.startswith(
+            cls.__qualname__ + "."
+        ):
+            files.setdefault(function.__code__.co_filename, function.__globals__)
+    own = getattr(module, "__file__", None)
+    if isinstance(own, str) and not files:
+        files[own] = vars(module)
+    return list(files.items())
+
+
+def _has_methods(node: ast.ClassDef, cls: type) -> bool:
+    """Whether the class's functions lie within the definition."""
+    lines = [
+        value.__code__.co_firstlineno
+        for value in vars(cls).values()
+        if isinstance(value, FunctionType)
+    ]
+    end = node.end_lineno or node.lineno
+    return bool(lines) and all(node.lineno <= line <= end for line in lines)

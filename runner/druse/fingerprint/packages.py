@@ -1,0 +1,270 @@
+"""Where code comes from: the standard library, an installed package, druse itself, or the user.
+
+Files below a `site-packages` folder belong to the distribution whose list of files names them; an
+editable installation lies elsewhere, so it is user code, and so is a file that no list names.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import sys
+import sysconfig
+import threading
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from blake3 import blake3
+
+_SITE: Final = ("site-packages", "dist-packages")
+_OURS: Final = frozenset({"druse", "druse_store"})
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """An installed package. `mark` tells builds of one version apart where a version does not."""
+
+    name: str
+    version: str
+    mark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    kind: str  # stdlib | package | druse | user
+    distribution: Distribution | None = None
+
+    @property
+    def is_user(self) -> bool:
+        return self.kind == "user"
+
+
+STDLIB: Final = Origin("stdlib")
+DRUSE: Final = Origin("druse")
+USER: Final = Origin("user")
+
+_guard: Final = threading.RLock()
+_files: dict[str, Origin] = {}
+_modules: dict[str, tuple[Any, Origin]] = {}
+
+
+def origin_of_module(name: str) -> Origin:
+    """Where a module comes from, loaded or not; nothing is imported."""
+    module = sys.modules.get(name)
+    with _guard:
+        known = _modules.get(name)
+        if known is not None and known[0] is module:
+            return known[1]
+        origin = _module_origin(name, module)
+        _modules[name] = (module, origin)
+        return origin
+
+
+def origin_of_file(file: str) -> Origin:
+    """Where the code in a file comes from."""
+    with _guard:
+        origin = _files.get(file)
+        if origin is None:
+            origin = _files[file] = _file_origin(file)
+        return origin
+
+
+def module_file(name: str) -> str | None:
+    """The file of a module, or of the first module of a package that has one; without importing."""
+    module = sys.modules.get(name)
+    file = getattr(module, "__file__", None)
+    if isinstance(file, str):
+        return file
+    spec = getattr(module, "__spec__", None) if module is not None else _spec(name)
+    if spec is None:
+        return None
+    if spec.has_location and spec.origin:
+        return str(spec.origin)
+    for place in spec.submodule_search_locations or ():
+        return str(Path(place, "__init__.py"))
+    return None
+
+
+def _module_origin(name: str, module: Any) -> Origin:
+    top = name.partition(".")[0]
+    if top in _OURS:
+        return DRUSE
+    if name in ("__main__", "__mp_main__"):
+        return USER
+    file = module_file(name)
+    if file is not None:
+        return origin_of_file(file)
+    if top in sys.stdlib_module_names or top in sys.builtin_module_names:
+        return STDLIB
+    if module is None and top != name:
+        return origin_of_module(top)
+    return USER
+
+
+def _spec(name: str) -> Any:
+    """The spec of a module that is not loaded; finding a submodule's would import its package."""
+    top = name.partition(".")[0]
+    try:
+        if top == name:
+            return importlib.util.find_spec(top)
+        parent = sys.modules.get(name.rpartition(".")[0])
+        return None if parent is None else importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return None
+
+
+def _file_origin(file: str) -> Origin:
+    if file.startswith("<frozen"):
+        return STDLIB
+    real = os.path.realpath(file)
+    if real.startswith(_our_folders()):
+        return DRUSE
+    place = _site_folder(real)
+    if place is not None:
+        found = _distribution(place, os.path.relpath(real, place).replace(os.sep, "/"))
+        return USER if found is None else Origin("package", found)
+    return STDLIB if real.startswith(_stdlib_folders()) else USER
+
+
+@cache
+def _our_folders() -> tuple[str, ...]:
+    import druse
+    import druse_store
+
+    found = (next(iter(package.__path__)) for package in (druse, druse_store))
+    return tuple(os.path.realpath(folder) + os.sep for folder in found)
+
+
+@cache
+def _stdlib_folders() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    folders = {paths["stdlib"], paths["platstdlib"], str(Path(os.__file__).parent)}
+    return tuple(os.path.realpath(folder) + os.sep for folder in folders)
+
+
+@cache
+def _purelib() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    return tuple({os.path.realpath(paths[name]) for name in ("purelib", "platlib")})
+
+
+def _site_folder(real: str) -> str | None:
+    """The folder of installed packages that a file lies in."""
+    for folder in _purelib():
+        if real.startswith(folder + os.sep):
+            return folder
+    return next((str(folder) for folder in Path(real).parents if folder.name in _SITE), None)
+
+
+# --- distributions ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Installed:
+    """The metadata folder of a distribution, with its list of files."""
+
+    folder: Path
+    listing: bytes
+
+    def names(self, path: str) -> bool:
+        return b"\n" + path.encode() + b"," in self.listing or (
+            b"\n" + path.encode() + b"\n" in self.listing
+        )
+
+
+def _distribution(place: str, path: str) -> Distribution | None:
+    """The distribution in `place` whose list names the file `path`."""
+    top = path.partition("/")[0]
+    guesses = sorted(_metadata(place), key=lambda name: not _alike(name, top))
+    for name in guesses:
+        installed = _installed(place, name)
+        if installed is not None and installed.names(path):
+            return _described(installed)
+    return None
+
+
+@cache
+def _metadata(place: str) -> tuple[str, ...]:
+    try:
+        names = [path.name for path in Path(place).iterdir()]
+    except OSError:
+        return ()
+    return tuple(sorted(name for name in names if name.endswith((".dist-info", ".egg-info"))))
+
+
+def _alike(metadata: str, top: str) -> bool:
+    return _plain(metadata.partition("-")[0]) == _plain(top.partition(".")[0])
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@cache
+def _installed(place: str, name: str) -> _Installed | None:
+    folder = Path(place, name)
+    for listing in ("RECORD", "installed-files.txt"):
+        try:
+            raw = (folder / listing).read_bytes()
+        except OSError:
+            continue
+        lines = raw.replace(b"\r", b"").replace(b'"', b"")
+        if listing != "RECORD":  # relative to the metadata folder
+            lines = lines.replace(b"\n../", b"\n").removeprefix(b"../")
+        return _Installed(folder, b"\n" + lines + b"\n")
+    return _by_top_level(folder)
+
+
+def _by_top_level(folder: Path) -> _Installed | None:
+    """A distribution of the system's package manager, which lists no files of its own."""
+    try:
+        tops = (folder / "top_level.txt").read_text("utf-8").split()
+    except (OSError, ValueError):
+        return None
+    place = folder.parent
+    files = [
+        str(path.relative_to(place)).replace(os.sep, "/")
+        for top in tops
+        for path in (*place.glob(f"{top}/**/*"), *place.glob(f"{top}.*"))
+    ]
+    return _Installed(folder, ("\n" + "\n".join(files) + "\n").encode())
+
+
+@cache
+def _described(installed: _Installed) -> Distribution:
+    name, version = installed.folder.name, ""
+    for file in ("METADATA", "PKG-INFO"):
+        try:
+            head = (installed.folder / file).read_text("utf-8", "replace").partition("\n\n")[0]
+        except OSError:
+            continue
+        fields = dict(re.findall(r"^(Name|Version): *(.+?) *$", head, re.MULTILINE))
+        name, version = fields.get("Name", name), fields.get("Version", version)
+        break
+    return Distribution(_plain(name), version, _mark(installed))
+
+
+def _mark(installed: _Installed) -> str:
+    """What was built from a folder or a revision keeps its version while its content changes."""
+    if not (installed.folder / "direct_url.json").exists():
+        return ""
+    lines = [
+        line
+        for line in installed.listing.split(b"\n")
+        if b".dist-info/" not in line and line.partition(b",")[0].endswith((b".py", b".so"))
+    ]
+    return blake3(b"\n".join(sorted(lines))).hexdigest()
+
+
+def file_digest(file: str) -> bytes:
+    """The digest of an extension module's file."""
+    stat = Path(file).stat()
+    return _file_digest(file, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _file_digest(file: str, *_: int) -> bytes:
+    return blake3(Path(file).read_bytes(), max_threads=blake3.AUTO).digest()

@@ -1,0 +1,104 @@
+"""A fingerprinter: what the code and the values of one plan are, each looked at once.
+
+The values of globals are hashed when they are first met and not again, so one fingerprinter serves
+one plan, before user code runs. What source says is kept by the process.
+"""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Any, Final, Self
+
+from druse.fingerprint.builder import Builder, check, reached
+from druse.fingerprint.closure import Closure, collect
+from druse.fingerprint.encoding import finish
+from druse.fingerprint.graph import Node, settle, standing
+from druse.fingerprint.state import Key, State
+from druse.fingerprint.values import plain_digest
+from druse_store import Digest
+
+POLICIES: Final = ("used", "ignore")
+
+
+class Fingerprinter:
+    """`packages`: whether the versions of the packages that code refers to count ("used").
+
+    Within a `with` block it also serves the module's own `value_digest` and `closure`.
+    """
+
+    def __init__(self, packages: str = "used") -> None:
+        self._packages = _checked(packages)
+        self._builders: dict[tuple[str, frozenset[Key]], Builder] = {}
+        self._lock = threading.RLock()
+
+    def value_digest(self, value: Any, path: str = "value") -> Digest:
+        """Looks at the value anew each time. Raises Unhashable."""
+        digest = plain_digest(value)
+        if digest is not None:
+            return digest
+        with self._lock:
+            code = self._builder(self._packages, frozenset())
+            node = Builder(self._packages, State(frozenset()), code).node(value, path)
+            settle(node)
+            check(node)
+            return finish(standing(node))
+
+    def closure(self, obj: Any, *, packages: str | None = None) -> Closure:
+        """All that a function, class, method, partial or instance depends on. Raises Unhashable."""
+        policy = self._packages if packages is None else _checked(packages)
+        with self._lock:
+            builder = self._builder(policy, frozenset())
+            node = self._settled(builder, obj)
+            rebound = {key for below in reached(node) if below.unit for key in below.unit.rebinds}
+            state = frozenset(rebound & builder.state.read)
+            if state:
+                node = self._settled(self._builder(policy, state), obj)
+            check(node)
+            return collect(node)
+
+    def _builder(self, policy: str, state: frozenset[Key]) -> Builder:
+        builder = self._builders.get((policy, state))
+        if builder is None:
+            builder = self._builders[policy, state] = Builder(policy, State(state))
+        return builder
+
+    def _settled(self, builder: Builder, obj: Any) -> Node:
+        node = builder.node(obj, _name(obj))
+        settle(node)
+        return node
+
+    def __enter__(self) -> Self:
+        _active.append(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _active.remove(self)
+
+
+_active: list[Fingerprinter] = []
+
+
+def current() -> Fingerprinter:
+    """The fingerprinter whose block is open; else one for this call."""
+    return _active[-1] if _active else Fingerprinter()
+
+
+def _checked(packages: str) -> str:
+    if packages not in POLICIES:
+        from druse.errors import DefinitionError
+
+        raise DefinitionError(
+            f"packages={packages!r} is no policy: say 'used' (the versions of the packages that "
+            "the code refers to count) or 'ignore'"
+        )
+    return packages
+
+
+def _name(obj: Any) -> str:
+    return str(getattr(obj, "__qualname__", None) or type(obj).__qualname__)

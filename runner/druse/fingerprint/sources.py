@@ -1,0 +1,132 @@
+"""Source text of what is loaded: files, and the cells of a notebook.
+
+Parsed once per process and state of the file, and compared with what is loaded (`compiled`).
+"""
+
+from __future__ import annotations
+
+import ast
+import gc
+import linecache
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import CodeType
+from typing import Any, Final
+
+from druse.fingerprint import compiled
+
+FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+_DEFINITIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+@dataclass(slots=True)
+class Source:
+    """One file, or cell, in one state."""
+
+    file: str
+    text: bytes
+    on_disk: bool
+    is_older: bool  # than the process, so that it is what was imported
+    _tree: ast.Module | None = None
+    _functions: dict[tuple[str, int], list[FunctionNode]] = field(default_factory=dict)
+    _classes: dict[str, list[ast.ClassDef]] = field(default_factory=dict)
+    _lambdas: dict[int, list[ast.Lambda]] | None = None
+    _codes: frozenset[CodeType] | None = None
+
+    @property
+    def tree(self) -> ast.Module:
+        """Raises SyntaxError, ValueError."""
+        if self._tree is None:
+            with _no_collection():  # parsing makes many objects, of which none is garbage
+                self._tree = ast.parse(self.text)
+            self._index(self._tree.body, "")
+        return self._tree
+
+    def functions(self, code: CodeType) -> list[FunctionNode]:
+        """The definitions that `code` may come from."""
+        tree = self.tree
+        if code.co_name != "<lambda>":
+            return self._functions.get((code.co_name, code.co_firstlineno), [])
+        if self._lambdas is None:
+            self._lambdas = {}
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Lambda):
+                    self._lambdas.setdefault(node.lineno, []).append(node)
+        return list(self._lambdas.get(code.co_firstlineno, []))
+
+    def classes(self, qualname: str) -> list[ast.ClassDef]:
+        return self._classes.get(qualname, []) if self.tree else []
+
+    def holds(self, code: CodeType) -> bool:
+        """Whether the text is what `code` was compiled from."""
+        if self.is_older:
+            return True
+        if self._codes is None:
+            self._codes = compiled.codes(self.file, self.text)
+        return code in self._codes
+
+    def _index(self, body: list[Any], prefix: str) -> None:
+        for node in body:
+            inner = prefix
+            if isinstance(node, _DEFINITIONS):
+                first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+                self._functions.setdefault((node.name, first), []).append(node)
+                inner = f"{prefix}{node.name}.<locals>."
+            elif isinstance(node, ast.ClassDef):
+                self._classes.setdefault(prefix + node.name, []).append(node)
+                inner = f"{prefix}{node.name}."
+            for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+                below = getattr(node, name, None)
+                if type(below) is list:
+                    self._index(below, inner)
+
+
+_known: dict[str, tuple[Any, Source | None]] = {}
+_guard = threading.RLock()
+
+
+def source_of(file: str, module_globals: dict[str, Any] | None) -> Source | None:
+    """The source of a file or cell as it is now; None where there is none to be had."""
+    with _guard:
+        state = _state(file)
+        known = _known.get(file)
+        if known is not None and known[0] == state:
+            return known[1]
+        source = _read(file, state, module_globals)
+        _known[file] = (state, source)
+        return source
+
+
+def _state(file: str) -> Any:
+    """What changes when the text does."""
+    try:
+        stat = Path(file).stat()
+    except (OSError, ValueError):
+        entry = linecache.cache.get(file)
+        return None if entry is None else (id(entry), entry[0])
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def _read(file: str, state: Any, module_globals: dict[str, Any] | None) -> Source | None:
+    if type(state) is tuple and len(state) == 4:
+        try:
+            older = compiled.unchanged_since_start(file) and not compiled.outdated_compilation(file)
+            return Source(file, Path(file).read_bytes(), True, older)
+        except OSError:
+            return None
+    lines = linecache.getlines(file, module_globals)
+    return Source(file, "".join(lines).encode("utf-8", "replace"), False, False) if lines else None
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,120 @@
+"""State: names that the code itself rebinds, such as a lazily loaded singleton, or a counter.
+
+What such a name holds depends on what ran before, so it counts as it was when this process first
+looked, before any of the code ran for druse; later plans in the same process see the same. A module
+that is loaded anew, or whose text for the name changed, is looked at again.
+"""
+
+from __future__ import annotations
+
+import ast
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from druse.errors import Unhashable
+from druse.fingerprint.encoding import digest_of, tag
+from druse.fingerprint.graph import settle, standing
+from druse.fingerprint.resolve import Found, Surroundings, resolve
+from druse.fingerprint.sources import source_of
+from druse.fingerprint.template import Rebinding, Template
+from druse.fingerprint.units import Unit
+
+if TYPE_CHECKING:
+    from druse.fingerprint.builder import Builder
+    from druse.fingerprint.graph import Node, Part
+
+Key = tuple[int, str]
+
+_first_seen: dict[Key, tuple[Any, bytes, bytes]] = {}
+_guard: Final = threading.RLock()
+
+
+class State:
+    """`names`: what is state for one closure, by the identity of its owner, and its name there."""
+
+    def __init__(self, names: frozenset[Key]) -> None:
+        self.names = names
+        self.read: set[Key] = set()
+
+    def part(self, builder: Builder, found: Found, around: Surroundings, node: Node) -> Part | None:
+        """What stands for a name that is state; None if it is none."""
+        if found.owner is None or not found.key:
+            return None
+        key = (id(found.owner), found.key)
+        self.read.add(key)
+        if key not in self.names:
+            return None
+        assert node.unit is not None
+        warning = (
+            f"{found.name} is rebound by the code that reads it: it is state, and left out of the "
+            "key as to what becomes of it"
+        )
+        if warning not in node.unit.warnings:
+            node.unit.warnings.append(warning)
+        return first_seen(builder, found)
+
+    def note_rebinds(self, unit: Unit, template: Template, around: Surroundings) -> None:
+        """What the code of `unit` rebinds, as far as it can be told."""
+        for rebinding in template.rebinds:
+            key = _target(rebinding, around)
+            if key is not None:
+                unit.rebinds.add(key)
+
+
+def _target(rebinding: Rebinding, around: Surroundings) -> Key | None:
+    if rebinding.base is None:
+        if rebinding.name in around.cells:
+            return None  # `nonlocal`: of one closure, which is made anew where it is needed
+        return id(around.globals), rebinding.name
+    base = resolve(rebinding.base, around)
+    if not isinstance(base, Found) or base.rest:
+        return None
+    held = vars(base.value) if hasattr(base.value, "__spec__") else base.value
+    return id(held), rebinding.name
+
+
+def first_seen(builder: Builder, found: Found) -> Part:
+    key = (id(found.owner), found.key)
+    said = _initial_text(found)
+    with _guard:
+        known = _first_seen.get(key)
+        if known is None or known[0] is not found.owner or known[1] != said:
+            known = _first_seen[key] = (found.owner, said, _value(builder, found))
+        return tag("state") + known[2]
+
+
+def _value(builder: Builder, found: Found) -> bytes:
+    from druse.fingerprint.builder import Builder as Fresh
+    from druse.fingerprint.builder import check
+
+    node = Fresh(builder.packages, State(frozenset())).node(found.value, found.name)
+    settle(node)
+    try:
+        check(node)
+    except Unhashable:
+        return b"?"
+    return standing(node)
+
+
+def _initial_text(found: Found) -> bytes:
+    """What the module's text binds the name to; nothing where that cannot be told."""
+    if type(found.owner) is not dict:
+        return b""
+    file = found.owner.get("__file__")
+    source = source_of(file, found.owner) if isinstance(file, str) else None
+    if source is None:
+        return b""
+    try:
+        statements = [s for s in source.tree.body if _binds(s, found.key)]
+    except (SyntaxError, ValueError, RecursionError):
+        return b""
+    return digest_of("\n".join(ast.dump(s) for s in statements).encode("utf-8", "surrogatepass"))
+
+
+def _binds(statement: ast.stmt, name: str) -> bool:
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return statement.name == name
+    return any(
+        isinstance(node, ast.Name) and node.id == name and not isinstance(node.ctx, ast.Load)
+        for node in ast.walk(statement)
+    )
