@@ -131,7 +131,7 @@ def test_garbage_waits_for_the_grace_and_then_leaves(path):
         assert first.later > 9 * 200_000
         record = store.record_by_digest(store.run("exp", 2).cells[0].record)
         assert not any(blob in store for blob in record.blobs())
-        soon = store.gc(policy, grace=3600, now=now + 7200)
+        soon = store.gc(policy, grace=3600, now=now + 1800)
         assert (soon.freed, soon.waiting.chunks) == (0, 0)
         late = store.gc(policy, grace=3600, now=now + 20_000)
         assert late.freed > 9 * 200_000
