@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from druse.fingerprint.builder import Refused
 from druse.fingerprint.encoding import length, tag, text
-from druse.fingerprint.packages import origin_of_module
+from druse.fingerprint.functions import constant_of_a_package
 
 if TYPE_CHECKING:
     from druse.fingerprint.builder import Builder
@@ -35,9 +35,9 @@ def expand_instance(builder: Builder, value: Any, node: Node) -> list[Part]:
     code = standing_for(value)
     if code is not None:
         return [tag("druse code"), builder.part(code, node.path)]
-    constant = constant_of_a_package(builder, value)
+    constant = constant_of_a_package(value)
     if constant is not None:
-        return constant
+        return builder.external(constant.dotted, constant.origin)
     if dataclasses.is_dataclass(value):
         return _dataclass(builder, value, node)
     if type(value).__flags__ & (1 << 9) == 0 and not hasattr(value, "__reduce_ex__"):
@@ -52,26 +52,6 @@ def standing_for(value: Any) -> tuple[Any, ...] | None:
         return None
     code = value.__druse_code__
     return tuple(code() if callable(code) else code)
-
-
-def constant_of_a_package(builder: Builder, value: Any) -> list[Part] | None:
-    """What a package defines by a name, as numpy does its functions, scipy its distributions."""
-    import sys
-
-    for module in dict.fromkeys((getattr(value, "__module__", None), type(value).__module__)):
-        if not isinstance(module, str) or module not in sys.modules:
-            continue
-        origin = origin_of_module(module)
-        if origin.is_user:
-            continue
-        known = vars(sys.modules[module])
-        own = getattr(value, "__name__", None)
-        if isinstance(own, str) and known.get(own) is value:
-            return builder.external(f"{module}.{own}", origin, None)
-        for name, other in list(known.items()):
-            if other is value:
-                return builder.external(f"{module}.{name}", origin, None)
-    return None
 
 
 def _dataclass(builder: Builder, value: Any, node: Node) -> list[Part]:

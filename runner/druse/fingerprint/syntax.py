@@ -156,7 +156,8 @@ class _Writer:
             self.out[seen.index] = _local_name(seen.name) + _chain(seen.chain)
 
     def _ref(self, seen: Occurrence) -> Ref:
-        return Ref(OUTER, seen.name, seen.chain, seen.line, seen.annotation)
+        optional = seen.index < 0
+        return Ref(OUTER, seen.name, seen.chain, seen.line, seen.annotation, optional=optional)
 
     def read(self, name: str, chain: tuple[str, ...], line: int, annotation: bool = False) -> None:
         seen = Occurrence(len(self.out), name, chain, line, annotation)
@@ -212,10 +213,20 @@ class _Writer:
 
     def body(self, statements: list[ast.stmt]) -> None:
         """Statements, less those that do nothing."""
-        real = [s for s in statements if not _does_nothing(s)]
-        self.out.append(b"{" + length(len(real)))
-        for statement in real:
-            self.visit(statement)
+        self.out.append(b"{")
+        for statement in statements:
+            if not _does_nothing(statement) and not self._only_declares(statement):
+                self.visit(statement)
+        self.out.append(b"}")
+
+    def _only_declares(self, statement: ast.stmt) -> bool:
+        """`x: int` in a function says that x is local, and no more."""
+        is_bare = isinstance(statement, ast.AnnAssign) and statement.value is None
+        if not is_bare or self._scopes[-1].kind == "class":
+            return False
+        if isinstance(statement.target, ast.Name):  # type: ignore[attr-defined]
+            self._scopes[-1].bind(statement.target.id)  # type: ignore[attr-defined]
+        return True
 
     # --- names ---------------------------------------------------------------------------------
 
@@ -267,10 +278,7 @@ class _Writer:
     def annotated(self, node: ast.AnnAssign) -> None:
         """`x: int = 3` in a function is `x = 3`: nothing evaluates, or keeps, the annotation."""
         if self._scopes[-1].kind != "class":
-            if node.value is None:
-                if isinstance(node.target, ast.Name):
-                    self._scopes[-1].bind(node.target.id)
-                return
+            assert node.value is not None
             self.out.append(tag("Assign"))
             self.out.append(b":" + text("targets") + b"[" + length(1))
             self.visit(node.target)

@@ -25,6 +25,7 @@ class Ref:
     module: str = ""  # of an import: what is imported, relative to `level`
     level: int = 0
     member: str | None = None  # `from module import member`
+    optional: bool = False  # a class body has bound the name, but perhaps not yet
     top: bool = False  # `import a.b` binds `a`; `module` may be several, separated by commas
 
     def together(self, other: Ref) -> Ref | None:
