@@ -19,7 +19,7 @@ from druse.fingerprint.graph import Edge
 from druse.fingerprint.locate import class_annotations, class_node
 from druse.fingerprint.packages import Origin, origin_of_module
 from druse.fingerprint.places import shown_file
-from druse.fingerprint.resolve import Surroundings
+from druse.fingerprint.resolve import Found, Surroundings
 from druse.fingerprint.units import Unit
 
 if TYPE_CHECKING:
@@ -115,6 +115,10 @@ def _is_slot(value: Any) -> bool:
 
 
 def _member(builder: Builder, value: Any, path: str, name: str, node: Node) -> Part:
+    found = Found(value, (), name, node.subject, name.rpartition(".")[2])
+    state = builder.state.part(builder, found, node)
+    if state is not None:
+        return state
     below = builder.node(value, path)
     is_code = isinstance(value, FunctionType | type | staticmethod | classmethod | property)
     if node.unit is None or is_code or below.unit is not None:

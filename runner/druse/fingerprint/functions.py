@@ -12,7 +12,14 @@ from druse.fingerprint.encoding import integer, length, tag, text
 from druse.fingerprint.locate import NoSource, template_of
 from druse.fingerprint.packages import Origin, origin_of_file, origin_of_module
 from druse.fingerprint.places import shown_file
-from druse.fingerprint.resolve import External, Found, Nothing, Surroundings, resolve
+from druse.fingerprint.resolve import (
+    External,
+    Found,
+    Nothing,
+    Surroundings,
+    is_set_plainly,
+    resolve,
+)
 from druse.fingerprint.template import Ref, Template
 from druse.fingerprint.units import Unit
 
@@ -93,11 +100,15 @@ def reference(builder: Builder, ref: Ref, around: Surroundings, node: Node) -> l
         return [tag(meaning.kind) + text(meaning.name)]
     if ref.annotation and not _is_users_class(meaning):
         return [tag("annotation") + text((ref.name, *ref.chain)[-1])]
-    if isinstance(meaning, Found) and not meaning.rest:
-        meaning = external_name(meaning.value) or meaning
+    if isinstance(meaning, Found):
+        if ref.target and not meaning.rest and is_set_plainly(meaning.value, ref.target):
+            return [tag("target") + b"".join(map(text, (ref.name, *ref.chain)))]
+        external = external_name(meaning.value)
+        if external is not None:
+            meaning = External(".".join((external.dotted, *meaning.rest)), external.origin)
     if isinstance(meaning, External):
         return [_external(builder, meaning, node.unit, ref.line)]
-    stands = builder.state.part(builder, meaning, around, node)
+    stands: Part | None = builder.state.part(builder, meaning, node)
     if stands is None:
         path = f"{node.path} reads {meaning.name}"
         stands = builder.named(meaning.value, path, "global", meaning.name, ref.line)
@@ -193,8 +204,11 @@ def _held(builder: Builder, function: FunctionType, node: Node) -> list[Part]:
     if hasattr(function, "__wrapped__"):
         parts += [b"w", builder.part(function.__wrapped__, f"{name}.__wrapped__")]
     for key, value in sorted(vars(function).items()):
-        if key not in _NOT_STATE and not callable(value):
-            parts += [b"." + text(key), builder.part(value, f"{name}.{key}")]
+        if key in _NOT_STATE or callable(value):
+            continue
+        state = builder.state.part(builder, Found(value, (), f"{name}.{key}", function, key), node)
+        stands = builder.part(value, f"{name}.{key}") if state is None else state
+        parts += [b"." + text(key), stands]
     return [*parts, b")"]
 
 

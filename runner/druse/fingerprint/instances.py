@@ -8,8 +8,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from druse.fingerprint.builder import Refused
-from druse.fingerprint.encoding import length, tag, text
-from druse.fingerprint.functions import constant_of_a_package
+from druse.fingerprint.encoding import tag, text
+from druse.fingerprint.functions import constant_of_a_package, is_made_here
+from druse.fingerprint.resolve import Found
+from druse.fingerprint.selves import counters_and_caches
+from druse.fingerprint.state import ABSENT, first_seen
 
 if TYPE_CHECKING:
     from druse.fingerprint.builder import Builder
@@ -64,13 +67,22 @@ def _dataclass(builder: Builder, value: Any, node: Node) -> list[Part]:
     return parts + attributes(builder, value, state, node)
 
 
-def attributes(builder: Builder, value: Any, state: dict[str, Any], node: Node) -> list[Part]:
+def attributes(builder: Builder, value: Any, held: dict[str, Any], node: Node) -> list[Part]:
     """Attributes by name, less what is computed from the others and kept."""
-    kept = [name for name in sorted(state) if not isinstance(_of_class(value, name), _COMPUTED)]
-    parts: list[Part] = [b"{" + length(len(kept))]
-    for name in kept:
-        parts += [text(name), builder.part(state[name], f"{node.path}.{name}")]
-    return parts
+    cls = type(value)
+    states = builder.state.of(value)
+    if is_made_here(cls):
+        states |= counters_and_caches(cls)
+    parts: list[Part] = [b"{"]
+    for name in sorted(held.keys() | states):
+        if name in states:
+            found = Found(held.get(name, ABSENT), (), f"{cls.__qualname__}.{name}", value, name)
+            stands: Part = first_seen(builder, found, node)
+            parts += [text(name), stands] if stands else []
+        elif not isinstance(_of_class(value, name), _COMPUTED):
+            builder.state.read.add((id(value), name))
+            parts += [text(name), builder.part(held[name], f"{node.path}.{name}")]
+    return [*parts, b"}"]
 
 
 _COMPUTED: Final = functools.cached_property

@@ -177,8 +177,20 @@ def _plain_attribute(value: Any, name: str) -> Any:
     held = getattr(value, "__dict__", None)
     if type(held) is not dict or name not in held:
         return _ABSENT
-    computed = any(hasattr(type(vars(base).get(name)), "__set__") for base in kind.__mro__)
+    computed = any(hasattr(type(vars(base).get(name)), "__get__") for base in kind.__mro__)
     return _ABSENT if computed else held[name]
+
+
+def is_set_plainly(value: Any, name: str) -> bool:
+    """Whether assigning to an attribute runs no code of the user's."""
+    if isinstance(value, ModuleType | FunctionType):
+        return True
+    if isinstance(value, type):
+        return type(value).__setattr__ is type.__setattr__
+    kind: Any = type(value)
+    if kind.__setattr__ is not object.__setattr__:
+        return False
+    return not any(hasattr(type(vars(base).get(name)), "__set__") for base in kind.__mro__)
 
 
 def _looks_up_itself(kind: Any) -> bool:

@@ -156,11 +156,18 @@ class _Writer:
             self.out[seen.index] = _local_name(seen.name) + _chain(seen.chain)
 
     def _ref(self, seen: Occurrence) -> Ref:
-        optional = seen.index < 0
-        return Ref(OUTER, seen.name, seen.chain, seen.line, seen.annotation, optional=optional)
+        return Ref(
+            OUTER,
+            seen.name,
+            seen.chain,
+            seen.line,
+            annotation=seen.annotation,
+            target=seen.target,
+            optional=seen.index < 0,
+        )
 
-    def read(self, name: str, chain: tuple[str, ...], line: int, annotation: bool = False) -> None:
-        seen = Occurrence(len(self.out), name, chain, line, annotation)
+    def read(self, name: str, chain: tuple[str, ...], line: int, target: str = "") -> None:
+        seen = Occurrence(len(self.out), name, chain, line, target=target)
         self.out.append(b"")
         self._scopes[-1].pending.append(seen)
 
@@ -245,7 +252,9 @@ class _Writer:
             if base is not None:
                 ref = Ref(OUTER, base[0], base[1], node.lineno)
                 self._scopes[-1].rebinds.append(Rebinding(ref, node.attr, node.lineno))
-            self.visit(node.value)
+                self.read(base[0], base[1], node.lineno, target=node.attr)
+            else:
+                self.visit(node.value)
             self.out.append(text(node.attr))
             return
         chain = _chain_of(node)
@@ -270,8 +279,10 @@ class _Writer:
 
     def augmented(self, node: ast.AugAssign) -> None:
         self.out.append(tag("AugAssign") + text(type(node.op).__name__))
-        if isinstance(node.target, ast.Name):
-            self.read(node.target.id, (), node.lineno)
+        if not isinstance(node.target, ast.Subscript):  # it is read before it is assigned
+            chain = _chain_of(node.target, ast.Store)
+            if chain is not None:
+                self.read(*chain, node.lineno)
         self.visit(node.target)
         self.visit(node.value)
 
@@ -450,7 +461,9 @@ class _Writer:
             self.out.append(b"")
             if isinstance(node, ast.ImportFrom):
                 module, level = node.module or "", node.level
-                ref = Ref(IMPORT, name, (), node.lineno, False, module, level, alias.name)
+                ref = Ref(
+                    IMPORT, name, (), node.lineno, module=module, level=level, member=alias.name
+                )
             else:
                 ref = Ref(IMPORT, name, (), node.lineno, module=alias.name)
             top = isinstance(node, ast.Import) and alias.asname is None and "." in alias.name
@@ -530,13 +543,13 @@ def _does_nothing(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Pass)
 
 
-def _chain_of(node: ast.AST) -> tuple[str, tuple[str, ...]] | None:
+def _chain_of(node: ast.AST, context: type = ast.Load) -> tuple[str, tuple[str, ...]] | None:
     """`a.b.c` as ("a", ("b", "c")); None where it does not begin with a name."""
     chain: list[str] = []
     while isinstance(node, ast.Attribute):
         chain.append(node.attr)
         node = node.value
-    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load | context):
         return node.id, tuple(reversed(chain))
     return None
 

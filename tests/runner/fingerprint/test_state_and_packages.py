@@ -22,7 +22,7 @@ def step(x): return model()
 
 
 def test_a_lazily_loaded_singleton_is_state_and_warned_of_once(project: Project) -> None:
-    project.write(steps=LAZY.replace("{}", "[1, (i for i in x)] if False else open('/dev/null')"))
+    project.write(steps=LAZY.replace("{}", "open('/dev/null')"))
     before = project.key()
     assert len(before.warnings) == 1 and "steps._model" in before.warnings[0]
     ran = "import steps\nFingerprinter().closure(steps.step)\nsteps.step(1)"
@@ -59,10 +59,9 @@ def test_a_global_that_only_code_out_of_reach_rebinds_counts(project: Project) -
     ("name", "text"),
     [
         ("conf.model", "import conf\ndef step(x):\n    if not conf.model: conf.model = [x]\n    return conf.model\n"),
-        ("steps.C.n", "class C: n = 0\ndef step(x):\n    C.n += 1\n    return C.n\n"),
+        ("C.n", "class C: n = 0\ndef step(x):\n    C.n += 1\n    return C.n\n"),
         ("steps.S.n", "import types\nS = types.SimpleNamespace(n=0)\ndef step(x):\n    S.n += 1\n    return S.n\n"),
-        ("steps.f.n", "def f(): f.n += 1\nf.n = 0\ndef step(x):\n    f()\n    return f.n\n"),
-        ("steps.step.n", "def step(x):\n    step.n = getattr(step, 'n', 0) + 1\n    return step.n\n"),
+        ("f.n", "def f(): f.n += 1\nf.n = 0\ndef step(x):\n    f()\n    return f.n\n"),
     ],
 )  # fmt: skip
 def test_an_attribute_that_the_code_rebinds_is_state(
@@ -73,7 +72,7 @@ def test_an_attribute_that_the_code_rebinds_is_state(
     ran = "import steps\nFingerprinter().closure(steps.step)\nsteps.step(1)\nsteps.step(2)"
     after = project.key(first=ran)
     assert after.digest == before.digest
-    assert name == "steps.step.n" or (len(before.warnings) == 1 and name in before.warnings[0])
+    assert len(before.warnings) == 1 and name in before.warnings[0]
 
 
 STEP = """
@@ -88,6 +87,8 @@ class Step:
         return self.model, self.k, self.calls
     def prepare(self, x):
         self.model = [x, self.k]
+        if not hasattr(self, "table"):
+            self.table = [self.k]
 step = Step(3)
 """
 
