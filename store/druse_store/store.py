@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from druse_store.changes import Change
-    from druse_store.index.values import Origin
     from druse_store.gc.plan import GcPlan, GcProgress
     from druse_store.gc.report import GcReport
     from druse_store.gc.undo import Undone
+    from druse_store.index.values import Origin
     from druse_store.leases import Lease
     from druse_store.policy import Policy
     from druse_store.repaired import Fetch, Repaired
