@@ -18,7 +18,7 @@ from druse_store.index.tables import Tables
 from druse_store.index.values import Origin
 from druse_store.records import Record
 
-ADOPT, HIDE, WITHDRAW = "adopt", "hide", "withdraw"
+ADOPT, ORIGIN, HIDE, WITHDRAW = "adopt", "origin", "hide", "withdraw"
 RECORD, REMOVE_RECORD, RETIRE = "record", "remove_record", "retire"
 BEGIN, CELLS, FINISH, REMOVE_RUN, LEVEL = "begin", "cells", "finish", "remove_run", "level"
 PIN, UNPIN, MARK = "pin", "unpin", "mark"
@@ -197,6 +197,12 @@ def _mark(tables: Tables, state: int, digests: bytes) -> None:
     tables.mark_records(keys, state)
 
 
+def _origin(tables: Tables, digest: bytes, signer: bytes, remote: bytes, hidden: bool) -> None:
+    """A record that is there was computed elsewhere."""
+    if tables.has_record(digest):
+        tables.put_origin(digest, Origin(signer, remote, hidden))
+
+
 def _hide(tables: Tables, signer: bytes, hidden: bool) -> None:
     """Records that rest on this key are nobody's current ones from now on, or may be again."""
     for digest, origin in list(tables.origins()):
@@ -242,6 +248,7 @@ _ACTS: dict[str, Callable[..., None]] = {
     REMOVE_RUN: _remove_run,
     LEVEL: _level,
     REMOVE_RECORD: _remove_record,
+    ORIGIN: _origin,
     HIDE: _hide,
     WITHDRAW: _withdraw,
     RETIRE: _retire,

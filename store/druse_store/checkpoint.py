@@ -126,6 +126,8 @@ def _records(snapshot: Snapshot) -> Iterator[Change]:
         packed_now = snapshot.record(values.body(values.CURRENT, key, value, 32))
         if packed_now is not None:
             yield [changes.RECORD, packed_now]
+    for digest, origin in snapshot.origins():
+        yield [changes.ORIGIN, digest, *origin]
 
 
 def _runs(snapshot: Snapshot) -> Iterator[Change]:
