@@ -4,7 +4,7 @@ import pytest
 
 from druse_store import Digest, Store
 from druse_store.errors import InvalidRecord
-from druse_store.index.values import Origin
+from druse_store.index.values import REVOKED, Origin
 from druse_store.rebuild import rebuild_index
 
 ANN, BOB = Origin(b"a" * 32, b"r" * 16), Origin(b"b" * 32, b"r" * 16)
@@ -84,7 +84,7 @@ def test_what_a_key_signed_is_hidden_and_shown_again(store, make_record):
     store.hide_signer(ANN.signer)
     assert store.record(ann.signature, 0) is None
     assert store.record(bob.signature, 0) == bob
-    assert store.origin(ann.digest).hidden
+    assert store.origin(ann.digest).state == REVOKED
     assert store.record_by_digest(store.run("exp").cells[0].record) == ann
     store.hide_signer(ANN.signer, hidden=False)
     assert store.record(ann.signature, 0) == ann
