@@ -22,6 +22,7 @@ ADOPT, ORIGIN, HIDE, WITHDRAW = "adopt", "origin", "hide", "withdraw"
 RECORD, REMOVE_RECORD, RETIRE = "record", "remove_record", "retire"
 BEGIN, CELLS, FINISH, REMOVE_RUN, LEVEL = "begin", "cells", "finish", "remove_run", "level"
 PIN, UNPIN, MARK = "pin", "unpin", "mark"
+ABANDON, NEXT_VERSION = "abandon", "next_version"
 
 Change = list[Any]
 
@@ -166,6 +167,17 @@ def _remove_run(tables: Tables, experiment: str, version: int) -> None:
     trash.throw_run(tables, values.run_key(experiment, version))
 
 
+def _abandon(tables: Tables, experiment: str, version: int) -> None:
+    """Removes a run that nobody shall bring back."""
+    key = values.run_key(experiment, version)
+    tables.drop(values.RUNS, key)
+    tables.drop_under(values.CELLS, key)
+
+
+def _next_version(tables: Tables, experiment: str, version: int) -> None:
+    tables.put_next_version(experiment, max(version, tables.next_version(experiment)))
+
+
 def _level(tables: Tables, experiment: str, version: int, level: str) -> None:
     key = values.run_key(experiment, version)
     header = tables.run(key)
@@ -256,4 +268,6 @@ _ACTS: dict[str, Callable[..., None]] = {
     PIN: _pin,
     UNPIN: _unpin,
     MARK: _mark,
+    ABANDON: _abandon,
+    NEXT_VERSION: _next_version,
 }

@@ -192,11 +192,16 @@ class Snapshot:
 
     def commit_at(self, time: int) -> int:
         """The latest commit known to have happened by this time (ns since 1970), or 0."""
+        upto = self.head().commit
         cursor = self._txn.cursor(db=self._dbs[CLOCK])
         for key, value in cursor.iterprev():
             name = bytes(key)
-            if int.from_bytes(values.body(CLOCK, name, value, 8), "little") <= time:
+            noted = int.from_bytes(values.body(CLOCK, name, value, 8), "little")
+            if noted + values.TICK <= time:
+                return upto  # what came later would have been noted, until the next one was
+            if noted <= time:
                 return int.from_bytes(name, "big")
+            upto = int.from_bytes(name, "big") - 1
         return 0
 
     def trash(self, after: int = 0) -> list[tuple[bytes, bytes]]:

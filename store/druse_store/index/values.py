@@ -48,6 +48,7 @@ SEEDS = {name: number for number, name in enumerate(TABLES, 1)}
 REVOKED, WITHDRAWN = 1, 2  # of origins
 LIVE, TOMBSTONED, SUSPECT, EVICTED = 0, 1, 2, 3
 OPEN, SEALED, QUARANTINED = 0, 1, 2
+TICK = 10_000_000_000  # ns between commits whose time is noted
 
 _CHUNK = struct.Struct("<8sQIIBBQ")
 _BLOB = struct.Struct("<32sQIBQ")
