@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from druse_store import changes
 from druse_store.digest import Digest
 from druse_store.errors import ClaimRefused, InvalidRecord, RecordDamaged
-from druse_store.index.values import Origin, record_key
+from druse_store.index.values import WITHDRAWN, Origin, record_key
 from druse_store.records import Record
 from druse_store.remote import bodies, layout
 from druse_store.remote.claims import Claim
@@ -171,7 +171,7 @@ def _withdraw(session: Session, signer: PublicKey, digest: Digest) -> None:
     """Takes a record that its signer took back out of the index, where it came from there."""
     with session.reading() as view:
         origin = view.origin(digest)
-    if origin is None or origin.signer != signer or origin.hidden:
+    if origin is None or origin.signer != signer or origin.state == WITHDRAWN:
         return
     with session.writing() as writing:
         writing.writer.flush()

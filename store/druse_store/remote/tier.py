@@ -30,6 +30,7 @@ from druse_store.errors import (
     TrustError,
 )
 from druse_store.records import BlobRef, Record
+from druse_store.remote import revocation
 from druse_store.remote.fetch import Fetcher
 from druse_store.remote.patient import Patient
 from druse_store.remote.pull import Brought, bring_records
@@ -107,6 +108,8 @@ class Tier:
         if which is None and remotes_of(store).default() is None:
             return None
         trust = trust or Trust()
+        if not store._session.read_only:
+            revocation.enforce(store, trust)
         try:
             site = open_site(store, which, timeouts)
             signer = Signer.load(trust.folder)
