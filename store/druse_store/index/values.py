@@ -53,6 +53,7 @@ _FILE = struct.Struct("<BBQQI")
 _HEAD = struct.Struct("<Q8sQ")
 _RECORD_TAIL = struct.Struct("<BQ")
 RECORD_TAIL = _RECORD_TAIL.size
+STATE_AT = -RECORD_TAIL - 4  # where the state stands in the row of a record, from its end
 _NUMBER = struct.Struct(">Q")
 _REPLICATE = struct.Struct(">I")
 HEAD_KEY = b"head"
