@@ -47,9 +47,10 @@ def test_the_order_of_a_dict_does_not_count() -> None:
 
 
 def test_the_order_of_a_set_does_not_count_with_mixed_types() -> None:
-    items = [1, "1", None, (1, "a"), b"1", 2.5, frozenset({1, "x"})]
-    assert same(set(items), set(items[::-1]))
-    assert same(frozenset(items), frozenset(reversed(items)))
+    items: list[Any] = [1, "1", None, (1, "a"), b"1", 2.5, frozenset({1, "x"})]
+    shuffled = items[::-1]
+    assert same(set(items), set(shuffled))
+    assert same(frozenset(items), frozenset(shuffled))
     assert not same(set(items), frozenset(items))
 
 
@@ -150,7 +151,7 @@ def test_a_set_of_objects_that_point_to_each_other_has_no_order() -> None:
 def test_a_value_may_be_as_deep_as_memory_allows() -> None:
     def deep(leaf: int) -> Any:
         value: Any = leaf
-        for _ in range(20_000):
+        for _ in range(5_000):
             value = [value]
         return value
 
