@@ -9,33 +9,50 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from druse_store.digest import Digest
     from druse_store.errors import StoreError
+    from druse_store.policy import Policy
     from druse_store.rebuild import Rebuilt, rebuild_index
     from druse_store.records import ArtifactRef, BlobRef, ObjectRef, Read, Record, extend
+    from druse_store.repaired import Fetch, Repaired
     from druse_store.run import Cell, Run, RunName
     from druse_store.runwriter import RunWriter
     from druse_store.stats import Stats
     from druse_store.store import Store
+    from druse_store.usage import (
+        ArtifactUsage,
+        ExperimentUsage,
+        SpaceUsed,
+        Usage,
+        VersionUsage,
+    )
     from druse_store.verify import Finding, Progress, Report
     from druse_store.view import View
 
 __all__ = [
     "ArtifactRef",
+    "ArtifactUsage",
     "BlobRef",
     "Cell",
     "Digest",
+    "ExperimentUsage",
+    "Fetch",
     "Finding",
     "ObjectRef",
+    "Policy",
     "Progress",
     "Read",
     "Rebuilt",
     "Record",
+    "Repaired",
     "Report",
     "Run",
     "RunName",
     "RunWriter",
+    "SpaceUsed",
     "Stats",
     "Store",
     "StoreError",
+    "Usage",
+    "VersionUsage",
     "View",
     "extend",
     "rebuild_index",
@@ -44,12 +61,15 @@ __all__ = [
 _HOMES = {
     "digest": ("Digest",),
     "errors": ("StoreError",),
+    "policy": ("Policy",),
     "rebuild": ("Rebuilt", "rebuild_index"),
     "records": ("ArtifactRef", "BlobRef", "ObjectRef", "Read", "Record", "extend"),
+    "repaired": ("Fetch", "Repaired"),
     "run": ("Cell", "Run", "RunName"),
     "runwriter": ("RunWriter",),
     "stats": ("Stats",),
     "store": ("Store",),
+    "usage": ("ArtifactUsage", "ExperimentUsage", "SpaceUsed", "Usage", "VersionUsage"),
     "verify": ("Finding", "Progress", "Report"),
     "view": ("View",),
 }

@@ -51,11 +51,15 @@ class Appender:
     # --- opening -------------------------------------------------------------------------------
 
     @classmethod
-    def create(cls, location: Location, kind: int) -> Appender:
-        """A new file with an id that was never used. It is durable after the first `sync`."""
+    def create(cls, location: Location, kind: int, folder: Path | None = None) -> Appender:
+        """A new file with an id that was never used. It is durable after the first `sync`.
+
+        In `folder` it is not found yet: see `publish`.
+        """
         while True:
             file_id = os.urandom(8)
             path = path_of(location, kind, file_id)
+            path = path if folder is None else folder / path.name
             with disk.translated("creating", path):
                 _make_folder(path.parent, location)
                 fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -144,6 +148,12 @@ class Appender:
             self.write_out()
         return offset
 
+    def append_frames(self, data: memoryview, count: int) -> int:
+        """Appends whole frames that lie side by side; returns the offset of the first."""
+        offset = self.append(b"", data)
+        self.frames += count - 1
+        return offset
+
     def write_out(self) -> None:
         """Hands everything appended to the operating system."""
         if self._buffer:
@@ -212,6 +222,15 @@ class Appender:
         self.sealed = True
         with disk.translated("sealing", self.path):
             os.fchmod(self.fd, os.fstat(self.fd).st_mode & 0o7555)
+
+    def publish(self, location: Location) -> None:
+        """Moves a file that was made aside, and is whole and durable, to its place."""
+        path = path_of(location, self.kind, self.file_id)
+        with disk.translated("moving into place", path):
+            _make_folder(path.parent, location)
+            self.path.rename(path)
+            disk.sync_folder(path.parent)
+        self.path = path
 
     def entry(self) -> FileEntry:
         """What the index has to know about this file, as of now."""

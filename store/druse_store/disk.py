@@ -86,6 +86,16 @@ def write_all(fd: int, data: bytes | bytearray | memoryview, offset: int) -> int
     return offset
 
 
+def usage(folder: Path) -> int:
+    """The bytes that a folder takes on the disk: allocated blocks, since an index is sparse."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += Path(parent, name).lstat().st_blocks * 512
+    return total
+
+
 def try_lock(fd: int, kind: int = fcntl.LOCK_EX) -> bool:
     """Takes a flock if nobody stands against it."""
     try:

@@ -29,6 +29,7 @@ from druse_store.errors import FrameDamaged
 MAGIC = b"\xd6DF1"
 CHUNK, EXTENT, LIST, LOG, SEAL = 1, 2, 3, 4, 5
 KINDS = frozenset((CHUNK, EXTENT, LIST, LOG, SEAL))
+HOLDING_CHUNKS = frozenset((CHUNK, EXTENT, LIST))
 RAW = 0
 
 _HEADER = struct.Struct("<4sBBHIQQ32s")

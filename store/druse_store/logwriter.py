@@ -23,6 +23,16 @@ from druse_store.location import Location
 SEGMENT_SIZE = 16 << 20
 
 
+def append_frame(appender: Appender, link: Link, made: list[Change]) -> int:
+    """Appends a log frame; returns its offset."""
+    payload = changes.encode(made)
+    codec, stored = encode(payload)
+    table = link.encode()
+    digest, length = Digest.of(table + payload), memoryview(stored).nbytes
+    head = frames.header(frames.LOG, int(codec), digest, len(payload), length, count=len(made))
+    return appender.append(head, table, stored)
+
+
 class LogWriter:
     """The log segment of this process. Used only by the holder of the write lock."""
 
@@ -43,18 +53,7 @@ class LogWriter:
 
     def append(self, appender: Appender, link: Link, made: list[Change]) -> int:
         """Appends a frame and makes it durable; returns its offset."""
-        payload = changes.encode(made)
-        codec, stored = encode(payload)
-        table = link.encode()
-        head = frames.header(
-            frames.LOG,
-            int(codec),
-            Digest.of(table + payload),
-            len(payload),
-            memoryview(stored).nbytes,
-            count=len(made),
-        )
-        offset = appender.append(head, table, stored)
+        offset = append_frame(appender, link, made)
         if appender.end >= SEGMENT_SIZE:
             appender.seal()
         appender.sync()

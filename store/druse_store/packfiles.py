@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import threading
@@ -46,7 +47,10 @@ class PackFiles:
                     raise FrameDamaged(f"{path} ends before byte {offset + size}")
                 data += more
         except OSError as error:
-            raise disk.os_error(error, "reading", self._location.pack(pack)) from error
+            path = self._location.pack(pack)
+            if error.errno == errno.EIO:  # a sector that went bad: those bytes are lost
+                raise FrameDamaged(f"{path} cannot be read at byte {offset}") from error
+            raise disk.os_error(error, "reading", path) from error
         return data
 
     def map(self, pack: bytes, offset: int, size: int) -> memoryview:

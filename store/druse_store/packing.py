@@ -59,6 +59,21 @@ def unpack(packed: bytes | memoryview) -> Any:
         raise RecordDamaged(f"stored metadata of {len(packed)} bytes cannot be decoded") from error
 
 
+def unpack_stream(packed: bytes) -> list[Any] | None:
+    """The values that stand side by side in `packed`: text as bytes, lists as tuples.
+
+    None where one cannot be decoded; what is cut off at the end is left out.
+    """
+    unpacker = msgpack.Unpacker(
+        use_list=False, raw=True, strict_map_key=False, ext_hook=_extension, max_buffer_size=0
+    )
+    unpacker.feed(packed)
+    try:
+        return list(unpacker)
+    except Exception:  # msgpack raises a dozen unrelated classes
+        return None
+
+
 def sorted_map(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     """`value` with its keys sorted at every depth. Raises InvalidRecord naming the path."""
     if type(value) is dict and _is_canonical(value):

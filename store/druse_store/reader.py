@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from druse_store import codec, frames, parallel
@@ -17,7 +18,7 @@ from druse_store.errors import BlobDamaged, BlobNotFound, Damaged, FrameDamaged
 from druse_store.frames import ChunkList
 from druse_store.index.environment import Environment
 from druse_store.index.snapshot import Snapshot
-from druse_store.index.values import LIVE, SEALED, BlobEntry, ChunkEntry
+from druse_store.index.values import SEALED, TOMBSTONED, BlobEntry, ChunkEntry
 from druse_store.location import Location
 from druse_store.packfiles import PackFiles
 from druse_store.records import BlobRef
@@ -36,6 +37,7 @@ class Reader:
     """What one open store reads with. Thread-safe."""
 
     def __init__(self, location: Location, environment: Environment, writer: Writer | None) -> None:
+        """With a writer, what it has not committed is found too, and damage is noted by it."""
         self._location = location
         self._environment = environment
         self._writer = writer
@@ -74,10 +76,10 @@ class Reader:
     def outline(self, digest: Digest) -> ChunkList:
         """The chunks that a blob is made of. Raises BlobNotFound, BlobDamaged."""
         entry = self.chunk(digest)
-        if entry is not None and entry.state == LIVE:
+        if entry is not None and entry.state != TOMBSTONED:
             return ChunkList(digest, entry.size, ((digest, entry.size),))
         blob = self.blob(digest)
-        if blob is None or blob.state != LIVE:
+        if blob is None or blob.state == TOMBSTONED:
             raise BlobNotFound(f"no blob {digest} is in this store")
         return self.chunk_list(digest, blob.chunks, blob.size)
 
@@ -85,7 +87,8 @@ class Reader:
         """The chunk list of this digest, if it is one of that blob. Raises BlobDamaged."""
         if chunks == digest:
             return ChunkList(digest, size, ((digest, size),))
-        found = ChunkList.decode(self.read_chunk(chunks))
+        with self._noting(digest):
+            found = ChunkList.decode(self.read_chunk(chunks))
         if found.blob != digest or found.size != size:
             raise BlobDamaged(f"the chunk list {chunks} is that of another blob than {digest}")
         return found
@@ -94,20 +97,35 @@ class Reader:
 
     def read_chunk(self, digest: Digest) -> bytes:
         """A chunk's bytes, checked. Raises BlobNotFound, FrameDamaged, UnknownCodec."""
+        return self._read(digest)[2]
+
+    def read_stored(self, digest: Digest) -> tuple[ChunkEntry, bytes]:
+        """A chunk as it is stored, and how; what it decodes to was checked."""
+        return self._read(digest)[:2]
+
+    def _read(self, digest: Digest) -> tuple[ChunkEntry, bytes, bytes]:
         tried: ChunkEntry | None = None
         while True:
             entry = self.chunk(digest)
             if entry is None:
                 raise BlobNotFound(f"no chunk {digest} is in this store")
             try:
-                return self._read_at(digest, entry)
+                return entry, *self._read_at(digest, entry)
             except Damaged:
                 if tried is not None and entry[:3] == tried[:3]:
+                    if self._writer is not None:
+                        self._writer.suspect(digest, entry[:2])
                     raise
                 self.files.forget(entry.pack)
                 tried = entry
 
-    def _read_at(self, digest: Digest, entry: ChunkEntry) -> bytes:
+    def read_part(self, blob: Digest, chunk: Digest) -> bytes:
+        """As `read_chunk`, for a chunk of a larger blob, which is damaged if its chunk is."""
+        with self._noting(blob):
+            return self.read_chunk(chunk)
+
+    def _read_at(self, digest: Digest, entry: ChunkEntry) -> tuple[bytes, bytes]:
+        """The bytes as stored, and what they decode to, checked."""
         stored = self.files.read(entry.pack, entry.offset, entry.stored)
         data = codec.decode(entry.codec, stored, entry.size)
         if Digest.of(data) != digest:
@@ -116,21 +134,32 @@ class Reader:
                 f"the chunk {digest} at byte {entry.offset} of {path} is damaged: `druse verify` "
                 "says what else is, `druse repair` mends what it can"
             )
-        return data
+        return stored, data
 
     def pieces(self, outline: ChunkList) -> Iterator[bytes]:
         """The chunks in order, each checked, read on all cores. Raises BlobDamaged behind the last
         one, where the whole is not what its digest says: keep what came to yourself until then."""
         hasher = Hasher()
-        for group in parallel.ordered(self._read_group, _groups(outline.chunks), _weight):
-            for data in group:
-                hasher.update(data)
-                yield data
-        if hasher.digest() != outline.blob:
-            raise BlobDamaged(
-                f"the chunks of blob {outline.blob} check, the whole does not: its chunk list is "
-                "wrong. `druse repair` drops it, so that it is computed again"
-            )
+        with self._noting(outline.blob):
+            for group in parallel.ordered(self._read_group, _groups(outline.chunks), _weight):
+                for data in group:
+                    hasher.update(data)
+                    yield data
+            if hasher.digest() != outline.blob:
+                raise BlobDamaged(
+                    f"the chunks of blob {outline.blob} check, the whole does not: its chunk list "
+                    "is wrong. `druse repair` drops it, so that it is computed again"
+                )
+
+    @contextmanager
+    def _noting(self, blob: Digest) -> Iterator[None]:
+        """Notes a blob that turns out to be damaged, so that it counts as known no more."""
+        try:
+            yield
+        except (Damaged, BlobNotFound):
+            if self._writer is not None:
+                self._writer.suspect(blob, None)
+            raise
 
     def _read_group(self, chunks: list[tuple[Digest, int]]) -> list[bytes]:
         group = [self.read_chunk(digest) for digest, _ in chunks]

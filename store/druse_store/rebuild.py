@@ -174,7 +174,7 @@ def _scan_pack(named: tuple[bytes, Path]) -> _PackScan:
                 whole = whole and frame.end == file.size
                 continue
             sealed = sealed or frame.kind == frames.SEAL
-            if frame.kind in (frames.CHUNK, frames.LIST, frames.EXTENT):
+            if frame.kind in frames.HOLDING_CHUNKS:
                 _add_frame(file, file_id, frame, chunks, lists, damage)
             end, last = frame.end, frame.offset
         if not whole:
@@ -234,6 +234,9 @@ def _replay(environment: Environment, past: history.History, rebuilt: Rebuilt) -
     for part in _batches(past.changes(), 200):
         with Tables(environment) as tables:
             for entry, made in part:
+                # What a change notes about its commit is as it was when it was made.
+                tables.put_head(Head(entry.link.commit - 1))
+                tables.tick(entry.link.commit, entry.link.time)
                 if made is None:
                     rebuilt.damage.append(
                         f"{entry.path}: the changes of commit {entry.link.commit} are damaged"

@@ -77,6 +77,13 @@ class FrameFile:
                 yield Gap(at, after, str(found))
                 at = after
 
+    def frame(self, offset: int) -> Frame:
+        """The frame at this offset. Raises FrameDamaged."""
+        found = self._frame_at(offset)
+        if isinstance(found, FrameDamaged):
+            raise found
+        return found
+
     def _frame_at(self, offset: int) -> Frame | FrameDamaged:
         try:
             frame = frames.parse(self._view[offset : offset + frames.HEADER_SIZE], offset)
@@ -101,6 +108,10 @@ class FrameFile:
         """The bytes between a frame's header and its padding."""
         start = frame.offset + frames.HEADER_SIZE
         return bytes(self._view[start : start + frame.table_size])
+
+    def bytes_at(self, offset: int, size: int) -> bytes:
+        """A copy of some bytes; fewer where the file ends before."""
+        return bytes(self._view[offset : offset + size])
 
     def payload(self, frame: Frame) -> bytes:
         """A frame's payload, decoded and checked. Not for extents. Raises FrameDamaged."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from druse_store import location as locations
+from druse_store import reserve
 from druse_store.codec import Level
 from druse_store.digest import MIN_PREFIX, Digest, prefix_bounds, trusted
 from druse_store.errors import (
@@ -22,9 +24,11 @@ from druse_store.holds import Holds
 from druse_store.index import environment as environments
 from druse_store.index import values
 from druse_store.index.snapshot import Snapshot
+from druse_store.leases import Lease
 from druse_store.location import Location
 from druse_store.reader import BlobFile, Reader
 from druse_store.records import BlobRef, Record
+from druse_store.run import RunName
 from druse_store.users import Users
 from druse_store.view import View
 from druse_store.writelock import WriteLock
@@ -84,8 +88,10 @@ class Session:
         if location.read_only_mount and not immutable:
             locations.refuse_mount(location, read_only)
         if not immutable:
-            self._left.callback(Users(location, writable=not read_only).close)
+            self.users = Users(location, writable=not read_only)
+            self._left.callback(self.users.close)
         if not read_only:
+            reserve.set_aside(location)
             environments.prepare(location.index, location.tmp, mode)
             self._lock = WriteLock(location.holds / "writer.lock", mode)
             self._left.callback(self._lock.close)
@@ -108,6 +114,28 @@ class Session:
         writer = Writer(self.location, self.environment, lock)
         self.reader = Reader(self.location, self.environment, writer)
         return Writing(writer, Ingest(writer, self.reader, level))
+
+    @property
+    def write_lock(self) -> WriteLock:
+        """The lock that stands before the write transaction. Raises ReadOnlyStore."""
+        self._usable_writing()
+        assert self._lock is not None
+        return self._lock
+
+    def lease(self, digests: Iterable[Digest], runs: Iterable[RunName]) -> Lease:
+        """Keeps records, blobs and runs from any collection, until it is closed. Under the write
+        lock: a collection sees it, or has removed what it names before (`missing`)."""
+        named = list(digests)
+        with self.write_lock.held():
+            lease = Lease(self.location.holds, self.location.file_mode, named, runs)
+            with Snapshot(self.environment) as snapshot:
+                lease.missing = frozenset(
+                    digest
+                    for digest in named
+                    if not (snapshot.has_record(digest) or snapshot.is_known(digest))
+                )
+        self._left.callback(lease.close)
+        return lease
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -147,6 +175,11 @@ class Session:
     def flush(self) -> None:
         if not self.read_only:
             self._usable_writing().writer.flush()
+
+    @property
+    def writer(self) -> Writer:
+        """What this store writes with. Raises ReadOnlyStore."""
+        return self._usable_writing().writer
 
     def _usable_writing(self) -> Writing:
         self._check_usable()
@@ -198,7 +231,8 @@ class Session:
             else:
                 outline = self.reader.outline(blob)
                 self.reader.verify(outline)
-            raw = BlobFile(outline, self.reader.read_chunk, lambda: self._give_back(token))
+            read = partial(self.reader.read_part, outline.blob)
+            raw = BlobFile(outline, read, lambda: self._give_back(token))
         except BaseException:
             self._give_back(token)
             raise
@@ -241,6 +275,11 @@ class Session:
                 record = view.record_at(trusted(key[:32]), values.replicate_of(key))
             if record is not None:
                 yield record
+
+    def record_digests(self) -> list[Digest]:
+        """Every record, current or not."""
+        with self.snapshot() as snapshot:
+            return list(snapshot.digests(values.RECORDS, bytes(32), b"\xff" * 32))
 
     # --- its life ------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from druse_store.digest import Digest
 from druse_store.errors import BlobNotFound, FrameDamaged, IndexDamaged, StoreError
 from druse_store.index import values
 from druse_store.index.values import SEALED, FileEntry
+from druse_store.reader import Reader
 from druse_store.scan import FrameFile, Gap
 from druse_store.walk import walk_in_child
 
@@ -75,6 +76,8 @@ class Verify:
 
     def __init__(self, session: Session, progress: Callable[[Progress], None] | None) -> None:
         self._session = session
+        # Without a writer: it notes no damage, since a verify changes nothing.
+        self._reader = Reader(session.location, session.environment, None)
         self._progress = progress
         self._began = time.monotonic()
         self._saved = self._began
@@ -217,7 +220,7 @@ class Verify:
                     if isinstance(frame, Gap):
                         what = f"bytes {frame.offset} to {frame.end}: {frame.reason}"
                         found.append(Finding(PACK, file_id.hex(), what))
-                    elif frame.kind in (frames.CHUNK, frames.LIST, frames.EXTENT):
+                    elif frame.kind in frames.HOLDING_CHUNKS:
                         _check_chunks(file, frame, file_id, good, found)
         except StoreError as error:
             found.append(Finding(PACK, file_id.hex(), str(error)))
@@ -230,11 +233,11 @@ class Verify:
             for key, _ in rows:
                 digest = Digest(key)
                 try:
-                    outline = self._session.reader.outline(digest)
-                    for piece in self._session.reader.pieces(outline):
+                    outline = self._reader.outline(digest)
+                    for piece in self._reader.pieces(outline):
                         self._advance(len(piece))
                 except BlobNotFound as error:
-                    if self._session.reader.blob(digest) is not None:
+                    if self._reader.blob(digest) is not None:
                         self.findings.append(Finding(BLOB, str(digest), str(error)))
                 except StoreError as error:
                     self.findings.append(Finding(BLOB, str(digest), str(error)))

@@ -1,8 +1,4 @@
-"""A project of a user's own files, of which each key is made in a process of its own.
-
-The processes are forked from one that has druse loaded and nothing of the user's, so they cost
-little; each imports the files as they are then.
-"""
+"""A folder of experiments written from text, and druse run on it, here or in another process."""
 
 from __future__ import annotations
 
@@ -10,139 +6,131 @@ import json
 import os
 import subprocess
 import sys
-import textwrap
-from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import dedent
+from typing import Any
 
 import druse
 import druse_store
 
-SERVER = r"""
-import json, os, sys, traceback
-import druse.fingerprint.session, druse.fingerprint.functions, druse.fingerprint.classes
-import druse.fingerprint.standard, druse.fingerprint.inert, druse.fingerprint.manifest
-from druse.fingerprint import Fingerprinter
-sys.dont_write_bytecode = True
-
-def answer(request):
-    sys.path[:0] = request["path"]
-    os.chdir(request["path"][0])
-    space = {"__name__": "asked", "Fingerprinter": Fingerprinter}
-    from druse.fingerprint import value_digest
-    space["value_digest"] = value_digest
-    try:
-        exec(request["first"], space)
-        fingerprinter = Fingerprinter(packages=request["packages"])
-        closure = fingerprinter.closure(eval(request["target"], space))
-    except Exception as error:
-        trace = traceback.format_exc()
-        return {"error": type(error).__name__, "message": str(error), "trace": trace}
-    return {
-        "digest": closure.digest.hex(),
-        "components": [
-            [c.kind, c.name, c.digest.hex(), c.file, c.line, c.detail] for c in closure.components
-        ],
-        "warnings": list(closure.warnings),
-        "uncacheable": closure.uncacheable,
-        "blind_spots": list(closure.blind_spots),
-    }
-
-for line in sys.stdin:
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reading)
-        with os.fdopen(writing, "w") as stream:
-            json.dump(answer(json.loads(line)), stream)
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as stream:
-        print(stream.read(), flush=True)
-    os.waitpid(child, 0)
-"""
+SOURCES = os.pathsep.join(
+    str(Path(module.__file__).parents[1]) for module in (druse, druse_store) if module.__file__
+)
 
 
-def environment() -> dict[str, str]:
-    packages = [str(Path(package.__file__).parents[1]) for package in (druse, druse_store)]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(packages))}
-
-
-class Server:
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", SERVER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment(),
-        )
-
-    def ask(self, request: dict) -> dict:
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait(timeout=20)
-        self._process.stdout.close()
-
-
-@dataclass(frozen=True)
-class Key:
-    digest: str
-    components: tuple = ()
-    warnings: tuple = ()
-    uncacheable: str | None = None
-    blind_spots: tuple = ()
-
-    def names(self, kind: str) -> set[str]:
-        return {c[1] for c in self.components if c[0] == kind}
-
-
-class Failed(Exception):
-    """The process answered with an error, whose class is `kind`."""
-
-    def __init__(self, kind: str, message: str, trace: str) -> None:
-        super().__init__(f"{kind}: {message}\n{trace}")
-        self.kind = kind
-        self.message = message
-
-
-@dataclass
 class Project:
-    folder: Path
-    server: Server
-    path: list[str] = field(default_factory=list)
+    """`project["fit/steps.py"] = "..."`, then `project.run("fit")`."""
 
-    def write(self, **files: str) -> None:
-        """Files by module name; `pkg__mod` is pkg/mod.py."""
-        for name, text in files.items():
-            self.write_file(name.replace("__", "/") + ".py", text)
+    def __init__(self, root: Path) -> None:
+        self.root = root
 
-    def write_file(self, name: str, text: str) -> None:
-        path = self.folder / name
+    def __setitem__(self, name: str, text: str) -> None:
+        path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(textwrap.dedent(text))
+        path.write_text(dedent(text))
 
-    def key(
-        self, target: str = "steps.step", first: str = "import steps", packages: str = "used"
-    ) -> Key:
-        """The key of `target` in a new process, after `first` ran there."""
-        found = self.server.ask(
-            {
-                "path": [str(self.folder), *self.path],
-                "target": target,
-                "first": textwrap.dedent(first),
-                "packages": packages,
-            }
-        )
-        if "error" in found:
-            raise Failed(found["error"], found["message"], found["trace"])
-        return Key(
-            found["digest"],
-            tuple(map(tuple, found["components"])),
-            tuple(found["warnings"]),
-            found["uncacheable"],
-            tuple(found["blind_spots"]),
-        )
+    def __getitem__(self, name: str) -> str:
+        return (self.root / name).read_text()
+
+    def replace(self, name: str, old: str, new: str) -> None:
+        text = self[name]
+        assert old in text, f"{name} does not hold {old!r}"
+        (self.root / name).write_text(text.replace(old, new))
+
+    def druse(self, *arguments: str, env: dict[str, str] | None = None) -> Done:
+        """The command in a process of its own."""
+        command = self.command(*arguments)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, **self.how(env))
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-c", "from druse.cli import main; main()", *arguments]
+
+    def how(self, env: dict[str, str] | None = None) -> dict[str, Any]:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("DRUSE_")}
+        environment = {**inherited, "PYTHONPATH": SOURCES, **(env or {})}
+        return {"cwd": self.root, "env": environment}
+
+    def run(self, config: str, *arguments: str) -> dict[str, Any]:
+        """What `druse run --json` says of each experiment, by name."""
+        done = self.druse("run", config, "--json", *arguments)
+        assert done.status in (0, 1), done.err
+        found = json.loads(done.out)["experiments"]
+        return {each["name"]: each for each in found}
+
+    def executed(self, config: str, *arguments: str) -> dict[str, list[tuple[str, int]]]:
+        """The cells that a run executes, by experiment."""
+        found = self.run(config, *arguments)
+        return {name: [(c, r) for c, r in each["executed"]] for name, each in found.items()}
+
+
+class Done:
+    """What a command left: exit status, standard output and error."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status = status
+        self.out = out
+        self.err = err
+
+    def __repr__(self) -> str:
+        return f"Done({self.status}, {self.out!r}, {self.err!r})"
+
+
+def numbers(project: Project) -> None:
+    """Two chained experiments without any package: `draw` writes an artifact, `total` reads it."""
+    project["draw/config.yaml"] = """
+        name: draw
+        replicates: 3
+        datasource: {start: start}
+        steps:
+          - scale: {factor: 2}
+          - keep
+        outputs:
+          kept: {file_name: kept.json, writer: to_json, loader: from_json}
+        treatments:
+          large: {factor: 10}
+          shifted: {shift: 5}
+    """
+    project["draw/datasources.py"] = """
+        import random
+        from druse import data_source
+
+        @data_source
+        def start(ctx):
+            return random.randint(1, 100)
+    """
+    project["draw/steps.py"] = """
+        from druse import Artifact, pipeline_step
+
+        @pipeline_step()
+        def scale(data, ctx, factor=1):
+            return data * factor
+
+        @pipeline_step()
+        def keep(data, ctx, kept: Artifact, shift=0):
+            kept.write(data + shift)
+            ctx.metrics.add("value", data + shift)
+            return data + shift
+    """
+    project["draw/outputs.py"] = """
+        import json
+
+        def to_json(value):
+            return json.dumps(value).encode()
+
+        def from_json(path):
+            return json.loads(path.read_text())
+    """
+    project["total/config.yaml"] = """
+        name: total
+        replicates: 5
+        datasource: {value: "draw#kept"}
+        steps: [double]
+    """
+    project["total/steps.py"] = """
+        from druse import pipeline_step
+
+        @pipeline_step()
+        def double(data, ctx):
+            return data["value"] * 2, {"doubled": data["value"] * 2}
+    """

@@ -14,19 +14,23 @@ from druse_store.index.values import (
     BLOBS,
     CELLS,
     CHUNKS,
+    CLOCK,
     CURRENT,
     EDGES,
     EXPERIMENTS,
     LIVE,
+    ORIGINS,
     PACKS,
     PINS,
     RECORDS,
     RUNS,
+    SUSPECT,
     WRITERS,
     BlobEntry,
     ChunkEntry,
     FileEntry,
     Head,
+    Origin,
 )
 
 
@@ -48,14 +52,19 @@ class Tables(Snapshot):
     # --- blobs ---------------------------------------------------------------------------------
 
     def add_chunks(self, entries: dict[Digest, ChunkEntry], commit: int) -> None:
-        """Inserts chunks; one that is there already stays where it is, and becomes live."""
+        """Inserts chunks; one that is there already stays where it is, and becomes live.
+
+        Unless it did not check there: then the new one takes its place.
+        """
         items = values.pack_chunks(entries, commit)
         cursor = self._txn.cursor(db=self._dbs[CHUNKS])
         _, added = cursor.putmulti(items, overwrite=False)
         if added != len(items):
             for key, entry in entries.items():
                 known = self.chunk(key)
-                if known is None or known.pack != entry.pack:
+                if known is None or known.state == SUSPECT:
+                    self.put_chunk(key, entry._replace(since=commit))
+                elif known[:2] != entry[:2]:
                     self.freshen_chunk(key, commit)
 
     def put_chunk(self, key: bytes, entry: ChunkEntry) -> None:
@@ -65,12 +74,21 @@ class Tables(Snapshot):
         self._txn.put(key, values.pack_blob(key, entry), db=self._dbs[BLOBS])
 
     def freshen_chunk(self, digest: bytes, commit: int) -> bool:
-        """Marks a chunk as relied upon now, tombstoned or not. False if it is not there."""
+        """Marks a chunk as relied upon now, tombstoned or not. False if it is not there, or bad."""
         entry = self.chunk(digest)
-        if entry is None:
+        if entry is None or entry.state == SUSPECT:
             return False
         self.put_chunk(digest, entry._replace(state=LIVE, since=commit))
         return True
+
+    def suspect(self, digest: bytes, place: tuple[bytes, int] | None) -> None:
+        """Marks what did not check: a chunk, if it still is at this place, or (no place) a blob."""
+        chunk = self.chunk(digest) if place is not None else None
+        if chunk is not None and chunk[:2] == place and chunk.state == LIVE:
+            self.put_chunk(digest, chunk._replace(state=SUSPECT))
+        blob = self.blob(digest) if place is None else None
+        if blob is not None and blob.state == LIVE:
+            self.put_blob(digest, blob._replace(state=SUSPECT))
 
     def drop(self, table: str, key: bytes) -> bool:
         """Removes one entry; whether there was one."""
@@ -79,8 +97,31 @@ class Tables(Snapshot):
     # --- records -------------------------------------------------------------------------------
 
     def add_records(self, records: dict[Digest, bytes]) -> None:
-        items = ((key, values.seal(RECORDS, key, packed)) for key, packed in records.items())
-        self._put_sorted(RECORDS, items)
+        if records:
+            since = self.head().commit + 1
+            seal = values.seal_record
+            items = ((key, seal(key, packed, LIVE, since)) for key, packed in records.items())
+            self._put_sorted(RECORDS, items)
+
+    def mark_records(self, digests: Iterable[bytes], state: int) -> None:
+        """Gives those records that are there a state, as of this commit."""
+        since = self.head().commit + 1
+        db = self._dbs[RECORDS]
+        for digest in digests:
+            value = self._txn.get(digest, db=db)
+            if value is not None:
+                packed = values.body(RECORDS, digest, value)
+                self._txn.put(digest, values.seal_record(digest, packed, state, since), db=db)
+
+    def freshen_records(self, digests: Iterable[bytes], upto: int) -> None:
+        """Notes that records were used now, unless they were behind the commit `upto`."""
+        db = self._dbs[RECORDS]
+        for digest in digests:
+            value = self._txn.get(digest, db=db)
+            if value is not None:
+                state, since = values.record_state(value)
+                if state != values.TOMBSTONED and since <= upto:
+                    self.mark_records((digest,), state)
 
     def move_pointers(self, pointers: dict[bytes, Digest]) -> None:
         """(signature, replicate) points at a record from now on."""
@@ -100,6 +141,9 @@ class Tables(Snapshot):
             if fresh:
                 items.append((node, values.seal(EDGES, node, pack_edges(known + fresh))))
         self._put_sorted(EDGES, items)
+
+    def put_origin(self, digest: bytes, origin: Origin) -> None:
+        self._txn.put(digest, values.pack_origin(digest, origin), db=self._dbs[ORIGINS])
 
     def _put_sorted(self, table: str, items: Iterable[tuple[bytes, bytes]]) -> None:
         ordered = sorted(items)
@@ -122,7 +166,7 @@ class Tables(Snapshot):
 
     def drop_under(self, table: str, prefix: bytes) -> int:
         """Removes every entry whose key begins with `prefix`; returns how many."""
-        keys = [key for key, _ in self._under(table, prefix)]
+        keys = [key for key, _ in self.rows_under(table, prefix)]
         for key in keys:
             self.drop(table, key)
         return len(keys)
@@ -130,6 +174,19 @@ class Tables(Snapshot):
     def _put_packed(self, table: str, key: bytes, value: Any) -> None:
         sealed = values.seal(table, key, packing.pack(value))
         self._txn.put(key, sealed, db=self._dbs[table])
+
+    def put_row(self, table: str, key: bytes, body: bytes) -> None:
+        """A row whose body is made already."""
+        self._txn.put(key, values.seal(table, key, body), db=self._dbs[table])
+
+    def tick(self, commit: int, time: int, every: int = values.TICK) -> None:
+        """Notes when a commit happened (ns since 1970), unless one was noted just before."""
+        cursor = self._txn.cursor(db=self._dbs[CLOCK])
+        if cursor.last():
+            last = int.from_bytes(cursor.value()[:8], "little")
+            if last <= time < last + every:
+                return
+        self.put_row(CLOCK, values.clock_key(commit), time.to_bytes(8, "little"))
 
     # --- files ---------------------------------------------------------------------------------
 
@@ -140,6 +197,11 @@ class Tables(Snapshot):
             self._txn.put(key, values.seal(WRITERS, key, b""), db=self._dbs[WRITERS])
         else:
             self.drop(WRITERS, key)
+
+    def drop_file(self, file_id: bytes, entry: FileEntry) -> None:
+        """Forgets a pack or segment: before it is unlinked, never after."""
+        self.drop(PACKS, file_id)
+        self.drop(WRITERS, bytes((entry.kind,)) + file_id)
 
     def put_head(self, head: Head) -> None:
         self._txn.put(values.HEAD_KEY, values.pack_head(head), db=self._dbs[values.HEAD])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from support.project import Project, Server
+from support.edited import Project, Server
 
 
 @pytest.fixture(scope="session")

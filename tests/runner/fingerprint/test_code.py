@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.project import Project
+from support.edited import Project
 
 
 def test_comments_whitespace_formatting_and_moved_lines_hit(project: Project) -> None:

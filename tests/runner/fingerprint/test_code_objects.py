@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.project import Failed, Project
+from support.edited import Failed, Project
 
 MISS = {
     "a default argument": "def step(x, k={}): return k",

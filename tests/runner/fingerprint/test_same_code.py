@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from support.project import Project, environment
+from support.edited import Project, environment
 
 STEP = """
 import numpy as np

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.project import Project
+from support.edited import Project
 
 LAZY = """
 _model = None

@@ -1,0 +1,243 @@
+"""Executing one cell: fetch, then step by step; what was read, recorded and written on the way."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from druse import seeds
+from druse.context import FrozenContext
+from druse.errors import PipelineExecutionError
+from druse.names import STEP_NAME_KEY
+from druse.pipelines import without_metrics
+from druse.plain import plain
+from druse.plugins import BUILT_IN, BasePlugin
+from druse.reads import Reads
+from druse.runtime import InputGone, Runtime, Workplace
+from druse.stepcache import Held, StepCache
+from druse.task import Failure, Outcome, Task, WrittenArtifact
+from druse.unpickled import finished
+from druse.watch import Watch, watching
+
+if TYPE_CHECKING:
+    from druse.prepared import Prepared
+
+Waiter = Callable[[Awaitable[Any]], Awaitable[Any]]
+"""Awaits what an asynchronous step returned: in a running loop, or in one of its own."""
+
+
+class SetUp:
+    """The steps of an experiment after their `setup`, in this process; what that read and set."""
+
+    def __init__(self, prepared: Prepared, place: Workplace) -> None:
+        self.prepared = prepared
+        self.place = place
+        self.values: dict[str, Any] = {}
+        self.read: dict[str, Any] = {}
+        self.watched: dict[str, Any] = {}
+        condition = next(iter(prepared.conditions.values()))
+        reads = Reads(condition.cell(0), prepared.table, {})
+        before = dict(prepared.experiment.initial_ctx)
+        ctx = FrozenContext._of_cell(dict(before), reads, logging.getLogger("druse"))
+        watch = Watch(place.files)
+        with watching(watch):
+            for step in prepared.steps:
+                step.setup(ctx)
+        self.values = {key: value for key, value in ctx._data.items() if key not in before}
+        self.read = {k: v for k, v in reads.found.items() if k[4:] not in self.values}
+        self.watched = finished(watch.found, place.keys)
+        self.hooks = [p for p in prepared.experiment.plugins if type(p) not in BUILT_IN]
+        self.hooks += [p for p in prepared.experiment.plugins if _is_verbose(p)]
+        self._ctx = ctx
+
+    def tear_down(self) -> None:
+        for step in self.prepared.steps:
+            step.teardown(self._ctx)
+
+
+def _is_verbose(plugin: BasePlugin) -> bool:
+    return type(plugin) in BUILT_IN and bool(getattr(plugin, "verbose", False))
+
+
+class CellRun:
+    """One cell while it runs."""
+
+    def __init__(self, up: SetUp, task: Task, waiter: Waiter) -> None:
+        self._up = up
+        self._prepared = up.prepared
+        self._task = task
+        self._waiter = waiter
+        self._condition = up.prepared.conditions[task.cell.condition]
+        self._initial = self._condition.cell(task.cell.replicate)
+        self._reads = Reads(self._initial, up.prepared.table, up.values)
+        self._reads.found.update(up.read)
+        values = {**up.values, **self._initial.values()}
+        self._logger = logging.getLogger("druse")
+        self._ctx = FrozenContext._of_cell(values, self._reads, self._logger)
+        self._ctx._runtime = Runtime(up.place, up.prepared, task.upstream)
+        self._outcome = Outcome(task.cell, self._reads.found)
+        self._watch = Watch(up.place.files)
+        self._cache = StepCache(up, task, self._reads, self._watch, self._ctx, self._outcome)
+        seed = up.prepared.seed
+        self._seed_fn = seed.seed_fn or seeds.seed_generators
+        self._seed_replicate = task.cell.replicate if seed.auto_seed else 0
+        self._place = "the datasource"
+
+    async def run(self) -> Outcome:
+        """Never raises what the user's code raised: it is in the outcome."""
+        outcome = self._outcome
+        started = time.perf_counter()
+        try:
+            with watching(self._watch):
+                await self._run_steps()
+            outcome.metrics = self._plain_metrics()
+        except InputGone as error:
+            outcome.gone = error.alias
+            outcome.failure = self._failure(error)
+        except Exception as error:
+            if _is_input_gone(error):
+                outcome.gone = _gone_alias(error)
+            outcome.failure = self._failure(error)
+        outcome.seconds = time.perf_counter() - started
+        self._finish()
+        return outcome
+
+    async def _run_steps(self) -> None:
+        self._check_start()
+        ctx, experiment = self._ctx, self._prepared.experiment
+        ctx._log_reads = any(_is_verbose(plugin) for plugin in experiment.plugins)
+        for hook in self._up.hooks:
+            hook.before_replicate(experiment, ctx)
+        data = await self._fetch()
+        for position, step in enumerate(self._prepared.steps):
+            self._place = type(step).__name__
+            self._reads.position = position
+            ctx._data[STEP_NAME_KEY] = self._place
+            began = time.perf_counter()
+            before = (set(ctx._data), {k: len(v) for k, v in ctx.metrics._values.items()})
+            reads_before = len(self._reads.found)
+            for hook in self._up.hooks:
+                hook.before_step(experiment, step)
+            data = await self._run_step(position, step, data)
+            for artifact in ctx.artifacts._items:
+                if artifact.position < 0:
+                    artifact.position, artifact.step_name = position, self._place
+            for hook in self._up.hooks:
+                hook.after_step(experiment, step, data.get(), ctx)
+            self._outcome.step_seconds.append(time.perf_counter() - began)
+            self._trace(before, reads_before)
+
+    def _check_start(self) -> None:
+        if self._initial.error is not None:
+            raise self._initial.error
+        for key in self._up.values:
+            if key in self._initial.values():
+                from druse.errors import ContextMutationError
+
+                raise ContextMutationError(
+                    f"Cannot mutate existing key: '{key}' (the treatment sets it, and a step's "
+                    "setup did before)"
+                )
+
+    async def _fetch(self) -> Held:
+        self._reads.position = seeds.SOURCE
+        source = self._prepared.experiment.datasource
+        hit = self._cache.find(seeds.SOURCE, source, None)
+        if hit is not None:
+            return hit
+
+        async def fetch() -> Any:
+            value = source.fetch(self._ctx)
+            return await self._waiter(value) if inspect.isawaitable(value) else value
+
+        return await self._cache.execute(seeds.SOURCE, source, None, fetch, self._seed)
+
+    async def _run_step(self, position: int, step: Any, data: Held) -> Held:
+        hit = self._cache.find(position, step, data)
+        if hit is not None:
+            return hit
+
+        async def execute() -> Any:
+            result = step(data.get(), self._ctx)
+            if inspect.isawaitable(result):
+                result = await self._waiter(result)
+            return without_metrics(result, self._ctx)
+
+        return await self._cache.execute(position, step, data, execute, self._seed)
+
+    def _seed(self, position: int, shared: bool) -> None:
+        replicate = 0 if shared else self._seed_replicate
+        self._seed_fn(seeds.derive(self._prepared.seed.root, replicate, position))
+
+    # --- what comes of it ----------------------------------------------------------------------
+
+    def _plain_metrics(self) -> dict[str, list[Any]]:
+        metrics = self._ctx.metrics
+        self._outcome.tags = {name: list(metrics.get_tags(name)) for name in metrics._tags}
+        return {
+            name: [plain(value, f"metric {name!r}") for value in values]
+            for name, values in sorted(metrics._values.items())
+        }
+
+    def _finish(self) -> None:
+        outcome = self._outcome
+        for name, digest in {
+            **self._up.watched,
+            **finished(self._watch.found, self._up.place.keys),
+        }.items():
+            outcome.reads.setdefault(name, digest)
+        changed = self._watch.changed()
+        if changed:
+            outcome.unstorable = f"{changed[0]} changed while the cell ran"
+        outcome.artifacts = [
+            WrittenArtifact(a.name, a.position, a.data) for a in self._ctx.artifacts._items
+        ]
+        for name in outcome.reads:
+            if name.startswith("ctx:") and name != "ctx:*":
+                outcome.shown[name] = self._initial.shown(name[4:])
+
+    def _trace(self, before: tuple[set[str], dict[str, int]], reads_before: int) -> None:
+        ctx, (keys, counts) = self._ctx, before
+        reads = list(self._reads.found)[reads_before:]
+        wrote = [key for key in ctx._data if key not in keys]
+        metrics = [k for k, v in ctx.metrics._values.items() if len(v) != counts.get(k, 0)]
+        self._outcome.trace.append({"reads": reads, "wrote": wrote, "metrics": metrics})
+
+    def _failure(self, error: BaseException) -> Failure:
+        if isinstance(error, PipelineExecutionError) and error.traceback_str:
+            text = error.traceback_str
+        else:
+            text = getattr(error, "traceback_str", "") or _traceback(error)
+        self._outcome.error = error
+        return Failure(self._place, str(error), text, type(error).__name__)
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback from the user's code on: the runner's own frames say nothing to them."""
+    trace = error.__traceback__
+    while trace is not None and _is_ours(trace.tb_frame.f_code.co_filename):
+        trace = trace.tb_next
+    kept = trace if trace is not None else error.__traceback__
+    return "".join(traceback.format_exception(type(error), error, kept))
+
+
+_HERE = __file__.rpartition("/")[0]
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith(_HERE)
+
+
+def _is_input_gone(error: BaseException) -> bool:
+    cause = error.__cause__ or error.__context__
+    return isinstance(cause, InputGone)
+
+
+def _gone_alias(error: BaseException) -> str:
+    cause = error.__cause__ or error.__context__
+    assert isinstance(cause, InputGone)
+    return cause.alias

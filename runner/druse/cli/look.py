@@ -1,0 +1,158 @@
+"""`druse ls` and `druse show`: what the store knows of experiments and their runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from druse.cli import text
+from druse.cli.options import find_run, json_option, open_for_reading, print_json, reading_option
+
+if TYPE_CHECKING:
+    from druse_store import Record, Run, Store
+
+
+def _state(run: Run) -> str:
+    if not run.finished:
+        return "unfinished"
+    return "complete" if run.complete else "incomplete"
+
+
+def _described(run: Run) -> dict[str, Any]:
+    return {
+        "experiment": run.experiment,
+        "version": run.version,
+        "state": _state(run),
+        "cells": run.count,
+        "conditions": run.info.get("conditions"),
+        "replicates": run.info.get("replicates"),
+        "started": run.started / 1e9,
+        "finished": run.finished / 1e9 or None,
+        "level": run.level,
+        "user": run.info.get("user"),
+        "host": run.info.get("host"),
+    }
+
+
+@click.command("ls")
+@click.argument("experiment", required=False)
+@click.option("--all", "every", is_flag=True, help="Every run, not only the latest of each.")
+@json_option
+@reading_option
+def ls_command(experiment: str | None, every: bool, as_json: bool, store: str | None) -> None:
+    """List experiments with their latest run; the runs of one EXPERIMENT."""
+    with open_for_reading(store) as opened:
+        if experiment is not None:
+            find_run(opened, experiment)
+            runs = list(opened.runs(experiment))
+        else:
+            runs = list(opened.runs())
+            if not every:
+                runs = list({run.experiment: run for run in runs}.values())
+    if as_json:
+        print_json([_described(run) for run in runs])
+        return
+    if not runs:
+        click.echo("no runs yet; `druse run CONFIG` makes the first one")
+        return
+    rows = [_row(run) for run in runs]
+    head = ["experiment", "run", "state", "cells", "conditions", "replicates", "when", "kept"]
+    click.echo(text.table(head, rows, right=(3, 5)))
+
+
+def _row(run: Run) -> list[str]:
+    conditions = run.info.get("conditions")
+    return [
+        run.experiment,
+        f"v{run.version}",
+        _state(run),
+        str(run.count),
+        str(len(conditions)) if isinstance(conditions, list) else "-",
+        str(run.info.get("replicates", "-")),
+        text.moment(run.started),
+        run.level,
+    ]
+
+
+@click.command("show")
+@click.argument("name", metavar="EXPERIMENT[/vN]")
+@json_option
+@reading_option
+def show_command(name: str, as_json: bool, store: str | None) -> None:
+    """Show a run (the latest one without a version): metrics, cells, what failed."""
+    with open_for_reading(store) as opened:
+        run = find_run(opened, name)
+        cells = _cells(opened, run)
+    metrics = _metrics(cells)
+    if as_json:
+        print_json({**_described(run), "metrics": metrics, "cells": [_plain(c) for c in cells]})
+        return
+    click.echo(f"{run.name}  {_state(run)}  {text.moment(run.started)}  {_origin(run)}")
+    hows = Counter(how for _, _, how, _ in cells)
+    click.echo("cells: " + ", ".join(f"{count} {how}" for how, count in sorted(hows.items())))
+    table = text.metrics_table(metrics)
+    if table:
+        click.echo("\n" + table)
+    _show_artifacts(cells)
+    _show_failures(cells)
+
+
+Cell = tuple[str, int, str, "Record | None"]
+
+
+def _cells(store: Store, run: Run) -> list[Cell]:
+    order = run.info.get("conditions")
+    places = {name: place for place, name in enumerate(order)} if isinstance(order, list) else {}
+    with store.reading() as view:
+        found = [
+            (cell.condition, cell.replicate, cell.how, view.record_by_digest(cell.record))
+            for cell in run.cells
+        ]
+    return sorted(found, key=lambda cell: (places.get(cell[0], len(places)), cell[1]))
+
+
+def _metrics(cells: list[Cell]) -> dict[str, dict[str, list[Any]]]:
+    from druse.views import merged
+
+    by_condition: dict[str, list[Record]] = {}
+    for condition, _, _, record in cells:
+        if record is not None and record.status != "failed":
+            by_condition.setdefault(condition, []).append(record)
+    return {condition: merged(records) for condition, records in by_condition.items()}
+
+
+def _plain(cell: Cell) -> dict[str, Any]:
+    condition, replicate, how, record = cell
+    found: dict[str, Any] = {"condition": condition, "replicate": replicate, "how": how}
+    if record is not None:
+        found["record"] = record.digest.hex()
+        found["signature"] = record.signature.hex()
+        found["metrics"] = dict(record.metrics)
+        found["artifacts"] = {a.name: a.ref.root.digest.hex() for a in record.artifacts}
+        found["provenance"] = dict(record.provenance)
+    return found
+
+
+def _origin(run: Run) -> str:
+    user, host = run.info.get("user"), run.info.get("host")
+    return f"by {user} on {host}" if user and host else ""
+
+
+def _show_artifacts(cells: list[Cell]) -> None:
+    sizes: dict[str, list[int]] = {}
+    for _, _, _, record in cells:
+        for artifact in record.artifacts if record is not None else ():
+            sizes.setdefault(artifact.name, []).append(artifact.ref.root.size)
+    if sizes:
+        rows = [[n, str(len(s)), text.size(sum(s))] for n, s in sorted(sizes.items())]
+        click.echo("\n" + text.table(["artifact", "cells", "bytes"], rows, right=(1, 2)))
+
+
+def _show_failures(cells: list[Cell]) -> None:
+    for condition, replicate, how, record in cells:
+        failure = record.provenance.get("failure") if record is not None else None
+        if how == "failed" and isinstance(failure, dict):
+            click.echo(f"\nfailed: {condition}/{replicate} in {failure.get('step')}")
+            click.echo(str(failure.get("traceback", failure.get("message"))).rstrip())

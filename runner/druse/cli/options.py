@@ -1,0 +1,93 @@
+"""Options that commands share, and opening the store that they name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from druse_store import Store
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def store_option(command: Command) -> Command:
+    """`--store DIR`, behind the command as well as before it."""
+    return click.option("--store", "store", metavar="DIR", help="The store to use.")(command)
+
+
+def reading_option(command: Command) -> Command:
+    """`--store DIR` and `--immutable`, for commands that only look."""
+    immutable = click.option(
+        "--immutable",
+        is_flag=True,
+        expose_value=False,
+        callback=_note_immutable,
+        help="The store is on a read-only mount, and nobody writes to it.",
+    )
+    return store_option(immutable(command))
+
+
+def _note_immutable(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(dict)["immutable"] = True
+
+
+def json_option(command: Command) -> Command:
+    """`--json`: the answer as JSON on standard output."""
+    return click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")(command)
+
+
+def named_store(store: str | None) -> Path:
+    """The store that the command line, the environment or the place names."""
+    from druse import location
+
+    context = click.get_current_context()
+    root = context.find_root().obj or {}
+    return location.store_path(store or root.get("store"))
+
+
+def open_for_reading(store: str | None) -> Store:
+    """A store to look into."""
+    from druse_store import Store
+
+    immutable = bool((click.get_current_context().obj or {}).get("immutable"))
+    return Store.open(named_store(store), create=False, read_only=True, immutable=immutable)
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def parse_run(text: str) -> tuple[str, int | None]:
+    """`EXP` or `EXP/vN`. Raises UsageError."""
+    experiment, slash, version = text.rpartition("/")
+    if not slash:
+        return text, None
+    number = version[1:] if version.startswith("v") else version
+    if not number.isdigit() or not experiment:
+        raise click.UsageError(f"{text!r} names no run: write EXPERIMENT or EXPERIMENT/vN")
+    return experiment, int(number)
+
+
+def find_run(store: Store, text: str) -> Any:
+    """The run that a name means, the latest without a version. Raises RunNotFound."""
+    import difflib
+
+    from druse.errors import RunNotFound
+
+    experiment, version = parse_run(text)
+    run = store.run(experiment, version)
+    if run is not None:
+        return run
+    known = store.experiments()
+    if experiment in known:
+        versions = ", ".join(f"v{each.version}" for each in store.runs(experiment))
+        raise RunNotFound(f"{experiment} has no run v{version} (it has: {versions})")
+    near = difflib.get_close_matches(experiment, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "`druse ls` lists what there is"
+    raise RunNotFound(f"no experiment {experiment!r} has runs in {store.path}; {hint}")

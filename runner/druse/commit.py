@@ -1,0 +1,148 @@
+"""Making outcomes durable: records as they come, many in one commit, a tenth of a second late."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from druse.task import CellName, Outcome
+from druse_store import (
+    ArtifactRef,
+    Digest,
+    ObjectRef,
+    Read,
+    Record,
+    RunWriter,
+    Store,
+    StoreError,
+    extend,
+)
+
+if TYPE_CHECKING:
+    from druse.prepared import Prepared
+
+INTERVAL = 0.1  # seconds that a finished cell waits for others at most
+_FAILED = Digest.of(b"druse:failed:1\x00")
+_UNSTORABLE = "unstorable:"
+
+
+def make_record(
+    prepared: Prepared, outcome: Outcome, artifacts: tuple[ArtifactRef, ...], manifest: Digest
+) -> Record:
+    """The record of an outcome. A failure, or what must not be found again, lies off the path."""
+    reads = [Read(name, digest) for name, digest in outcome.reads.items()]
+    provenance: dict[str, Any] = {
+        "at": time.time(),
+        "seconds": outcome.seconds,
+        "step_seconds": outcome.step_seconds,
+        "trace": outcome.trace,
+        "shown": outcome.shown,
+    }
+    for name in ("tags", "warnings", "step_hits"):
+        if getattr(outcome, name):
+            provenance[name] = getattr(outcome, name)
+    status = "ok"
+    if outcome.failure is not None:
+        status = "failed"
+        reads.append(Read("failed:", _FAILED))
+        failure = outcome.failure
+        provenance["failure"] = {
+            "step": failure.step,
+            "message": failure.message,
+            "traceback": failure.traceback,
+            "kind": failure.kind,
+        }
+    elif outcome.unstorable is not None:
+        reads.append(Read(_UNSTORABLE, Digest.of(str(time.time_ns()).encode())))
+        provenance["unstorable"] = outcome.unstorable
+    signature = prepared.start
+    for read in reads:
+        signature = extend(signature, read.key, read.value)
+    return Record(
+        signature=signature,
+        replicate=outcome.cell.replicate,
+        status=status,
+        base=prepared.base,
+        start=prepared.start,
+        reads=tuple(reads),
+        metrics=outcome.metrics,
+        artifacts=artifacts,
+        output=None,
+        provenance=provenance,
+        manifest=manifest,
+    )
+
+
+class Committer:
+    """Writes outcomes into the store, and says which cells are durable.
+
+    Use it as a context: a thread of its own commits what waits, so that a long cell does not keep
+    finished ones in memory.
+    """
+
+    def __init__(self, store: Store, on_durable: Callable[[list[CellName]], None]) -> None:
+        self._store = store
+        self._on_durable = on_durable
+        self._waiting: list[CellName] = []
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._due = threading.Event()
+        self._error: StoreError | None = None
+        self._thread = threading.Thread(target=self._run, name="druse-commit", daemon=True)
+        self._manifests: dict[str, Digest] = {}
+
+    def put(self, prepared: Prepared, outcome: Outcome, run: RunWriter | None) -> Record:
+        """Writes an outcome's blobs and record, and the cell of its run. Raises StoreError."""
+        if self._error is not None:
+            raise self._error
+        artifacts = tuple(ArtifactRef(a.name, a.step, self._ref(a.data)) for a in outcome.artifacts)
+        record = make_record(prepared, outcome, artifacts, self._manifest(prepared))
+        digest = self._store.put_record(record)
+        how = "run" if outcome.failure is None else "failed"
+        if run is not None:
+            run.add(outcome.cell.condition, outcome.cell.replicate, digest, how)
+        with self._lock:
+            self._waiting.append(outcome.cell)
+        self._due.set()
+        return record
+
+    def _ref(self, data: bytes | ObjectRef) -> ObjectRef:
+        return self._store.put_object(data) if isinstance(data, bytes) else data
+
+    def _manifest(self, prepared: Prepared) -> Digest:
+        known = self._manifests.get(prepared.name)
+        if known is None:
+            known = self._manifests[prepared.name] = self._store.put(prepared.manifest)
+        return known
+
+    def flush(self) -> None:
+        """Commits what waits. Raises StoreError."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._store.flush()
+            self._on_durable(waiting)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._due.wait()
+            self._stop.wait(INTERVAL)
+            self._due.clear()
+            try:
+                self.flush()
+            except StoreError as error:
+                self._error = error
+
+    def __enter__(self) -> Committer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._stop.set()
+        self._due.set()
+        self._thread.join()
+        self.flush()
+        if self._error is not None and kind is None:
+            raise self._error

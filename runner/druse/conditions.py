@@ -1,0 +1,157 @@
+"""Conditions: the context values that a cell begins with, and their digests.
+
+What a condition's mapping sets is the same in all replicates and hashed once. A treatment that is
+a callable is applied for each replicate, with the generators seeded, before anything runs.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from druse import seeds
+from druse.context import FrozenContext
+from druse.errors import ContextMutationError, DruseError
+from druse.fingerprint.values import value_digest
+from druse.names import BASELINE, CONDITION_KEY, REPLICATE_KEY, SEED_USED_KEY
+from druse.plugins import SeedPlugin
+from druse.reads import ABSENT
+from druse.treatments import Treatment
+from druse_store import Digest
+
+_PLACE = -3  # of treatments, among the places that seeds are derived for
+
+
+class TreatmentFailed(DruseError):
+    """A callable treatment raised; `traceback_str` says where."""
+
+    def __init__(self, name: str, error: BaseException) -> None:
+        super().__init__(f"Treatment '{name}' failed: {error}")
+        self.traceback_str = "".join(traceback.format_exception(error))
+
+
+class Initial:
+    """The context of one cell as it begins."""
+
+    __slots__ = ("_condition", "_extra", "error", "replicate")
+
+    def __init__(
+        self,
+        condition: Condition,
+        replicate: int,
+        extra: Mapping[str, Any],
+        error: TreatmentFailed | None = None,
+    ) -> None:
+        self._condition = condition
+        self._extra = extra
+        self.replicate = replicate
+        self.error = error
+
+    def values(self) -> dict[str, Any]:
+        """A dict of one's own; the values in it are shared."""
+        condition = self._condition
+        values = dict(condition.constant)
+        values[REPLICATE_KEY] = self.replicate
+        values.update(self._extra)
+        values[SEED_USED_KEY] = condition.seed_used(self.replicate)
+        return values
+
+    def digest(self, key: str) -> Digest:
+        """The digest of a key's value; ABSENT where the context does not have it."""
+        if key in self._extra:
+            return value_digest(self._extra[key], f"ctx[{key!r}]")
+        return self._condition.digest(key, self.replicate)
+
+    def names_digest(self) -> Digest:
+        return value_digest(sorted(self.values()), "the context's keys")
+
+    def shown(self, key: str) -> str:
+        """A key's value, for people."""
+        values = self.values()
+        return _shown(values[key]) if key in values else "absent"
+
+
+class Condition:
+    """One condition of an experiment: the baseline or a treatment."""
+
+    def __init__(
+        self,
+        name: str,
+        treatment: Treatment | None,
+        initial_ctx: Mapping[str, Any],
+        seed: SeedPlugin,
+    ) -> None:
+        self.name = name
+        self.treatment = treatment
+        self._seed = seed
+        self.constant: dict[str, Any] = {**initial_ctx, CONDITION_KEY: name}
+        self._is_constant = treatment is None or treatment.is_constant
+        if treatment is not None and treatment.is_constant:
+            for key, value in treatment.apply_map.items():
+                if key in self.constant or key in (REPLICATE_KEY, SEED_USED_KEY):
+                    raise ContextMutationError(
+                        f"Cannot mutate existing key: '{key}' (treatment '{name}' sets it, and the "
+                        "context has it already)"
+                    )
+                self.constant[key] = value
+        self._digests: dict[str, Digest] = {}
+        self._cells: dict[int, Initial] = {}
+
+    def cell(self, replicate: int) -> Initial:
+        """How the cell of a replicate begins."""
+        if self._is_constant:
+            return Initial(self, replicate, {})
+        known = self._cells.get(replicate)
+        if known is None:
+            known = self._cells[replicate] = self._apply(replicate)
+        return known
+
+    def is_same_everywhere(self, key: str) -> bool:
+        """Whether a key has the same value in every replicate."""
+        return self._is_constant and key not in (REPLICATE_KEY, SEED_USED_KEY)
+
+    def digest(self, key: str, replicate: int) -> Digest:
+        if key == REPLICATE_KEY:
+            return value_digest(replicate, key)
+        if key == SEED_USED_KEY:
+            return value_digest(self.seed_used(replicate), key)
+        known = self._digests.get(key)
+        if known is None:
+            known = ABSENT
+            if key in self.constant:
+                known = value_digest(self.constant[key], f"ctx[{key!r}]")
+            self._digests[key] = known
+        return known
+
+    def seed_used(self, replicate: int) -> int:
+        return seeds.of_replicate(self._seed.root, replicate if self._seed.auto_seed else 0)
+
+    def _apply(self, replicate: int) -> Initial:
+        assert self.treatment is not None
+        before = {**self.constant, REPLICATE_KEY: replicate}
+        ctx = FrozenContext(before)
+        place = replicate if self._seed.auto_seed else 0
+        (self._seed.seed_fn or seeds.seed_generators)(seeds.derive(self._seed.root, place, _PLACE))
+        try:
+            self.treatment.apply(ctx)
+        except Exception as error:
+            return Initial(self, replicate, {}, TreatmentFailed(self.name, error))
+        extra = {key: value for key, value in ctx._data.items() if key not in before}
+        return Initial(self, replicate, extra)
+
+
+def all_of(
+    treatments: list[Treatment], initial_ctx: Mapping[str, Any], seed: SeedPlugin
+) -> dict[str, Condition]:
+    """The baseline first, then the treatments; one called `baseline` applies to the baseline."""
+    by_name: dict[str, Treatment | None] = {BASELINE: None}
+    by_name.update({t.name: t for t in treatments})
+    return {
+        name: Condition(name, treatment, initial_ctx, seed) for name, treatment in by_name.items()
+    }
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,237 @@
+"""Experiments: a datasource, a pipeline, treatments and replicates; and running one alone."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from druse import names
+from druse.artifact import Artifact
+from druse.datasource import DataSource, ExperimentInput
+from druse.errors import ArtifactNotFound, DefinitionError, ValidationError
+from druse.names import BASELINE
+from druse.pipelines import Pipeline
+from druse.plugins import ArtifactPlugin, BasePlugin, LoggingPlugin, SeedPlugin
+from druse.stored import StoredArtifact
+
+if TYPE_CHECKING:
+    from druse.hypotheses import Hypothesis
+    from druse.result import Result
+    from druse.treatments import Treatment
+
+STRATEGIES = ("rerun", "resume")
+_Plugin = TypeVar("_Plugin", bound=BasePlugin)
+
+
+class Experiment:
+    """What is to be computed, for a baseline and treatments, so many replicates each."""
+
+    strategy: str = "rerun"
+
+    def __init__(
+        self,
+        datasource: DataSource,
+        pipeline: Pipeline,
+        plugins: list[BasePlugin] | None = None,
+        *,
+        description: str | None = None,
+        name: str | None = None,
+        initial_ctx: Mapping[str, Any] | None = None,
+        outputs: Sequence[Artifact] | Mapping[str, Artifact] | None = None,
+        treatments: list[Treatment] | None = None,
+        hypotheses: list[Hypothesis] | None = None,
+        replicates: int = 1,
+    ) -> None:
+        if type(replicates) is not int:
+            raise TypeError(f"replicates must be an integer, but got {type(replicates).__name__}")
+        if name is not None:
+            names.check(name, "an experiment")
+        self.datasource = datasource
+        self.pipeline = pipeline
+        self.name = name
+        self.description = description
+        self.initial_ctx = dict(initial_ctx or {})
+        self.treatments = list(treatments or [])
+        self.hypotheses = list(hypotheses or [])
+        self.replicates = replicates
+        self.active_hypotheses: list[Hypothesis] = self.hypotheses
+        self.outputs = self._own(outputs or [])
+        self.plugins = list(plugins or [])
+        self._add_default_plugins()
+        self._config: Path | None = None
+        for plugin in self.plugins:
+            plugin.init_hook(self)
+
+    def _own(self, outputs: Sequence[Artifact] | Mapping[str, Artifact]) -> dict[str, Artifact]:
+        by_name = dict(outputs) if isinstance(outputs, Mapping) else {a.name: a for a in outputs}
+        for artifact in by_name.values():
+            artifact._producer = self
+        names.check_distinct((a.name for a in by_name.values()), "outputs")
+        return by_name
+
+    def _add_default_plugins(self) -> None:
+        for kind in (ArtifactPlugin, SeedPlugin, LoggingPlugin):
+            if self.get_plugin(kind) is None:
+                self.plugins.append(kind())
+
+    def get_plugin(self, plugin_class: type[_Plugin]) -> _Plugin | None:
+        """The first plugin of this class."""
+        return next((p for p in self.plugins if isinstance(p, plugin_class)), None)
+
+    @property
+    def seed_plugin(self) -> SeedPlugin:
+        return self.get_plugin(SeedPlugin) or SeedPlugin()
+
+    @property
+    def artifact_plugin(self) -> ArtifactPlugin:
+        return self.get_plugin(ArtifactPlugin) or ArtifactPlugin()
+
+    @property
+    def folder_name(self) -> str:
+        """The experiment's name in the store and in views: its name, else one from its steps."""
+        return self.name or self.id
+
+    @property
+    def id(self) -> str:
+        """16 hexadecimal digits that follow from the steps' names and parameters."""
+        from druse_store import Digest
+
+        return Digest.of(self.pipeline.signature().encode("utf-8", "surrogatepass")).hex()[:16]
+
+    @property
+    def source_folder(self) -> Path:
+        """The folder of the configuration, or of the first step's code."""
+        if self._config is not None:
+            return self._config.parent
+        step = self.pipeline.steps[0]
+        try:
+            file = inspect.getsourcefile(getattr(step, "fn", type(step)))
+        except TypeError:
+            file = None
+        if file is not None and Path(file).is_file():
+            return Path(file).parent
+        return Path.cwd()
+
+    def due_replicates(self) -> int:
+        """How many replicates a run has unless it is told otherwise."""
+        return max(1, self.replicates)
+
+    def validate(self) -> None:
+        """Raises ValidationError, DefinitionError for parts that do not fit together."""
+        if not isinstance(self.datasource, DataSource) or not isinstance(self.pipeline, Pipeline):
+            raise ValidationError("Experiment requires datasource and pipeline")
+        if isinstance(self.datasource, ExperimentInput):
+            _ = self.datasource.replicates
+        names.check_distinct((t.name for t in self.treatments), "treatments")
+
+    # --- running -------------------------------------------------------------------------------
+
+    def run(
+        self,
+        *,
+        treatments: list[Treatment] | None = None,
+        hypotheses: list[Hypothesis] | None = None,
+        replicates: int | None = None,
+        strategy: str | None = None,
+    ) -> Result:
+        """Runs the experiment. In a running event loop (Jupyter), `await arun()` instead."""
+        refuse_in_loop("experiment")
+        return self._run(treatments, hypotheses, replicates, strategy)
+
+    async def arun(
+        self,
+        *,
+        treatments: list[Treatment] | None = None,
+        hypotheses: list[Hypothesis] | None = None,
+        replicates: int | None = None,
+        strategy: str | None = None,
+    ) -> Result:
+        """As `run`, in a thread of its own, so that the loop goes on meanwhile."""
+        return await asyncio.to_thread(self._run, treatments, hypotheses, replicates, strategy)
+
+    def _run(
+        self,
+        treatments: list[Treatment] | None,
+        hypotheses: list[Hypothesis] | None,
+        replicates: int | None,
+        strategy: str | None,
+    ) -> Result:
+        from druse import api
+        from druse.session import Wanted
+
+        self.validate()
+        due = self.treatments if treatments is None else treatments
+        self.active_hypotheses = self.hypotheses if hypotheses is None else hypotheses
+        if self.active_hypotheses and not [t for t in due if t.name != BASELINE]:
+            raise DefinitionError("Cannot verify hypotheses without treatments")
+        count = replicates or getattr(self.datasource, "replicates", None) or self.replicates
+        wanted = Wanted(self, due, max(1, count))
+        return api.run([wanted], strategy=strategy or self.strategy)[self.folder_name]
+
+    def apply(
+        self, treatment: Treatment | None = None, *, data: Any = None, seed: int | None = None
+    ) -> Any:
+        """Runs the pipeline once, outside of the store; returns what its last step gave."""
+        from druse import trial
+
+        return trial.apply(self, treatment, data=data, seed=seed)
+
+    def debug(self, treatment: Treatment | None = None, *, replicate: int = 0) -> Any:
+        """Runs one cell here and now, outside of the store: an error is raised where it arises."""
+        from druse import trial
+
+        return trial.debug(self, treatment, replicate)
+
+    def artifact_datasource(
+        self,
+        step: str,
+        name: str = "data.json",
+        condition: str = BASELINE,
+        *,
+        require_metadata: bool = False,
+    ) -> DataSource:
+        """A datasource of the path of an artifact of this experiment's latest run.
+
+        With `require_metadata`, raises ArtifactNotFound at once where there is no run.
+        """
+        from druse import location
+
+        replicates = self.due_replicates()
+        path = location.store_path()
+        run = None
+        if (path / "format").exists():
+            with location.open_store(path, read_only=True) as store:
+                run = store.run(self.folder_name)
+        if run is not None and isinstance(run.info.get("replicates"), int):
+            replicates = int(run.info["replicates"])  # type: ignore[arg-type]
+        if run is None and require_metadata:
+            raise ArtifactNotFound(
+                f"Metadata missing: {self.folder_name} has no run in the store at {path}. Run it "
+                "first"
+            )
+        return StoredArtifact(self.folder_name, step, name, condition, replicates)
+
+    @classmethod
+    def from_yaml(cls, config_path: str | Path) -> Experiment:
+        """The experiment of a folder's config.yaml. Raises ConfigError."""
+        from druse import config
+
+        return config.load(Path(config_path))
+
+    def __repr__(self) -> str:
+        return f"Experiment({self.folder_name!r}, {len(self.pipeline.steps)} steps)"
+
+
+def refuse_in_loop(what: str) -> None:
+    """Raises RuntimeError where an event loop runs: a blocking call would stop it."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(
+        "An asyncio event loop is already running (likely Jupyter). Please use "
+        f"'await {what}.arun(...)' instead of '{what}.run(...)'."
+    )

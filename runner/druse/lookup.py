@@ -1,0 +1,222 @@
+"""Looking cells up: from the start node, along today's values of what was read, to a record.
+
+The known reads of a base signature form a trie in the store's index. A lookup walks the path that
+today's values lead along; where one is not known yet, since what is upstream has not run, the
+answer is that it depends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from druse.fingerprint.values import value_digest
+from druse.reads import CLOSED, OPEN
+from druse.unpickled import class_digest, package_digest
+from druse_store import Digest, Record, View, extend
+
+if TYPE_CHECKING:
+    from druse.conditions import Condition, Initial
+    from druse.key import Keys
+    from druse.places import Files
+    from druse.prepared import Input, Prepared
+    from druse.stored import StoredArtifact
+
+
+class Upstream(Protocol):
+    """What cells read of other experiments."""
+
+    def artifact(self, source: Input, condition: str, replicate: int) -> Digest | None:
+        """The digest of the artifact that a cell would read; None while it is not known."""
+
+    def stored(self, source: StoredArtifact, replicate: int) -> Digest | None:
+        """The digest of an artifact of an earlier run; None where there is none."""
+
+
+class Found(NamedTuple):
+    """A record of the cell; it may be one of a failure."""
+
+    record: Record
+
+
+class Pending(NamedTuple):
+    """The answer rests on something that is not known before upstream has run."""
+
+    keys: tuple[str, ...]
+
+
+class Missing(NamedTuple):
+    """No record answers. `read` is the key at which the path of every earlier cell parted."""
+
+    why: str
+    read: str | None = None
+
+
+Answer = Found | Pending | Missing
+
+NO_RECORD = "nothing is known for its code, parameters and seed"
+NEW_REPLICATE = "this replicate has not been computed"
+READ_CHANGED = "what it read has another value"
+
+
+class Lookup:
+    """Looks the cells of one experiment up. Keeps what does not change between cells."""
+
+    def __init__(self, prepared: Prepared, keys: Keys, files: Files, upstream: Upstream) -> None:
+        self._prepared = prepared
+        self._keys = keys
+        self._files = files
+        self._upstream = upstream
+        self._inputs = {each.alias: each for each in prepared.inputs}
+        self._stored = {each.key: each for each in prepared.stored}
+        self._next: dict[Digest, tuple[str, ...]] = {}
+        self._shared_values: dict[str, Digest | None] = {}
+        self._ends: dict[str, list[Digest]] = {}
+
+    def find(self, view: View, condition: Condition, replicate: int) -> Answer:
+        """The record of a cell, or why there is none."""
+        ends = self._ends.get(condition.name)
+        if ends is not None:
+            return self._at(view, ends, replicate)
+        walk = _Walk(self, view, condition, replicate)
+        ends = walk.run(self._prepared.start)
+        if walk.is_same_everywhere and not walk.pending:
+            self._ends[condition.name] = ends
+        answer = self._at(view, ends, replicate)
+        if isinstance(answer, Found):
+            return answer
+        if walk.pending:
+            return Pending(tuple(walk.pending))
+        if not ends and walk.parted is not None:
+            return Missing(READ_CHANGED, walk.parted)
+        return answer
+
+    def _at(self, view: View, ends: list[Digest], replicate: int) -> Answer:
+        failed: Record | None = None
+        for end in ends:
+            record = view.record_at(end, replicate)
+            if record is not None:
+                if record.status == "ok":
+                    return Found(record)
+                failed = record
+        if failed is not None:
+            return Found(failed)
+        return Missing(NEW_REPLICATE if ends else NO_RECORD)
+
+    def forget(self) -> None:
+        """New records came: what was read of the trie may be outdated."""
+        self._next.clear()
+        self._ends.clear()
+
+    def next_reads(self, view: View, node: Digest) -> tuple[str, ...]:
+        known = self._next.get(node)
+        if known is None:
+            known = self._next[node] = view.next_reads(node)
+        return known
+
+    # --- today's values ------------------------------------------------------------------------
+
+    def value(
+        self, name: str, initial: Initial, condition: Condition
+    ) -> tuple[Digest | None, bool]:
+        """What a read would give today (None if nothing answers), and whether it varies."""
+        kind, _, rest = name.partition(":")
+        if kind == "ctx":
+            if rest == "*":
+                return initial.names_digest(), not condition.is_same_everywhere("*")
+            return initial.digest(rest), not condition.is_same_everywhere(rest)
+        if kind == "param":
+            return self._parameter(rest, initial, condition)
+        if name in self._shared_values:
+            return self._shared_values[name], False
+        if kind == "stored":
+            source = self._stored.get(rest)
+            value = None if source is None else self._upstream.stored(source, initial.replicate)
+            return value, True
+        value = self._shared_value(kind, rest)
+        self._shared_values[name] = value
+        return value, False
+
+    def _parameter(
+        self, rest: str, initial: Initial, condition: Condition
+    ) -> tuple[Digest | None, bool]:
+        position, name = _place(rest)
+        table = self._prepared.table
+        if table.is_given(position, name):
+            return table.same_as_default(position, name), False
+        if name in initial.values():
+            return initial.digest(name), not condition.is_same_everywhere(name)
+        return (table.default(position, name) if table.knows(position, name) else None), False
+
+    def _shared_value(self, kind: str, rest: str) -> Digest | None:
+        if kind == "bound":
+            position, name = _place(rest)
+            return CLOSED if self._prepared.table.is_given(position, name) else OPEN
+        if kind == "name":
+            names = self._prepared.step_names
+            place = int(rest)
+            return value_digest(names[place], "name") if 0 <= place < len(names) else None
+        if kind == "file":
+            return self._files.digest(self._files.path(rest))
+        if kind == "class":
+            return class_digest(self._keys, rest)
+        if kind == "package":
+            return package_digest(rest)
+        return None
+
+    def upstream(self, alias: str, condition: str, replicate: int) -> tuple[bool, Digest | None]:
+        """Whether there is such an input, and its digest where that is known."""
+        found = self._inputs.get(alias)
+        if found is None:
+            return False, None
+        return True, self._upstream.artifact(found, condition, replicate)
+
+
+def _place(rest: str) -> tuple[int, str]:
+    position, _, name = rest.partition(":")
+    return int(position), name
+
+
+class _Walk:
+    """One walk along the trie, for one cell."""
+
+    def __init__(self, lookup: Lookup, view: View, condition: Condition, replicate: int) -> None:
+        self._lookup = lookup
+        self._view = view
+        self._condition = condition
+        self._initial = condition.cell(replicate)
+        self._replicate = replicate
+        self.is_same_everywhere = True
+        self.pending: list[str] = []
+        self.parted: str | None = None
+
+    def run(self, start: Digest) -> list[Digest]:
+        """The ends that today's values lead to: signatures."""
+        ends: list[Digest] = []
+        waiting = [start]
+        while waiting:
+            node = waiting.pop()
+            for name in self._lookup.next_reads(self._view, node):
+                if not name:
+                    ends.append(node)
+                    continue
+                value = self._value(name)
+                if value is not None:
+                    following = extend(node, name, value)
+                    if not self._lookup.next_reads(self._view, following):
+                        self.parted = name
+                    waiting.append(following)
+                elif name not in self.pending:
+                    self.parted = name
+        return ends
+
+    def _value(self, name: str) -> Digest | None:
+        if name.startswith("up:"):
+            self.is_same_everywhere = False
+            exists, value = self._lookup.upstream(name[3:], self._condition.name, self._replicate)
+            if exists and value is None:
+                self.pending.append(name)
+            return value
+        value, varies = self._lookup.value(name, self._initial, self._condition)
+        if varies:
+            self.is_same_everywhere = False
+        return value

@@ -1,0 +1,212 @@
+"""What to do about each cell: take its record, execute it, or wait and see; and why.
+
+One function decides, for a plan that is printed and for a run that carries it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+from druse.lookup import Answer, Found, Lookup, Missing, Pending
+from druse.names import BASELINE
+from druse.reads import ABSENT
+from druse.stored import find_artifact
+from druse.task import CellName
+from druse_store import ArtifactRef, Digest, Record, View
+
+if TYPE_CHECKING:
+    from druse.conditions import Condition
+    from druse.prepared import Input, Prepared
+    from druse.stored import StoredArtifact
+
+
+class State(Enum):
+    """What a plan says of a cell."""
+
+    HIT = "hit"
+    RUN = "run"
+    DEPENDS = "depends"
+
+
+class Decision(NamedTuple):
+    """What is to be done about a cell. `read` is the read that has another value, if one has."""
+
+    state: State
+    reason: str
+    record: Record | None = None
+    read: str | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for. `force` names steps; `forced` is what deleted markers ask for."""
+
+    strategy: str = "rerun"
+    force: frozenset[str] = frozenset()
+    no_cache: frozenset[str] = frozenset()
+    cache: frozenset[str] = frozenset()
+    forced: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
+
+    def is_forced(self, experiment: str, condition: str) -> bool:
+        """Whether a deleted marker asks for this condition; None in `forced` means all of them."""
+        if experiment not in self.forced:
+            return False
+        conditions = self.forced[experiment]
+        return conditions is None or condition in conditions
+
+
+HIT = "its record is in the store"
+FAILED_BEFORE = "it failed the last time"
+RERUN = "rerun was asked for"
+MARKER = "its exported folder, or a marker in it, was deleted"
+DEPENDS = "it depends on what is executed upstream"
+RAN_ALREADY = "an equal cell of this run was executed"
+
+
+def decide(
+    prepared: Prepared,
+    condition: str,
+    answer: Answer,
+    options: Options,
+    is_fresh: Callable[[Record], bool],
+) -> Decision:
+    """The decision about one cell. `is_fresh`: whether a record was made by this very run."""
+    if isinstance(answer, Found) and answer.record.status == "ok" and is_fresh(answer.record):
+        return Decision(State.HIT, RAN_ALREADY, answer.record)
+    reason = _reason_to_run(prepared, condition, options)
+    if reason is not None:
+        return Decision(State.RUN, reason)
+    if isinstance(answer, Pending):
+        return Decision(State.DEPENDS, DEPENDS, read=answer.keys[0])
+    if isinstance(answer, Missing):
+        return Decision(State.RUN, answer.why, read=answer.read)
+    if answer.record.status != "ok":
+        return Decision(State.RUN, FAILED_BEFORE)
+    return Decision(State.HIT, HIT, answer.record)
+
+
+def _reason_to_run(prepared: Prepared, condition: str, options: Options) -> str | None:
+    if options.strategy == "rerun":
+        return RERUN
+    if prepared.uncacheable:
+        return f"its code cannot be known: {prepared.uncacheable}"
+    if prepared.volatile:
+        return f"{prepared.volatile} is volatile"
+    if options.is_forced(prepared.name, condition):
+        return MARKER
+    for step in prepared.steps:
+        named = {type(step).__name__, getattr(getattr(step, "fn", None), "__name__", "")}
+        if named & options.force:
+            return f"{type(step).__name__} is forced"
+    return None
+
+
+class Plan:
+    """The decisions about all cells of a graph, in an order in which they can be carried out."""
+
+    def __init__(self, prepared: list[Prepared]) -> None:
+        self.prepared = {each.name: each for each in prepared}
+        self.decisions: dict[CellName, Decision] = {}
+        self._artifacts: dict[tuple[Digest, str], ArtifactRef | None] = {}
+
+    def cells(self, experiment: str) -> Iterator[CellName]:
+        """The cells of an experiment, condition by condition."""
+        prepared = self.prepared[experiment]
+        for condition in prepared.conditions:
+            for replicate in range(prepared.replicates):
+                yield CellName(experiment, condition, replicate)
+
+    def producer_cell(self, source: Input, condition: str, replicate: int) -> CellName | None:
+        """The cell whose artifact a consumer's cell reads; None if it is not part of this graph."""
+        producer = self.prepared.get(source.producer)
+        if producer is None:
+            return None
+        known = condition if condition in producer.conditions else BASELINE
+        return CellName(source.producer, known, replicate % producer.replicates)
+
+    def artifact(self, record: Record, name: str) -> ArtifactRef | None:
+        """The artifact of this name in a record."""
+        key = (record.digest, name)
+        if key not in self._artifacts:
+            self._artifacts[key] = find_artifact(record, name)
+        return self._artifacts[key]
+
+    def counts(self, experiment: str) -> dict[State, int]:
+        """How many cells of an experiment are in which state."""
+        counts = dict.fromkeys(State, 0)
+        for cell in self.cells(experiment):
+            counts[self.decisions[cell].state] += 1
+        return counts
+
+
+class UpstreamOfPlan:
+    """What cells read of others: of the plan's cells, or else of the store's latest runs."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        latest: Callable[[str, str, str, int], ArtifactRef | None],
+        stored: Callable[[StoredArtifact, int], ArtifactRef | None],
+    ) -> None:
+        self._plan = plan
+        self._latest = latest
+        self._stored = stored
+
+    def artifact(self, source: Input, condition: str, replicate: int) -> Digest | None:
+        cell = self._plan.producer_cell(source, condition, replicate)
+        if cell is not None and not self._is_known(cell):
+            return None
+        found = self.find(source, condition, replicate)
+        return ABSENT if found is None else found.ref.root.digest
+
+    def _is_known(self, cell: CellName) -> bool:
+        decision = self._plan.decisions.get(cell)
+        return decision is not None and decision.state is State.HIT
+
+    def find(self, source: Input, condition: str, replicate: int) -> ArtifactRef | None:
+        """The artifact that a cell would read; None if there is none, or none yet."""
+        cell = self._plan.producer_cell(source, condition, replicate)
+        if cell is None:
+            return self._latest(source.producer, source.artifact.name, condition, replicate)
+        decision = self._plan.decisions.get(cell)
+        if decision is None or decision.state is not State.HIT or decision.record is None:
+            return None
+        return self._plan.artifact(decision.record, source.artifact.name)
+
+    def stored(self, source: StoredArtifact, replicate: int) -> Digest | None:
+        found = self._stored(source, replicate)
+        return None if found is None else found.ref.root.digest
+
+
+class Decider:
+    """Decides cell by cell, for a plan and again while it is carried out."""
+
+    def __init__(
+        self, plan: Plan, lookups: Mapping[str, Lookup], options: Options, fresh: set[Digest]
+    ) -> None:
+        self._plan = plan
+        self._lookups = lookups
+        self._options = options
+        self._fresh = fresh
+
+    def decide(self, view: View, cell: CellName) -> Decision:
+        """The decision about a cell as things are now."""
+        prepared = self._plan.prepared[cell.experiment]
+        answer: Answer = Missing("")
+        if self._needs_lookup(prepared):
+            condition: Condition = prepared.conditions[cell.condition]
+            answer = self._lookups[cell.experiment].find(view, condition, cell.replicate)
+        return decide(prepared, cell.condition, answer, self._options, self._is_fresh)
+
+    def _needs_lookup(self, prepared: Prepared) -> bool:
+        return self._options.strategy != "rerun" or bool(self._fresh)
+
+    def _is_fresh(self, record: Record) -> bool:
+        return bool(self._fresh) and record.digest in self._fresh
+
+    def forget(self, experiment: str) -> None:
+        """A new record of an experiment came: more may be found now."""
+        self._lookups[experiment].forget()

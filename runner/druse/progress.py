@@ -1,0 +1,208 @@
+"""How one experiment of a run is getting on: hits, executed, failed, blocked; and its run."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from druse.plan import Decision, Plan
+from druse.task import CellName, Outcome
+from druse_store import Record, Run, RunWriter, Store
+
+if TYPE_CHECKING:
+    from druse.prepared import Prepared
+
+
+@dataclass
+class Summary:
+    """What came of one experiment in a run."""
+
+    name: str
+    run: str | None
+    hit: int = 0
+    executed: list[CellName] = field(default_factory=list)
+    failed: list[CellName] = field(default_factory=list)
+    blocked: list[CellName] = field(default_factory=list)
+    seconds: float = 0.0
+    view: Path | None = None
+    metrics: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    errors: list[tuple[CellName, str]] = field(default_factory=list)
+
+
+@dataclass
+class Failed:
+    """A cell without a result: what failed, or which cell it would have needed."""
+
+    record: Record | None
+    outcome: Outcome | None
+    needs: CellName | None = None
+
+
+class ExperimentRun:
+    """The cells of one experiment as they are decided and executed."""
+
+    def __init__(self, store: Store, prepared: Prepared, plan: Plan) -> None:
+        self._store = store
+        self._prepared = prepared
+        self._due = set(plan.cells(prepared.name))
+        self._hits: dict[CellName, Record] = {}
+        self._writer: RunWriter | None = None
+        self._executed: dict[CellName, Record] = {}
+        self._step_hits = 0
+        self.failures: dict[CellName, Failed] = {}
+        self._created = time.perf_counter()
+        self._began: float | None = None
+        self.seconds_to_end = 0.0
+        self.run: Run | None = None
+        self.view: Path | None = None
+        self.metrics: dict[str, dict[str, list[Any]]] = {}
+        self.warnings: list[str] = []
+
+    def begin(self) -> None:
+        """The first cell is being executed."""
+        if self._began is None:
+            self._began = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """From the first cell that was executed on; without one, since the run was planned."""
+        began = self._created if self._began is None else self._began
+        return time.perf_counter() - began
+
+    # --- cells ---------------------------------------------------------------------------------
+
+    def hit(self, cell: CellName, decision: Decision) -> None:
+        """A cell is answered by a record."""
+        assert decision.record is not None
+        self._hits[cell] = decision.record
+        self._due.discard(cell)
+
+    def unhit(self, cell: CellName) -> None:
+        """A cell that was answered has to be executed after all."""
+        del self._hits[cell]
+        self._due.add(cell)
+
+    def executed(self, cell: CellName, record: Record, outcome: Outcome) -> None:
+        self._executed[cell] = record
+        self._step_hits += len(outcome.step_hits)
+        self._note_warnings(outcome)
+        self._due.discard(cell)
+
+    def failed(self, cell: CellName, record: Record, outcome: Outcome) -> None:
+        self.failures[cell] = Failed(record, outcome)
+        self._note_warnings(outcome)
+        self._due.discard(cell)
+
+    def blocked(self, cell: CellName, needs: CellName) -> None:
+        """A cell that cannot be executed, since one that it needs failed."""
+        self.failures[cell] = Failed(None, None, needs)
+        self._due.discard(cell)
+
+    def _note_warnings(self, outcome: Outcome) -> None:
+        texts = list(outcome.warnings)
+        if outcome.unstorable is not None:
+            texts.append(f"a result was not kept: {outcome.unstorable}")
+        self.warnings += [text for text in texts if text not in self.warnings]
+
+    @property
+    def is_over(self) -> bool:
+        return not self._due
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.failures
+
+    def status(self, cell: CellName) -> str:
+        return "failed" if cell in self.failures else "run"
+
+    def records(self) -> dict[CellName, tuple[Record, str]]:
+        """The records with a result, and how each came."""
+        found = {cell: (record, "hit") for cell, record in self._hits.items()}
+        found.update({cell: (record, "run") for cell, record in self._executed.items()})
+        return found
+
+    @property
+    def hits(self) -> dict[CellName, Record]:
+        return self._hits
+
+    # --- the run in the store ------------------------------------------------------------------
+
+    def writer(self) -> RunWriter:
+        """The run that cells are added to, begun when the first one comes."""
+        if self._writer is None:
+            self._writer = self._store.begin_run(self._prepared.name, self._info())
+        return self._writer
+
+    def finish(self) -> Run | None:
+        """Ends the run; without a new one where the latest run holds all cells already."""
+        if self._writer is None:
+            latest = self._store.run(self._prepared.name)
+            if latest is not None and self._is_answered_by(latest):
+                return latest
+        writer = self.writer()
+        for cell, record in self._hits.items():
+            writer.add(cell.condition, cell.replicate, record.digest, "hit")
+        return writer.finish({"seconds": self.seconds}, complete=self.is_complete)
+
+    def _is_answered_by(self, latest: Run) -> bool:
+        if not latest.complete or self.failures:
+            return False
+        known = {(cell.condition, cell.replicate): cell.record for cell in latest.cells}
+        return all(
+            known.get((cell.condition, cell.replicate)) == record.digest
+            for cell, record in self._hits.items()
+        )
+
+    @property
+    def is_new(self) -> bool:
+        """Whether this run made a new version."""
+        return self._writer is not None
+
+    def _info(self) -> dict[str, Any]:
+        prepared = self._prepared
+        return {
+            "conditions": list(prepared.conditions),
+            "replicates": prepared.replicates,
+            "steps": prepared.step_names,
+            "id": prepared.base.hex(),
+            "seed": prepared.seed.root,
+            "description": prepared.experiment.description or "",
+            "host": socket.gethostname(),
+            "user": _user(),
+            "python": platform.python_version(),
+            "command": " ".join(sys.argv)[:500],
+        }
+
+    def summary(self) -> Summary:
+        return Summary(
+            name=self._prepared.name,
+            run=self.run.name if self.run is not None else None,
+            hit=len(self._hits),
+            executed=sorted(self._executed),
+            failed=sorted(c for c, f in self.failures.items() if f.needs is None),
+            blocked=sorted(c for c, f in self.failures.items() if f.needs is not None),
+            seconds=self.seconds,
+            view=self.view,
+            metrics=self.metrics,
+            warnings=self.warnings,
+            errors=[
+                (cell, failed.outcome.failure.traceback)
+                for cell, failed in sorted(self.failures.items())
+                if failed.outcome is not None and failed.outcome.failure is not None
+            ],
+        )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

@@ -1,0 +1,160 @@
+"""What a cell reads while it runs: the part of its key that its code alone does not say.
+
+A read is a name with its kind as prefix, and the digest of the value that was read:
+
+- `ctx:lr`: a value that the context began with, or the absence of one; `ctx:*`: which keys it had
+- `param:2:C`: what step 2 got for its parameter C, be it given, from the context or its default
+- `bound:2:C`: step 2 took C from what an earlier step had written
+- `name:2`: the name of step 2
+- `up:digits`: an artifact of another experiment; `stored:...`: one of an earlier run
+- `file:./x.csv`: a file's content; `class:models:Model`: the code of a class that was unpickled
+
+Reads of what the cell itself wrote follow from its other reads, so they are none. Within a
+cacheable step they count: there `frame` collects what the step reads, wherever it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from druse.fingerprint.values import value_digest
+from druse_store import Digest
+
+if TYPE_CHECKING:
+    from druse.conditions import Initial
+    from druse.prepared import ParameterTable
+
+ABSENT = Digest.of(b"druse:absent:1\x00")
+OPEN = Digest.of(b"druse:bound:open:1\x00")
+CLOSED = Digest.of(b"druse:bound:closed:1\x00")
+
+Frame = dict[str, Digest]
+
+
+class Reads:
+    """The reads of one cell, in the order in which they came first."""
+
+    __slots__ = ("_frames", "_initial", "_table", "_written", "found", "position")
+
+    def __init__(self, initial: Initial, table: ParameterTable, setup: Mapping[str, Any]) -> None:
+        self._initial = initial
+        self._table = table
+        self._written = set(setup)
+        self._frames: list[Frame] = []
+        self.found: Frame = {}
+        self.position = -1
+
+    # --- the context ---------------------------------------------------------------------------
+
+    def context(self, key: str, data: Mapping[str, Any]) -> None:
+        """`key` was looked up."""
+        name = f"ctx:{key}"
+        if key not in self._written:
+            self.note(name, self._initial.digest(key))
+        elif self._frames:
+            self._note_inside(name, self._written_digest(key, data))
+
+    def write(self, key: str, value: Any, data: Mapping[str, Any]) -> None:
+        """`key` is about to be set: that reads whether it was set before."""
+        self.context(key, data)
+        if key not in data:
+            self._written.add(key)
+
+    def everything(self, data: Mapping[str, Any]) -> None:
+        """All keys and values were looked at."""
+        self.note("ctx:*", self._initial.names_digest())
+        for key in list(data):
+            self.context(key, data)
+
+    def step_name(self, name: Any) -> None:
+        self._note_placed("name", "", value_digest(name, "the step's name"))
+
+    # --- parameters ----------------------------------------------------------------------------
+
+    def given(self, name: str) -> None:
+        """A parameter was given where the step was made."""
+        digest = self._table.same_as_default(self.position, name)
+        if digest is not None:
+            self._note_placed("param", name, digest)
+
+    def defaulted(self, name: str) -> None:
+        """A parameter was its default, for want of anything else."""
+        self._note_placed("param", name, self._table.default(self.position, name))
+
+    def injected(self, name: str, data: Mapping[str, Any]) -> None:
+        """A parameter came from the context."""
+        if name in self._written:
+            self.found.setdefault(f"bound:{self.position}:{name}", OPEN)
+            if self._frames:
+                self._note_inside(f"param:{name}", self._written_digest(name, data))
+        else:
+            self._note_placed("param", name, self._initial.digest(name))
+
+    def parameter(self, name: str, data: Mapping[str, Any]) -> Digest | None:
+        """What a parameter of the step at hand is now; None for one that its key holds already."""
+        if self._table.is_given(self.position, name):
+            return self._table.same_as_default(self.position, name)
+        if name in data:
+            return self.current(name, data)
+        known = self._table.knows(self.position, name)
+        return self._table.default(self.position, name) if known else None
+
+    # --- within a step -------------------------------------------------------------------------
+
+    def inner(self, key: str, value: Any) -> None:
+        """Something that the cell made was read: it counts for a cacheable step only."""
+        if self._frames:
+            self._note_inside(key, value_digest(value, key))
+
+    @contextmanager
+    def recording(self) -> Iterator[Frame]:
+        """Collects what is read meanwhile, in a dict of its own as well."""
+        frame: Frame = {}
+        self._frames.append(frame)
+        try:
+            yield frame
+        finally:
+            self._frames.remove(frame)
+
+    def repeat(self, seen: Frame, data: Mapping[str, Any]) -> bool:
+        """Whether reading the same again gives the same; if so, it was read again."""
+        for name, digest in seen.items():
+            if name.startswith("ctx:") and self.current(name[4:], data) != digest:
+                return False
+        for name, digest in seen.items():
+            if name.startswith("ctx:"):
+                self.context(name[4:], data)
+            else:
+                self.note(name, digest)
+        return True
+
+    def current(self, key: str, data: Mapping[str, Any]) -> Digest:
+        """The digest of what a key holds now."""
+        if key in self._written:
+            return self._written_digest(key, data)
+        return self._initial.names_digest() if key == "*" else self._initial.digest(key)
+
+    def _written_digest(self, key: str, data: Mapping[str, Any]) -> Digest:
+        return value_digest(data[key], f"ctx[{key!r}]") if key in data else ABSENT
+
+    # --- noting --------------------------------------------------------------------------------
+
+    def _note_placed(self, kind: str, name: str, digest: Digest) -> None:
+        """A read that belongs to a step: its place is part of the name only outside of it."""
+        placed = f"{kind}:{self.position}:{name}" if name else f"{kind}:{self.position}"
+        self.found.setdefault(placed, digest)
+        if self._frames:
+            self._note_inside(f"{kind}:{name}", digest)
+
+    def note(self, name: str, digest: Digest) -> None:
+        """The first read of a name counts."""
+        if name not in self.found:
+            self.found[name] = digest
+        if self._frames:
+            self._note_inside(name, digest)
+
+    def _note_inside(self, name: str, digest: Digest) -> None:
+        for frame in self._frames:
+            frame.setdefault(name, digest)

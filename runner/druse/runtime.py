@@ -1,0 +1,105 @@
+"""What a cell that runs can ask for: artifacts of other experiments, by digest."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from druse.artifact import Artifact, default_loader
+from druse.errors import ArtifactNotFound, DruseError
+from druse.places import Files, state
+from druse.stored import StoredArtifact, materialise
+from druse.watch import unwatched
+from druse_store import ArtifactRef, Store, StoreError
+
+if TYPE_CHECKING:
+    from druse.context import FrozenContext
+    from druse.key import Keys
+    from druse.prepared import Prepared
+    from druse.task import UpstreamArtifact
+
+
+class InputGone(DruseError):
+    """The bytes of an upstream artifact are missing or damaged; its cell has to run again."""
+
+    def __init__(self, alias: str, error: Exception) -> None:
+        super().__init__(str(error))
+        self.alias = alias
+
+
+class Workplace:
+    """What the cells of one process share: the store, and files for loaders that want a path."""
+
+    def __init__(self, store: Store, files: Files, keys: Keys) -> None:
+        self.store = store
+        self.files = files
+        self.keys = keys
+        self._scratch: Path | None = None
+        self._made: dict[tuple[str, str], tuple[int, int, int, int]] = {}
+
+    @property
+    def scratch(self) -> Path:
+        if self._scratch is None:
+            self._scratch = Path(tempfile.mkdtemp(prefix="druse-"))
+            self.files.leave_out(self._scratch)
+        return self._scratch
+
+    def path(self, artifact: ArtifactRef) -> Path:
+        """A file with the artifact's bytes; the same one as long as nobody touched it."""
+        key = (artifact.ref.root.digest.hex(), artifact.name)
+        path = self.scratch / key[0] / artifact.name
+        made = self._made.get(key)
+        if made is None or not path.exists() or state(path.stat()) != made:
+            path = materialise(self.store, artifact, self.scratch / key[0])
+            self._made[key] = state(path.stat())
+        return path
+
+    def close(self) -> None:
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+class Runtime:
+    """The services of one cell. Contexts carry it, so that datasources can ask."""
+
+    def __init__(
+        self, place: Workplace, prepared: Prepared, upstream: Mapping[str, UpstreamArtifact]
+    ) -> None:
+        self._place = place
+        self._prepared = prepared
+        self._upstream = upstream
+
+    def fetch(self, artifact: Artifact, ctx: FrozenContext) -> Any:
+        """The value of an input; reading it counts. Raises InputGone, ArtifactNotFound."""
+        alias = next((i.alias for i in self._prepared.inputs if i.artifact is artifact), None)
+        found = None if alias is None else self._upstream.get(alias)
+        if alias is None or found is None:
+            raise ArtifactNotFound(
+                f"artifact {artifact.name!r} is no input of {self._prepared.name}: name it in the "
+                "experiment's datasource, alone or in an ExperimentInput"
+            )
+        if ctx._reads is not None:
+            ctx._reads.note(f"up:{alias}", found.artifact.ref.root.digest)
+        return self._load(alias, artifact, found.artifact)
+
+    def _load(self, alias: str, artifact: Artifact, found: ArtifactRef) -> Any:
+        try:
+            with unwatched():
+                if artifact.loader is default_loader:
+                    return self._place.store.get(found.ref.root.digest)
+                path = self._place.path(found)
+        except StoreError as error:
+            raise InputGone(alias, error) from error
+        return artifact.loader(path)
+
+    def stored_path(self, source: StoredArtifact, ctx: FrozenContext) -> Path:
+        """The path of an artifact of an earlier run; reading it counts."""
+        with unwatched():
+            replicate = int(ctx._data.get("replicate", 0))
+            found = source.find(self._place.store, replicate)
+            if ctx._reads is not None:
+                ctx._reads.note(f"stored:{source.key}", found.ref.root.digest)
+            return self._place.path(found)

@@ -1,0 +1,46 @@
+"""Seeds: each step of each replicate begins with generators of its own, whatever ran before."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import sys
+from functools import cache
+from typing import Any
+
+from druse_store import Digest
+
+_DOMAIN = b"druse:seed:1\x00"
+SOURCE = -1  # the place of the datasource, before step 0
+
+
+def derive(root: int, replicate: int, position: int) -> int:
+    """A seed of 32 bits for one step of one replicate; position -1 is the datasource."""
+    text = f"{root}/{replicate}/{position}".encode()
+    return int.from_bytes(Digest.of(_DOMAIN + text)[:4], "big")
+
+
+def of_replicate(root: int, replicate: int) -> int:
+    """What `ctx["seed_used"]` holds."""
+    return derive(root, replicate, -2)
+
+
+@cache
+def _numpy() -> Any:
+    """numpy, where it is installed: a step that imports it later draws from what is set here."""
+    if importlib.util.find_spec("numpy") is None:
+        return None
+    import numpy
+
+    return numpy
+
+
+def seed_generators(seed: int) -> None:
+    """Sets the global generators of random, numpy and (where it is loaded) torch."""
+    random.seed(seed)
+    numpy = _numpy()
+    if numpy is not None:
+        numpy.random.seed(seed % 2**32)
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "manual_seed"):
+        torch.manual_seed(seed)

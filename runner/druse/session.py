@@ -1,0 +1,107 @@
+"""What a plan and a run have in common: experiments made ready, looked up in one store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from druse import views
+from druse.errors import ArtifactNotFound
+from druse.key import Keys
+from druse.lookup import Lookup
+from druse.places import Files, project_root
+from druse.plan import Decider, Options, Plan, UpstreamOfPlan
+from druse.prepared import Prepared, prepare
+from druse.stored import LatestArtifacts, StoredArtifact
+from druse_store import ArtifactRef, Digest, Store
+
+if TYPE_CHECKING:
+    from druse.experiment import Experiment
+    from druse.treatments import Treatment
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One experiment of a graph, with the treatments and replicates that are due."""
+
+    experiment: Experiment
+    treatments: list[Treatment]
+    replicates: int
+
+
+@dataclass
+class Session:
+    """A graph, in an order in which it can run, over one store."""
+
+    store: Store
+    wanted: list[Wanted]
+    options: Options
+    packages: str = "used"
+    views: str = "full"
+    fresh: set[Digest] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._latest: dict[str, LatestArtifacts] = {}
+        self._stored: dict[tuple[str, int], ArtifactRef | None] = {}
+        self.files = Files(self._root(), [self.store.path])
+        self.keys = Keys(self.files, self.packages)
+        prepared = [
+            prepare(each.experiment, self.keys, each.treatments, each.replicates)
+            for each in self.wanted
+        ]
+        self.plan = Plan(prepared)
+        self.upstream = UpstreamOfPlan(self.plan, self._find_latest, self._find_stored)
+        self.lookups = {
+            each.name: Lookup(each, self.keys, self.files, self.upstream) for each in prepared
+        }
+        self.decider = Decider(self.plan, self.lookups, self._with_markers(prepared), self.fresh)
+
+    def _root(self) -> Path:
+        return project_root(self.wanted[-1].experiment.source_folder)
+
+    def _with_markers(self, prepared: list[Prepared]) -> Options:
+        """The options, with what deleted markers ask for."""
+        if self.options.strategy != "resume":
+            return self.options
+        forced = dict(self.options.forced)
+        for each in prepared:
+            root = Path(each.artifact_plugin.root_dir)
+            asked, conditions = views.asked_again(root, each.name, self.store.id)
+            if asked:
+                forced[each.name] = conditions
+        return Options(
+            self.options.strategy,
+            self.options.force,
+            self.options.no_cache,
+            self.options.cache,
+            forced,
+        )
+
+    def decide_all(self) -> Plan:
+        """Decides about every cell, upstream first."""
+        decisions, decider = self.plan.decisions, self.decider
+        with self.store.reading() as view:
+            for name in self.plan.prepared:
+                for cell in self.plan.cells(name):
+                    decisions[cell] = decider.decide(view, cell)
+        return self.plan
+
+    # --- outside of the graph ------------------------------------------------------------------
+
+    def _find_latest(
+        self, experiment: str, artifact: str, condition: str, replicate: int
+    ) -> ArtifactRef | None:
+        latest = self._latest.get(experiment)
+        if latest is None:
+            latest = self._latest[experiment] = LatestArtifacts(self.store, experiment)
+        return latest.find(artifact, condition, replicate)
+
+    def _find_stored(self, source: StoredArtifact, replicate: int) -> ArtifactRef | None:
+        key = (source.key, replicate)
+        if key not in self._stored:
+            try:
+                self._stored[key] = source.find(self.store, replicate)
+            except ArtifactNotFound:
+                self._stored[key] = None
+        return self._stored[key]

@@ -1,0 +1,136 @@
+"""Artifacts of runs that are in the store: read by digest, never from an exported folder."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from druse import names
+from druse.datasource import DataSource
+from druse.errors import ArtifactNotFound
+from druse.names import BASELINE
+from druse_store import ArtifactRef, Record, Run, Store
+
+if TYPE_CHECKING:
+    from druse.artifact import Artifact
+    from druse.context import FrozenContext
+    from druse.experiment import Experiment
+
+
+def step_names(run: Run) -> list[str]:
+    """The names of a run's steps, by their places."""
+    found = run.info.get("steps", [])
+    return [str(name) for name in found] if isinstance(found, list) else []
+
+
+def find_artifact(record: Record, name: str, position: int | None = None) -> ArtifactRef | None:
+    """The artifact of this name that a cell wrote (by the step at `position`)."""
+    for artifact in record.artifacts:
+        if artifact.name == name and position in (None, artifact.step):
+            return artifact
+    return None
+
+
+def record_of(store: Store, run: Run, condition: str, replicate: int) -> Record | None:
+    """The record of a run's cell; of the baseline's where the run lacks the condition."""
+    cells = {(cell.condition, cell.replicate): cell.record for cell in run.cells}
+    digest = cells.get((condition, replicate)) or cells.get((BASELINE, replicate))
+    return None if digest is None else store.record_by_digest(digest)
+
+
+class LatestArtifacts:
+    """The artifacts of an experiment's latest run."""
+
+    def __init__(self, store: Store, experiment: str) -> None:
+        self._store = store
+        self._experiment = experiment
+        self._run = store.run(experiment)
+        cells = self._run.cells if self._run is not None else ()
+        self._cells = {(cell.condition, cell.replicate): cell.record for cell in cells}
+        self.replicates = 1 + max((replicate for _, replicate in self._cells), default=-1)
+
+    def find(self, name: str, condition: str, replicate: int) -> ArtifactRef | None:
+        """The artifact that answers to a consumer's condition and replicate."""
+        if not self.replicates:
+            return None
+        place = replicate % self.replicates
+        digest = self._cells.get((condition, place)) or self._cells.get((BASELINE, place))
+        record = None if digest is None else self._store.record_by_digest(digest)
+        return None if record is None else find_artifact(record, name)
+
+
+class StoredArtifact(DataSource):
+    """The path of an artifact of an experiment's latest run. Made by `artifact_datasource`.
+
+    The file holds the stored bytes, whatever became of the exported folder. Raises
+    ArtifactNotFound.
+    """
+
+    def __init__(
+        self, experiment: str, step: str, name: str, condition: str, replicates: int
+    ) -> None:
+        self.experiment = experiment
+        self.step = step
+        self.name = name
+        self.condition = condition
+        self.replicates = replicates
+
+    @property
+    def key(self) -> str:
+        """What names this input in a cell's reads."""
+        return f"{self.experiment}/{self.step}/{self.name}/{self.condition}"
+
+    def find(self, store: Store, replicate: int) -> ArtifactRef:
+        """Raises ArtifactNotFound."""
+        run = store.run(self.experiment)
+        what = f"artifact {self.name!r} of {self.experiment} ({self.condition}, step {self.step})"
+        if run is None:
+            raise ArtifactNotFound(f"{what}: {self.experiment} has no run in {store.path}")
+        positions = [place for place, step in enumerate(step_names(run)) if step == self.step]
+        record = None
+        for cell in run.cells:
+            if (cell.condition, cell.replicate) == (self.condition, replicate):
+                record = store.record_by_digest(cell.record)
+        for position in positions:
+            artifact = None if record is None else find_artifact(record, self.name, position)
+            if artifact is not None:
+                return artifact
+        raise ArtifactNotFound(
+            f"{what} is missing for rep {replicate} of {run.name}. Run that experiment with as "
+            "many replicates, and name the step and the file as it writes them"
+        )
+
+    def fetch(self, ctx: FrozenContext) -> Path:
+        runtime = ctx._runtime
+        if runtime is not None:
+            return runtime.stored_path(self, ctx)
+        from druse import location
+
+        with location.open_store(create=False) as store:
+            artifact = self.find(store, int(ctx.get("replicate", 0)))
+            return materialise(store, artifact, Path(tempfile.mkdtemp(prefix="druse-")))
+
+
+def materialise(store: Store, artifact: ArtifactRef, folder: Path) -> Path:
+    """Writes an artifact's verified bytes to a file of its own name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / names.check(artifact.name, "an artifact")  # the record may be anybody's
+    store.get_to(artifact.ref.root.digest, path)
+    return path
+
+
+def fetch_latest(artifact: Artifact, producer: Experiment, ctx: FrozenContext) -> Any:
+    """The value of an artifact of the producer's latest run, outside of any run."""
+    from druse import location
+
+    with location.open_store(create=False) as store:
+        latest = LatestArtifacts(store, producer.folder_name)
+        condition = str(ctx.get("condition", BASELINE))
+        found = latest.find(artifact.name, condition, int(ctx.get("replicate", 0)))
+        if found is None:
+            raise ArtifactNotFound(
+                f"no run of {producer.folder_name} in {store.path} has {artifact.name!r}"
+            )
+        with tempfile.TemporaryDirectory(prefix="druse-") as folder:
+            return artifact.loader(materialise(store, found, Path(folder)))

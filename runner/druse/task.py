@@ -1,0 +1,79 @@
+"""What is handed to a worker, and what comes back: one cell, and its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from druse_store import ArtifactRef, Digest, ObjectRef
+
+
+class CellName(NamedTuple):
+    """A cell: experiment, condition, replicate."""
+
+    experiment: str
+    condition: str
+    replicate: int
+
+    def __str__(self) -> str:
+        return f"{self.experiment}/{self.condition}/{self.replicate}"
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamArtifact:
+    """An artifact that a cell will read."""
+
+    artifact: ArtifactRef
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A cell that is to be executed, with what it reads of others."""
+
+    cell: CellName
+    upstream: Mapping[str, UpstreamArtifact]
+    no_cache: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Failure:
+    """Why a cell failed: the step, the message, the whole traceback."""
+
+    step: str
+    message: str
+    traceback: str
+    kind: str
+
+
+@dataclass(slots=True)
+class WrittenArtifact:
+    """An artifact as a worker hands it over: bytes, or what it has put into the store itself."""
+
+    name: str
+    step: int
+    data: bytes | ObjectRef
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a task. `gone`: an upstream input whose bytes could not be had.
+
+    `unstorable` says why the result counts but must not be found again.
+    """
+
+    cell: CellName
+    reads: dict[str, Digest]
+    metrics: dict[str, list[Any]] = field(default_factory=dict)
+    tags: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    artifacts: list[WrittenArtifact] = field(default_factory=list)
+    seconds: float = 0.0
+    step_seconds: list[float] = field(default_factory=list)
+    step_hits: list[int] = field(default_factory=list)
+    trace: list[dict[str, Any]] = field(default_factory=list)
+    shown: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    failure: Failure | None = None
+    error: BaseException | None = None
+    gone: str | None = None
+    unstorable: str | None = None

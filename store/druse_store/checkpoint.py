@@ -1,0 +1,164 @@
+"""Writing the log anew: one segment that gives what the index says now, in place of all others.
+
+Its first frame follows nothing, so that no older frame is in anybody's chain. It is written aside,
+and appears in `log/` whole: a rebuild that finds it there without its commit gives the same. A
+segment that another process is appending to stays; what of it counts is what comes afterwards.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from druse_store import changes, frames
+from druse_store.appender import Appender
+from druse_store.changes import Change
+from druse_store.digest import trusted
+from druse_store.frames import Link
+from druse_store.index import values
+from druse_store.index.environment import Environment
+from druse_store.index.snapshot import Snapshot
+from druse_store.index.tables import Tables
+from druse_store.index.values import OPEN, Head
+from druse_store.location import Location
+from druse_store.logwriter import LogWriter, append_frame
+from druse_store.records import Record
+from druse_store.writelock import WriteLock
+
+_NOTHING = bytes(8)
+_FRAME = 4 << 20  # bytes of records in one frame
+_SLICE = 1_000
+
+
+def write(location: Location, environment: Environment, lock: WriteLock) -> list[Path]:
+    """Writes a checkpoint; returns the segments that it replaces, which nobody needs any more.
+
+    Other writers wait meanwhile: some 10 µs for each record. The caller's own writer has to have
+    left its segment (`Writer.leave_files`).
+    """
+    with lock as left:
+        segment = Appender.create(location, frames.LOG_SEGMENT, location.tmp)
+        try:
+            with Tables(environment) as tables:
+                if left != _NOTHING:
+                    LogWriter(location).settle(tables, left)
+                head = _fill(segment, tables)
+                lock.note(segment.file_id)
+                segment.publish(location)
+                replaced = list(_drop_others(location, tables))
+                tables.put_file(segment.file_id, segment.entry())
+                tables.put_head(head)
+                tables.commit()
+        except BaseException:
+            with suppress(OSError):
+                segment.path.unlink()
+            raise
+        finally:
+            lock.note(_NOTHING)
+            segment.close()
+    environment.keep_slack()
+    return replaced
+
+
+def _fill(segment: Appender, tables: Tables) -> Head:
+    """Appends frames for everything; returns the head that the last of them is."""
+    head = Head(tables.head().commit)
+    for made in _gathered(all_changes(tables)):
+        link = Link(head.commit + 1, time.time_ns(), head.segment, head.offset)
+        head = Head(head.commit + 1, segment.file_id, append_frame(segment, link, made))
+    segment.seal()
+    segment.sync()
+    return head
+
+
+def _gathered(made: Iterator[Change]) -> Iterator[list[Change]]:
+    """The changes in portions; one at least."""
+    part: list[Change] = []
+    size = 0
+    for change in made:
+        part.append(change)
+        size += len(change[1]) if change[0] == changes.RECORD else 100
+        if size >= _FRAME:
+            yield part
+            part, size = [], 0
+    yield part
+
+
+def _drop_others(location: Location, tables: Tables) -> Iterator[Path]:
+    """Takes the other segments out of the index, but for those that somebody appends to."""
+    for file_id, entry in list(tables.files()):
+        if entry.kind != frames.LOG_SEGMENT:
+            continue
+        if entry.state == OPEN:
+            mine = Appender.adopt(location, file_id, frames.LOG_SEGMENT)
+            if mine is None and location.segment(file_id).exists():
+                continue
+            if mine is not None:
+                mine.close()
+        tables.drop_file(file_id, entry)
+        yield location.segment(file_id)
+
+
+# --- everything, as changes --------------------------------------------------------------------
+
+
+def all_changes(snapshot: Snapshot) -> Iterator[Change]:
+    """Changes that make the records, runs and pins of an empty index equal to these."""
+    yield from _records(snapshot)
+    yield from _runs(snapshot)
+    for name, target in snapshot.pins():
+        yield [changes.PIN, name, target]
+
+
+def _records(snapshot: Snapshot) -> Iterator[Change]:
+    """The superseded first: the last one that is made for a cell becomes its current one."""
+    marked: dict[int, list[bytes]] = {}
+    for key, value in _rows(snapshot, values.RECORDS):
+        packed = values.body(values.RECORDS, key, value)
+        state, _ = values.record_state(value)
+        if state != values.LIVE:
+            marked.setdefault(state, []).append(key)
+        record = Record.decode(packed, trusted(key))
+        current = snapshot.current(values.record_key(record.signature, record.replicate))
+        if current != key or state == values.TOMBSTONED:
+            yield [changes.RECORD, packed]
+        if current is None:
+            yield [changes.RETIRE, key]
+    for key, value in _rows(snapshot, values.CURRENT):
+        packed_now = snapshot.record(values.body(values.CURRENT, key, value, 32))
+        if packed_now is not None:
+            yield [changes.RECORD, packed_now]
+    for state, keys in marked.items():
+        yield [changes.MARK, state, b"".join(keys)]
+
+
+def _runs(snapshot: Snapshot) -> Iterator[Change]:
+    for name, _ in _rows(snapshot, values.EXPERIMENTS):
+        experiment = name.decode("utf-8", "surrogateescape")
+        yield [changes.NEXT_VERSION, experiment, snapshot.next_version(experiment)]
+    for experiment, version in snapshot.run_keys():
+        yield from _run(snapshot, experiment, version)
+
+
+def _run(snapshot: Snapshot, experiment: str, version: int) -> Iterator[Change]:
+    key = values.run_key(experiment, version)
+    header = snapshot.run(key)
+    if header is None:
+        return
+    info, started, finished, complete, level, _, _ = header
+    yield [changes.BEGIN, experiment, version, info, started]
+    for cells in snapshot.cells(key):
+        yield [changes.CELLS, experiment, version, cells]
+    if finished or complete:
+        yield [changes.FINISH, experiment, version, {}, finished, complete]
+    if level != "full":
+        yield [changes.LEVEL, experiment, version, level]
+
+
+def _rows(snapshot: Snapshot, table: str) -> Iterator[tuple[bytes, bytes]]:
+    after: bytes | None = None
+    while rows := snapshot.rows_after(table, after, _SLICE):
+        yield from rows
+        after = rows[-1][0]

@@ -1,0 +1,35 @@
+"""Filesystems of a test's own. Mounting needs root: for others these tests are skipped."""
+
+import subprocess
+from contextlib import contextmanager
+
+import pytest
+
+
+@contextmanager
+def tmpfs(point, size, *options):
+    """A new tmpfs of `size` (as mount says it: "20m") at `point`."""
+    point.mkdir(exist_ok=True)
+    _mount("-t", "tmpfs", "-o", ",".join((f"size={size}", *options)), "tmpfs", str(point))
+    try:
+        yield point
+    finally:
+        subprocess.run(["umount", str(point)], check=True)
+
+
+@contextmanager
+def read_only(source, point):
+    """The folder `source` once more at `point`, to be read only."""
+    point.mkdir(exist_ok=True)
+    _mount("--bind", str(source), str(point))
+    try:
+        _mount("-o", "remount,ro,bind", str(point))
+        yield point
+    finally:
+        subprocess.run(["umount", str(point)], check=True)
+
+
+def _mount(*arguments):
+    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"this user may not mount here: {done.stderr.strip()}")
