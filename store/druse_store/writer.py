@@ -8,7 +8,7 @@ that its own writes are in (so that concurrent puts share their fdatasync and tr
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from druse_store.errors import (
 from druse_store.index.environment import Environment
 from druse_store.index.snapshot import Snapshot
 from druse_store.index.tables import Tables
-from druse_store.index.values import OPEN, QUARANTINED, BlobEntry, ChunkEntry
+from druse_store.index.values import OPEN, QUARANTINED, BlobEntry, ChunkEntry, Origin
 from druse_store.location import Location
 from druse_store.logwriter import LogWriter
 from druse_store.pending import Beginning, Pending
@@ -55,6 +55,7 @@ class Writer:
         self._committing: Pending | None = None
         self._pack: Appender | None = None
         self._touched: dict[bytes, Appender] = {}
+        self._used: set[Digest] = set()
 
     # --- what waits ----------------------------------------------------------------------------
 
@@ -193,12 +194,7 @@ class Writer:
 
     def add_record(self, record: Record, is_known: Callable[[Digest], bool]) -> Pending:
         """Adds a record whose blobs all wait or are known. Raises InvalidRecord, BlobVanished."""
-        nodes = record.nodes()
-        if nodes[-1] != record.signature:
-            raise InvalidRecord(
-                f"the reads of a record lead to {nodes[-1]}, and not to its signature "
-                f"{record.signature}"
-            )
+        nodes = _checked_nodes(record)
         digest = record.digest
         needs = record.blobs()
         relied = [blob for blob in needs if not self._pending.has_blob(blob)]
@@ -216,6 +212,14 @@ class Writer:
                 pending.relied.update(blob for blob in relied if blob not in pending.chunks)
             pending.operations += 1
         return pending
+
+    def adopt(self, record: Record, origin: Origin) -> Pending:
+        """Adds a record that others computed, blobs or not. Raises InvalidRecord."""
+        nodes = _checked_nodes(record)
+        with self._lock:
+            self._pending.adoptions.append((record, nodes, origin))
+            self._pending.operations += 1
+            return self._pending
 
     def add_cell(self, experiment: str, version: int, cell: list[Any]) -> Pending:
         with self._lock:
@@ -240,6 +244,11 @@ class Writer:
             self._pending.beginnings.append(beginning)
             self._pending.operations += 1
             return self._pending
+
+    def touch(self, records: Iterable[Digest]) -> None:
+        """Says that records are used now: noted with the next commit."""
+        with self._lock:
+            self._used.update(records)
 
     # --- damage --------------------------------------------------------------------------------
 
@@ -277,6 +286,7 @@ class Writer:
             if pending.is_empty():
                 return
             touched, self._touched = self._touched, {}
+            pending.used, self._used = self._used, set()
             pending.packs.update((pack.file_id, pack.entry()) for pack in touched.values())
             # In this order: a reader that sees the new one shall see the old one too.
             self._committing = pending
@@ -332,6 +342,7 @@ class Writer:
     def close(self) -> None:
         """Commits what waits, then gives up the pack and the log segment."""
         try:
+            self._pending.operations += bool(self._used)
             self.flush()
         finally:
             with self._lock:
@@ -339,3 +350,13 @@ class Writer:
                     self._pack.close()
                 self._pack = None
             self.committer.log.close()
+
+
+def _checked_nodes(record: Record) -> list[Digest]:
+    nodes = record.nodes()
+    if nodes[-1] != record.signature:
+        raise InvalidRecord(
+            f"the reads of a record lead to {nodes[-1]}, and not to its signature "
+            f"{record.signature}"
+        )
+    return nodes

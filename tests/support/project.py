@@ -39,9 +39,8 @@ class Project:
 
     def druse(self, *arguments: str, env: dict[str, str] | None = None) -> Done:
         """The command in a process of its own."""
-        done = subprocess.run(
-            self.command(*arguments), capture_output=True, text=True, **self.how(env)
-        )
+        command = self.command(*arguments)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, **self.how(env))
         return Done(done.returncode, done.stdout, done.stderr)
 
     def command(self, *arguments: str) -> list[str]:

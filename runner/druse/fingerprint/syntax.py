@@ -156,10 +156,18 @@ class _Writer:
             self.out[seen.index] = _local_name(seen.name) + _chain(seen.chain)
 
     def _ref(self, seen: Occurrence) -> Ref:
-        return Ref(OUTER, seen.name, seen.chain, seen.line, seen.annotation)
+        return Ref(
+            OUTER,
+            seen.name,
+            seen.chain,
+            seen.line,
+            annotation=seen.annotation,
+            target=seen.target,
+            optional=seen.index < 0,
+        )
 
-    def read(self, name: str, chain: tuple[str, ...], line: int, annotation: bool = False) -> None:
-        seen = Occurrence(len(self.out), name, chain, line, annotation)
+    def read(self, name: str, chain: tuple[str, ...], line: int, target: str = "") -> None:
+        seen = Occurrence(len(self.out), name, chain, line, target=target)
         self.out.append(b"")
         self._scopes[-1].pending.append(seen)
 
@@ -212,10 +220,20 @@ class _Writer:
 
     def body(self, statements: list[ast.stmt]) -> None:
         """Statements, less those that do nothing."""
-        real = [s for s in statements if not _does_nothing(s)]
-        self.out.append(b"{" + length(len(real)))
-        for statement in real:
-            self.visit(statement)
+        self.out.append(b"{")
+        for statement in statements:
+            if not _does_nothing(statement) and not self._only_declares(statement):
+                self.visit(statement)
+        self.out.append(b"}")
+
+    def _only_declares(self, statement: ast.stmt) -> bool:
+        """`x: int` in a function says that x is local, and no more."""
+        is_bare = isinstance(statement, ast.AnnAssign) and statement.value is None
+        if not is_bare or self._scopes[-1].kind == "class":
+            return False
+        if isinstance(statement.target, ast.Name):  # type: ignore[attr-defined]
+            self._scopes[-1].bind(statement.target.id)  # type: ignore[attr-defined]
+        return True
 
     # --- names ---------------------------------------------------------------------------------
 
@@ -234,7 +252,9 @@ class _Writer:
             if base is not None:
                 ref = Ref(OUTER, base[0], base[1], node.lineno)
                 self._scopes[-1].rebinds.append(Rebinding(ref, node.attr, node.lineno))
-            self.visit(node.value)
+                self.read(base[0], base[1], node.lineno, target=node.attr)
+            else:
+                self.visit(node.value)
             self.out.append(text(node.attr))
             return
         chain = _chain_of(node)
@@ -259,18 +279,17 @@ class _Writer:
 
     def augmented(self, node: ast.AugAssign) -> None:
         self.out.append(tag("AugAssign") + text(type(node.op).__name__))
-        if isinstance(node.target, ast.Name):
-            self.read(node.target.id, (), node.lineno)
+        if not isinstance(node.target, ast.Subscript):  # it is read before it is assigned
+            chain = _chain_of(node.target, ast.Store)
+            if chain is not None:
+                self.read(*chain, node.lineno)
         self.visit(node.target)
         self.visit(node.value)
 
     def annotated(self, node: ast.AnnAssign) -> None:
         """`x: int = 3` in a function is `x = 3`: nothing evaluates, or keeps, the annotation."""
         if self._scopes[-1].kind != "class":
-            if node.value is None:
-                if isinstance(node.target, ast.Name):
-                    self._scopes[-1].bind(node.target.id)
-                return
+            assert node.value is not None
             self.out.append(tag("Assign"))
             self.out.append(b":" + text("targets") + b"[" + length(1))
             self.visit(node.target)
@@ -442,7 +461,9 @@ class _Writer:
             self.out.append(b"")
             if isinstance(node, ast.ImportFrom):
                 module, level = node.module or "", node.level
-                ref = Ref(IMPORT, name, (), node.lineno, False, module, level, alias.name)
+                ref = Ref(
+                    IMPORT, name, (), node.lineno, module=module, level=level, member=alias.name
+                )
             else:
                 ref = Ref(IMPORT, name, (), node.lineno, module=alias.name)
             top = isinstance(node, ast.Import) and alias.asname is None and "." in alias.name
@@ -522,13 +543,13 @@ def _does_nothing(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Pass)
 
 
-def _chain_of(node: ast.AST) -> tuple[str, tuple[str, ...]] | None:
+def _chain_of(node: ast.AST, context: type = ast.Load) -> tuple[str, tuple[str, ...]] | None:
     """`a.b.c` as ("a", ("b", "c")); None where it does not begin with a name."""
     chain: list[str] = []
     while isinstance(node, ast.Attribute):
         chain.append(node.attr)
         node = node.value
-    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load | context):
         return node.id, tuple(reversed(chain))
     return None
 

@@ -48,6 +48,11 @@ class Scan(Snapshot):
             raise translate(error, self._environment.folder) from error
         return self
 
+    def rows(self, table: str, keys: Sequence[bytes]) -> list[Row]:
+        """The rows of these keys that are there, in their order."""
+        found: list[Row] = self._txn.cursor(db=self._dbs[table]).getmulti(keys)
+        return found
+
     def slices(self, table: str) -> Iterator[tuple[int, Iterator[Row]]]:
         """All rows of a table whose keys are digests: for each first byte, those that begin so.
 

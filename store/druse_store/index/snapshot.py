@@ -21,6 +21,7 @@ from druse_store.index.values import (
     CURRENT,
     EDGES,
     EXPERIMENTS,
+    ORIGINS,
     PACKS,
     PINS,
     RECORDS,
@@ -31,6 +32,7 @@ from druse_store.index.values import (
     ChunkEntry,
     FileEntry,
     Head,
+    Origin,
 )
 
 _STATE = -values.RECORD_TAIL - 4  # the place of a record's state in its row
@@ -104,6 +106,17 @@ class Snapshot:
         """Whether a record was removed, and could still be brought back."""
         value = self._txn.get(digest, db=self._dbs[RECORDS])
         return value is not None and bool(value[_STATE] == values.TOMBSTONED)
+
+    def origin(self, digest: bytes) -> Origin | None:
+        """Where a record came from, unless it was computed here."""
+        value = self._txn.get(digest, db=self._dbs[ORIGINS])
+        return None if value is None else values.unpack_origin(digest, value)
+
+    def origins(self) -> Iterator[tuple[Digest, Origin]]:
+        """All records that were computed elsewhere."""
+        for key, value in self._txn.cursor(db=self._dbs[ORIGINS]):
+            digest = trusted(bytes(key))
+            yield digest, values.unpack_origin(digest, value)
 
     def current(self, key: bytes) -> Digest | None:
         value = self._txn.get(key, db=self._dbs[CURRENT])
@@ -179,11 +192,16 @@ class Snapshot:
 
     def commit_at(self, time: int) -> int:
         """The latest commit known to have happened by this time (ns since 1970), or 0."""
+        upto = self.head().commit
         cursor = self._txn.cursor(db=self._dbs[CLOCK])
         for key, value in cursor.iterprev():
             name = bytes(key)
-            if int.from_bytes(values.body(CLOCK, name, value, 8), "little") <= time:
+            noted = int.from_bytes(values.body(CLOCK, name, value, 8), "little")
+            if noted + values.TICK <= time:
+                return upto  # what came later would have been noted, until the next one was
+            if noted <= time:
                 return int.from_bytes(name, "big")
+            upto = int.from_bytes(name, "big") - 1
         return 0
 
     def trash(self, after: int = 0) -> list[tuple[bytes, bytes]]:
