@@ -40,7 +40,6 @@ class GraphRun:
         self._listener = listener
         self._scheduler = Scheduler()
         self._must_run: set[CellName] = set()
-        self._warned: set[str] = set()
         self._runs = {
             name: ExperimentRun(session.store, prepared, self._plan)
             for name, prepared in self._plan.prepared.items()
@@ -86,6 +85,8 @@ class GraphRun:
                     self._runs[name].hit(cell, decision)
                 else:
                     self._scheduler.add(cell, self._waits(cell))
+            if not self._runs[name].is_over:
+                self._warn_of_missing_conditions(self._plan.prepared[name])
         return self._scheduler.is_active
 
     def _waits(self, cell: CellName) -> list[CellName]:
@@ -133,6 +134,7 @@ class GraphRun:
             upstream[source.alias] = found
         self._plan.decisions[cell] = decision
         self._listener.started(cell)
+        self._runs[cell.experiment].begin()
         task = Task(cell, upstream, self._session.options.no_cache)
         executor.submit(self._plan.prepared[cell.experiment], task)
 
@@ -147,18 +149,20 @@ class GraphRun:
         found = self._session.upstream.find(source, cell.condition, cell.replicate)
         if found is None:
             return None
-        producer = self._plan.producer_cell(source, cell.condition, cell.replicate)
-        if producer is not None and producer.condition != cell.condition:
-            self._warn_once(
-                f"{cell.experiment}: {source.producer} has no condition {cell.condition!r}, so the "
-                f"baseline's {source.artifact.name} stands in"
-            )
         return UpstreamArtifact(found)
 
-    def _warn_once(self, text: str) -> None:
-        if text not in self._warned:
-            self._warned.add(text)
-            self._listener.warned(text)
+    def _warn_of_missing_conditions(self, prepared: Prepared) -> None:
+        """Once for each input: the conditions that its producer does not have."""
+        for source in prepared.inputs:
+            producer = self._plan.prepared.get(source.producer)
+            if producer is None:
+                continue
+            missing = [name for name in prepared.conditions if name not in producer.conditions]
+            if missing:
+                self._listener.warned(
+                    f"{prepared.name}: {source.producer} has no {', '.join(missing)}, so its "
+                    f"baseline's {source.artifact.name} stands in"
+                )
 
     def _recompute(self, source: Input, cell: CellName, found: UpstreamArtifact) -> CellName | None:
         """The producer of an artifact whose bytes are gone, due again; None if they are here."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from druse_store.digest import Digest
-    from druse_store.errors import ReadOnlyStore, StoreError
+    from druse_store.errors import StoreError
     from druse_store.policy import Policy
     from druse_store.rebuild import Rebuilt, rebuild_index
     from druse_store.records import ArtifactRef, BlobRef, ObjectRef, Read, Record, extend
@@ -40,7 +40,6 @@ __all__ = [
     "Policy",
     "Progress",
     "Read",
-    "ReadOnlyStore",
     "Rebuilt",
     "Record",
     "Repaired",
@@ -61,7 +60,7 @@ __all__ = [
 
 _HOMES = {
     "digest": ("Digest",),
-    "errors": ("ReadOnlyStore", "StoreError"),
+    "errors": ("StoreError",),
     "policy": ("Policy",),
     "rebuild": ("Rebuilt", "rebuild_index"),
     "records": ("ArtifactRef", "BlobRef", "ObjectRef", "Read", "Record", "extend"),

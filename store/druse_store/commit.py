@@ -143,8 +143,11 @@ def _changes(tables: Tables, pending: Pending, error: StoreError | None) -> list
     if error is not None:
         _leave_out(pending)
     rows = pending.rows
-    rows.write(tables)
     made: list[Change] = [[changes.RECORD, packed] for packed in rows.records.values()]
+    for record, nodes, origin in pending.adoptions:
+        if rows.adopt(tables, record, nodes, origin):
+            made.append([changes.ADOPT, record.encode(), origin.signer, origin.remote])
+    rows.write(tables)
     late: list[Change] = []
     for beginning in pending.beginnings:
         version = tables.next_version(beginning.experiment)

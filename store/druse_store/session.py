@@ -276,6 +276,11 @@ class Session:
             if record is not None:
                 yield record
 
+    def record_digests(self) -> list[Digest]:
+        """Every record, current or not."""
+        with self.snapshot() as snapshot:
+            return list(snapshot.digests(values.RECORDS, bytes(32), b"\xff" * 32))
+
     # --- its life ------------------------------------------------------------------------------
 
     def _check_usable(self) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from druse_store.gc.plan import GcPlan, GcProgress
     from druse_store.gc.report import GcReport
     from druse_store.gc.undo import Undone
+    from druse_store.index.values import Origin
     from druse_store.leases import Lease
     from druse_store.policy import Policy
     from druse_store.repaired import Fetch, Repaired
@@ -59,8 +60,9 @@ class Store:
     ) -> Self:
         """Opens the store at `path`, made there if missing, unless `create=False`.
 
-        `immutable` reads a store that nobody writes to, without locks: the only way on a
-        filesystem that is mounted read-only. `shared` is for a new store: the group may write.
+        `immutable` reads a store that nobody writes to, without locks: the only way where it is
+        mounted read-only (and the way of `read_only`, where its whole filesystem is read-only, so
+        that nobody could). `shared` is for a new store: the group may write.
         """
         read_only = read_only or immutable
         place = location.find(
@@ -69,6 +71,7 @@ class Store:
             any_filesystem=any_filesystem,
             shared=shared,
         )
+        immutable = immutable or (read_only and place.frozen)
         return cls(Session(place, read_only=read_only, immutable=immutable, level=level))
 
     @property
@@ -176,6 +179,23 @@ class Store:
         with self._session.writing() as writing:
             writing.writer.add_record(record, self._session.reader.is_known)
             return record.digest
+
+    def adopt_record(self, record: Record, origin: Origin) -> None:
+        """Stores a record that others computed. It becomes current where its cell has none yet.
+
+        Its blobs need not be here. Raises InvalidRecord if its reads do not lead to its signature.
+        """
+        with self._session.writing() as writing:
+            writing.writer.adopt(record, origin)
+
+    def origin(self, digest: Digest) -> Origin | None:
+        """Who computed a record, if that was not here."""
+        with self._session.reading() as view:
+            return view.origin(digest)
+
+    def hide_signer(self, signer: bytes, hidden: bool = True) -> None:
+        """Takes all records that a key signed out of use, or back into it. They stay stored."""
+        self._change([changes.HIDE, bytes(signer), hidden])
 
     def remove_record(self, digest: Digest) -> None:
         """Removes a record; the cell that it is current for has none then."""

@@ -65,7 +65,8 @@ class View(Snapshot):
         return None if packed is None else Record.decode(packed, digest)
 
     def missing(self, record: Record) -> list[Digest]:
-        """The blobs of a record that are not here: dropped by retention, evicted, or damaged."""
+        """The blobs of a record that are not here: dropped by retention, evicted, or damaged; or
+        left on the remote that the record came from."""
         return [digest for digest in record.blobs() if digest not in self]
 
     def next_reads(self, node: Digest) -> tuple[str, ...]:

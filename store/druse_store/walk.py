@@ -74,6 +74,7 @@ class Walk:
             values.PACKS: self._file,
             values.WRITERS: self._checked,
             values.HEAD: self._head,
+            values.ORIGINS: self._origin,
             values.CLOCK: self._checked,
             values.TRASH: self._checked,
         }
@@ -178,6 +179,12 @@ class Walk:
         head = values.unpack_head(value)
         if head.segment != bytes(8) and snapshot.file(head.segment) is None:
             return "the head names a log segment that is not known"
+        return None
+
+    def _origin(self, snapshot: Snapshot, table: str, key: bytes, value: bytes) -> str | None:
+        values.unpack_origin(key, value)
+        if not snapshot.has_record(key):
+            return f"there is the origin of a record {key.hex()} that is not there"
         return None
 
     def _checked(self, snapshot: Snapshot, table: str, key: bytes, value: bytes) -> str | None:

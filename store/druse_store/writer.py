@@ -27,7 +27,7 @@ from druse_store.errors import (
 from druse_store.index.environment import Environment
 from druse_store.index.snapshot import Snapshot
 from druse_store.index.tables import Tables
-from druse_store.index.values import OPEN, QUARANTINED, BlobEntry, ChunkEntry
+from druse_store.index.values import OPEN, QUARANTINED, BlobEntry, ChunkEntry, Origin
 from druse_store.location import Location
 from druse_store.logwriter import LogWriter
 from druse_store.pending import Beginning, Pending
@@ -194,12 +194,7 @@ class Writer:
 
     def add_record(self, record: Record, is_known: Callable[[Digest], bool]) -> Pending:
         """Adds a record whose blobs all wait or are known. Raises InvalidRecord, BlobVanished."""
-        nodes = record.nodes()
-        if nodes[-1] != record.signature:
-            raise InvalidRecord(
-                f"the reads of a record lead to {nodes[-1]}, and not to its signature "
-                f"{record.signature}"
-            )
+        nodes = _checked_nodes(record)
         digest = record.digest
         needs = record.blobs()
         relied = [blob for blob in needs if not self._pending.has_blob(blob)]
@@ -217,6 +212,14 @@ class Writer:
                 pending.relied.update(blob for blob in relied if blob not in pending.chunks)
             pending.operations += 1
         return pending
+
+    def adopt(self, record: Record, origin: Origin) -> Pending:
+        """Adds a record that others computed, blobs or not. Raises InvalidRecord."""
+        nodes = _checked_nodes(record)
+        with self._lock:
+            self._pending.adoptions.append((record, nodes, origin))
+            self._pending.operations += 1
+            return self._pending
 
     def add_cell(self, experiment: str, version: int, cell: list[Any]) -> Pending:
         with self._lock:
@@ -347,3 +350,13 @@ class Writer:
                     self._pack.close()
                 self._pack = None
             self.committer.log.close()
+
+
+def _checked_nodes(record: Record) -> list[Digest]:
+    nodes = record.nodes()
+    if nodes[-1] != record.signature:
+        raise InvalidRecord(
+            f"the reads of a record lead to {nodes[-1]}, and not to its signature "
+            f"{record.signature}"
+        )
+    return nodes

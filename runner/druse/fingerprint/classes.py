@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import inspect
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 from druse.fingerprint.encoding import length, tag, text
-from druse.fingerprint.functions import is_importable, references
+from druse.fingerprint.functions import is_made_here, origin_of, references
 from druse.fingerprint.graph import Edge
 from druse.fingerprint.locate import class_annotations, class_node
 from druse.fingerprint.packages import Origin, origin_of_module
 from druse.fingerprint.places import shown_file
-from druse.fingerprint.resolve import Surroundings
+from druse.fingerprint.resolve import Found, Surroundings
 from druse.fingerprint.units import Unit
 
 if TYPE_CHECKING:
     from druse.fingerprint.builder import Builder
     from druse.fingerprint.graph import Node, Part
 
-_HEAP_TYPE: Final = 1 << 9
 _LEFT_OUT: Final = frozenset(
     {
         *("__module__", "__qualname__", "__name__", "__doc__", "__dict__", "__weakref__"),
@@ -40,6 +40,12 @@ _LEFT_OUT: Final = frozenset(
     }
 )
 _DATACLASS_PARAMS: Final = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
+_DATACLASS_METHODS: Final = frozenset(
+    {
+        *("__init__", "__repr__", "__eq__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__"),
+        *("__setattr__", "__delattr__", "__replace__", "__getstate__", "__setstate__"),
+    }
+)
 _FIELD: Final = ("default", "default_factory", "init", "repr", "hash", "compare", "kw_only")
 
 
@@ -59,10 +65,11 @@ def _origin(cls: type) -> Origin:
 
 def expand_class(builder: Builder, cls: type, node: Node) -> list[Part]:
     origin = _origin(cls)
-    if not origin.is_user and (not cls.__flags__ & _HEAP_TYPE or _is_named(cls)):
+    if not is_made_here(cls):
+        dotted = f"{cls.__module__}.{cls.__qualname__}"
         if origin.kind == "druse":
-            return [tag("druse") + text(f"{cls.__module__}.{cls.__qualname__}")]
-        return builder.external(f"{cls.__module__}.{cls.__qualname__}", origin, node.unit)
+            return [tag("druse") + text(dotted)]
+        return builder.external(dotted, origin)
     parts: list[Part] = [tag("class"), length(len(cls.__bases__))]
     parts += [builder.part(base, node.path) for base in cls.__bases__]
     if type(cls) is not type:
@@ -71,10 +78,6 @@ def expand_class(builder: Builder, cls: type, node: Node) -> list[Part]:
         node.unit.docs = [cls.__doc__] if cls.__doc__ else []
         parts += _annotations(builder, cls, node)
     return parts + _members(builder, cls, node)
-
-
-def _is_named(cls: type) -> bool:
-    return is_importable(cls) or not any(isinstance(v, FunctionType) for v in vars(cls).values())
 
 
 def _annotations(builder: Builder, cls: type, node: Node) -> list[Part]:
@@ -112,6 +115,10 @@ def _is_slot(value: Any) -> bool:
 
 
 def _member(builder: Builder, value: Any, path: str, name: str, node: Node) -> Part:
+    found = Found(value, (), name, node.subject, name.rpartition(".")[2])
+    state = builder.state.part(builder, found, node)
+    if state is not None:
+        return state
     below = builder.node(value, path)
     is_code = isinstance(value, FunctionType | type | staticmethod | classmethod | property)
     if node.unit is None or is_code or below.unit is not None:
@@ -126,8 +133,8 @@ def _made_by_dataclass(builder: Builder, cls: type, held: dict[str, Any], node: 
     params = held.get("__dataclass_params__")
     if params is None:
         return []
-    for name, value in list(held.items()):
-        if isinstance(value, FunctionType) and value.__code__.co_filename == "<string>":
+    for name in _DATACLASS_METHODS & held.keys():
+        if not _is_written(held[name]):
             del held[name]
     flags = [builder.part(bool(getattr(params, name)), node.path) for name in _DATACLASS_PARAMS]
     parts: list[Part] = [tag("dataclass"), *flags]
@@ -139,6 +146,14 @@ def _made_by_dataclass(builder: Builder, cls: type, held: dict[str, Any], node: 
             parts.append(marker or builder.part(value, f"{node.path}.{field.name}"))
         parts.append(builder.part(dict(field.metadata), f"{node.path}.{field.name}.metadata"))
     return parts
+
+
+def _is_written(value: Any) -> bool:
+    """Whether a person wrote a method, rather than what decorates the class."""
+    function = inspect.unwrap(value) if callable(value) else value
+    if not isinstance(function, FunctionType):
+        return value is not None  # `__hash__ = None` follows from `eq`
+    return function.__code__.co_filename != "<string>" and origin_of(function).kind != "stdlib"
 
 
 def _made_by_attrs(builder: Builder, cls: type, held: dict[str, Any], node: Node) -> list[Part]:
@@ -186,8 +201,6 @@ def _made_by_enum(builder: Builder, cls: type, held: dict[str, Any], node: Node)
 
 
 def _is_users_function(value: Any) -> bool:
-    from druse.fingerprint.functions import origin_of
-
     value = getattr(value, "__func__", value)
     return isinstance(value, FunctionType) and origin_of(value).is_user
 

@@ -19,7 +19,8 @@ class Occurrence:
     name: str
     chain: tuple[str, ...]
     line: int
-    annotation: bool
+    annotation: bool = False
+    target: str = ""
     direct: bool = True
 
     def again(self) -> Occurrence:
@@ -75,5 +76,10 @@ class Import:
 
     def reading(self, seen: Occurrence) -> Ref:
         return replace(
-            self.ref, name=seen.name, chain=seen.chain, line=seen.line, annotation=seen.annotation
+            self.ref,
+            name=seen.name,
+            chain=seen.chain,
+            line=seen.line,
+            annotation=seen.annotation,
+            target=seen.target,
         )

@@ -1,8 +1,6 @@
 """Source text of what is loaded: files, and the cells of a notebook.
 
-A file may have been edited since it was imported, and what runs is the old code: then its text says
-nothing about it. So what is loaded is compared with what the text compiles to. The text is parsed
-once per process and state of the file.
+Parsed once per process and state of the file, and compared with what is loaded (`compiled`).
 """
 
 from __future__ import annotations
@@ -31,6 +29,7 @@ class Source:
     file: str
     text: bytes
     on_disk: bool
+    is_older: bool  # than the process, so that it is what was imported
     _tree: ast.Module | None = None
     _functions: dict[tuple[str, int], list[FunctionNode]] = field(default_factory=dict)
     _classes: dict[str, list[ast.ClassDef]] = field(default_factory=dict)
@@ -62,9 +61,11 @@ class Source:
         return self._classes.get(qualname, []) if self.tree else []
 
     def holds(self, code: CodeType) -> bool:
-        """Whether the text compiles to `code`."""
+        """Whether the text is what `code` was compiled from."""
+        if self.is_older:
+            return True
         if self._codes is None:
-            self._codes = compiled.codes(self.file, self.text, self.on_disk)
+            self._codes = compiled.codes(self.file, self.text)
         return code in self._codes
 
     def _index(self, body: list[Any], prefix: str) -> None:
@@ -112,11 +113,12 @@ def _state(file: str) -> Any:
 def _read(file: str, state: Any, module_globals: dict[str, Any] | None) -> Source | None:
     if type(state) is tuple and len(state) == 4:
         try:
-            return Source(file, Path(file).read_bytes(), True)
+            older = compiled.unchanged_since_start(file) and not compiled.outdated_compilation(file)
+            return Source(file, Path(file).read_bytes(), True, older)
         except OSError:
             return None
     lines = linecache.getlines(file, module_globals)
-    return Source(file, "".join(lines).encode("utf-8", "replace"), False) if lines else None
+    return Source(file, "".join(lines).encode("utf-8", "replace"), False, False) if lines else None
 
 
 @contextmanager

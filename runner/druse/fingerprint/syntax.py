@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final
 
 from druse.fingerprint.encoding import atom, integer, length, tag, text
@@ -152,14 +153,21 @@ class _Writer:
         if imported is not None:
             self.out[seen.index] = imported.reading(seen)
         else:
-            chain = b"".join(b"." + text(name) for name in seen.chain)
-            self.out[seen.index] = b"v" + text(seen.name) + chain
+            self.out[seen.index] = _local_name(seen.name) + _chain(seen.chain)
 
     def _ref(self, seen: Occurrence) -> Ref:
-        return Ref(OUTER, seen.name, seen.chain, seen.line, seen.annotation)
+        return Ref(
+            OUTER,
+            seen.name,
+            seen.chain,
+            seen.line,
+            annotation=seen.annotation,
+            target=seen.target,
+            optional=seen.index < 0,
+        )
 
-    def read(self, name: str, chain: tuple[str, ...], line: int, annotation: bool = False) -> None:
-        seen = Occurrence(len(self.out), name, chain, line, annotation)
+    def read(self, name: str, chain: tuple[str, ...], line: int, target: str = "") -> None:
+        seen = Occurrence(len(self.out), name, chain, line, target=target)
         self.out.append(b"")
         self._scopes[-1].pending.append(seen)
 
@@ -171,7 +179,7 @@ class _Writer:
             self._result.rebinds.append(Rebinding(None, name, 0))
         else:
             scope.bind(name)
-            self.out.append(b"v" + text(name))
+            self.out.append(_local_name(name))
 
     # --- nodes ---------------------------------------------------------------------------------
 
@@ -180,48 +188,52 @@ class _Writer:
         special = _VISITORS.get(kind)
         if special is not None:
             special(self, node)
-            return
-        self.out.append(tag(kind.__name__))
-        self.fields(node)
+        else:
+            self.out.append(_shape(kind).head)
+            self.fields(node)
 
-    def fields(self, node: ast.AST, leave_out: tuple[str, ...] = ()) -> None:
-        for name in node._fields:
-            if name in _SKIPPED or name in leave_out:
-                continue
+    def fields(self, node: ast.AST) -> None:
+        """The fields that are not empty, each with its name."""
+        out = self.out
+        for name, head in _shape(type(node)).fields:
             value = getattr(node, name, None)
             if value is None or value == []:
                 continue
-            self.out.append(b":" + text(name))
-            self.value(value)
-        self.out.append(b";")
-
-    def value(self, value: Any) -> None:
-        if isinstance(value, ast.AST):
-            self.visit(value)
-        elif type(value) is list:
-            if isinstance(value[0], ast.stmt):
+            out.append(head)
+            if isinstance(value, ast.AST):
+                self.visit(value)
+            elif type(value) is not list:
+                out.append(_plain(value))
+            elif isinstance(value[0], ast.stmt):
                 self.body(value)
             else:
                 self.sequence(value)
-        else:
-            encoded = atom(value)
-            assert encoded is not None, value
-            self.out.append(encoded)
+        out.append(b";")
 
     def sequence(self, nodes: list[Any]) -> None:
         self.out.append(b"[" + length(len(nodes)))
         for node in nodes:
-            if node is None:  # a key of `{**other}`, a parameter by keyword without a default
-                self.out.append(b"N")
-            else:
-                self.value(node)
+            if isinstance(node, ast.AST):
+                self.visit(node)
+            else:  # None: a key of `{**other}`; or a name
+                self.out.append(_plain(node))
 
     def body(self, statements: list[ast.stmt]) -> None:
         """Statements, less those that do nothing."""
-        real = [s for s in statements if not _does_nothing(s)]
-        self.out.append(b"{" + length(len(real)))
-        for statement in real:
-            self.visit(statement)
+        self.out.append(b"{")
+        for statement in statements:
+            if not _does_nothing(statement) and not self._only_declares(statement):
+                self.visit(statement)
+        self.out.append(b"}")
+
+    def _only_declares(self, statement: ast.stmt) -> bool:
+        """`x: int` in a function says that x is local, and no more."""
+        is_bare = isinstance(statement, ast.AnnAssign) and statement.value is None
+        if not is_bare or self._scopes[-1].kind == "class":
+            return False
+        if isinstance(statement.target, ast.Name):  # type: ignore[attr-defined]
+            self._scopes[-1].bind(statement.target.id)  # type: ignore[attr-defined]
+        return True
 
     # --- names ---------------------------------------------------------------------------------
 
@@ -240,7 +252,9 @@ class _Writer:
             if base is not None:
                 ref = Ref(OUTER, base[0], base[1], node.lineno)
                 self._scopes[-1].rebinds.append(Rebinding(ref, node.attr, node.lineno))
-            self.visit(node.value)
+                self.read(base[0], base[1], node.lineno, target=node.attr)
+            else:
+                self.visit(node.value)
             self.out.append(text(node.attr))
             return
         chain = _chain_of(node)
@@ -261,24 +275,21 @@ class _Writer:
     def constant(self, node: ast.Constant) -> None:
         if type(node.value) is str and node.value.startswith("__"):
             self._note_attribute(node.value)
-        encoded = atom(node.value)
-        assert encoded is not None, node.value
-        self.out.append(encoded)
+        self.out.append(_plain(node.value))
 
     def augmented(self, node: ast.AugAssign) -> None:
         self.out.append(tag("AugAssign") + text(type(node.op).__name__))
-        if isinstance(node.target, ast.Name):
-            self.read(node.target.id, (), node.lineno)
+        if not isinstance(node.target, ast.Subscript):  # it is read before it is assigned
+            chain = _chain_of(node.target, ast.Store)
+            if chain is not None:
+                self.read(*chain, node.lineno)
         self.visit(node.target)
         self.visit(node.value)
 
     def annotated(self, node: ast.AnnAssign) -> None:
         """`x: int = 3` in a function is `x = 3`: nothing evaluates, or keeps, the annotation."""
         if self._scopes[-1].kind != "class":
-            if node.value is None:
-                if isinstance(node.target, ast.Name):
-                    self._scopes[-1].bind(node.target.id)
-                return
+            assert node.value is not None
             self.out.append(tag("Assign"))
             self.out.append(b":" + text("targets") + b"[" + length(1))
             self.visit(node.target)
@@ -299,14 +310,23 @@ class _Writer:
         (scope.globals if isinstance(node, ast.Global) else scope.nonlocals).update(node.names)
 
     def call(self, node: ast.Call) -> None:
-        if isinstance(node.func, ast.Name) and node.func.id in _REACHING:
-            key = node.args[1] if node.func.id == "getattr" and len(node.args) > 1 else None
-            computed = not (isinstance(key, ast.Constant) and isinstance(key.value, str))
-            self._result.calls.append(Call(node.func.id, computed, node.lineno))
-            if not computed:
-                self._note_attribute(key.value)  # type: ignore[union-attr]
-        self.out.append(tag("Call"))
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if name in _REACHING:
+            attribute = _named_by_constant(node)
+            self._result.calls.append(Call(name, attribute is None, node.lineno))
+            if attribute is not None and name == "getattr":
+                self._getattr(node, attribute)
+                return
+        self.out.append(_shape(ast.Call).head)
         self.fields(node)
+
+    def _getattr(self, node: ast.Call, attribute: str) -> None:
+        """`getattr(conf, "K")` means what `conf.K` does."""
+        self.out.append(tag("getattr") + length(len(node.args)))
+        self.visit(node.func)
+        self.visit(ast.copy_location(ast.Attribute(node.args[0], attribute, ast.Load()), node))
+        for default in node.args[2:]:
+            self.visit(default)
 
     def joined(self, node: ast.JoinedStr) -> None:
         """An f-string, its literal pieces joined: how it is split differs between versions."""
@@ -324,7 +344,7 @@ class _Writer:
     # --- definitions ---------------------------------------------------------------------------
 
     def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        self.out.append(tag(type(node).__name__))
+        self.out.append(_shape(type(node)).head)
         self.sequence(node.decorator_list)
         self.bind(node.name)
         self._function(node)
@@ -430,7 +450,7 @@ class _Writer:
         name = node.rest if isinstance(node, ast.MatchMapping) else node.name
         if name is not None:
             self._scopes[-1].bind(name)
-        self.out.append(tag(type(node).__name__))
+        self.out.append(_shape(type(node)).head)
         self.fields(node)
 
     def imported(self, node: ast.Import | ast.ImportFrom) -> None:
@@ -441,7 +461,9 @@ class _Writer:
             self.out.append(b"")
             if isinstance(node, ast.ImportFrom):
                 module, level = node.module or "", node.level
-                ref = Ref(IMPORT, name, (), node.lineno, False, module, level, alias.name)
+                ref = Ref(
+                    IMPORT, name, (), node.lineno, module=module, level=level, member=alias.name
+                )
             else:
                 ref = Ref(IMPORT, name, (), node.lineno, module=alias.name)
             top = isinstance(node, ast.Import) and alias.asname is None and "." in alias.name
@@ -468,19 +490,66 @@ class _Writer:
             seen.annotation = True
 
 
+_shapes: dict[type[ast.AST], _Shape] = {}
+
+
+@lru_cache(4096)
+def _local_name(name: str) -> bytes:
+    return b"v" + text(name)
+
+
+def _chain(names: tuple[str, ...]) -> bytes:
+    return b"".join(b"." + text(name) for name in names)
+
+
+def _named_by_constant(node: ast.Call) -> str | None:
+    """The attribute that `getattr(x, "name")` reads."""
+    if node.keywords or len(node.args) not in (2, 3):
+        return None
+    name = node.args[1]
+    is_name = isinstance(name, ast.Constant) and isinstance(name.value, str)
+    return str(name.value) if is_name else None  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """How a kind of node is written: its name, and its fields' names."""
+
+    head: bytes
+    fields: tuple[tuple[str, bytes], ...]
+
+
+def _shape(kind: type[ast.AST]) -> _Shape:
+    known = _shapes.get(kind)
+    if known is None:
+        known = _shapes[kind] = _make_shape(kind)
+    return known
+
+
+def _make_shape(kind: type[ast.AST]) -> _Shape:
+    names = [name for name in kind._fields if name not in _SKIPPED]
+    return _Shape(tag(kind.__name__), tuple((name, b":" + text(name)) for name in names))
+
+
+def _plain(value: Any) -> bytes:
+    encoded = atom(value)
+    assert encoded is not None, value
+    return encoded
+
+
 def _does_nothing(statement: ast.stmt) -> bool:
     if isinstance(statement, ast.Expr):
         return isinstance(statement.value, ast.Constant)
     return isinstance(statement, ast.Pass)
 
 
-def _chain_of(node: ast.AST) -> tuple[str, tuple[str, ...]] | None:
+def _chain_of(node: ast.AST, context: type = ast.Load) -> tuple[str, tuple[str, ...]] | None:
     """`a.b.c` as ("a", ("b", "c")); None where it does not begin with a name."""
     chain: list[str] = []
     while isinstance(node, ast.Attribute):
         chain.append(node.attr)
         node = node.value
-    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load | context):
         return node.id, tuple(reversed(chain))
     return None
 

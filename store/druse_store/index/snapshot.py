@@ -21,6 +21,7 @@ from druse_store.index.values import (
     CURRENT,
     EDGES,
     EXPERIMENTS,
+    ORIGINS,
     PACKS,
     PINS,
     RECORDS,
@@ -31,6 +32,7 @@ from druse_store.index.values import (
     ChunkEntry,
     FileEntry,
     Head,
+    Origin,
 )
 
 
@@ -102,6 +104,17 @@ class Snapshot:
         """Whether a record was removed, and could still be brought back."""
         value = self._txn.get(digest, db=self._dbs[RECORDS])
         return value is not None and bool(value[values.STATE_AT] == values.TOMBSTONED)
+
+    def origin(self, digest: bytes) -> Origin | None:
+        """Where a record came from, unless it was computed here."""
+        value = self._txn.get(digest, db=self._dbs[ORIGINS])
+        return None if value is None else values.unpack_origin(digest, value)
+
+    def origins(self) -> Iterator[tuple[Digest, Origin]]:
+        """All records that were computed elsewhere."""
+        for key, value in self._txn.cursor(db=self._dbs[ORIGINS]):
+            digest = trusted(bytes(key))
+            yield digest, values.unpack_origin(digest, value)
 
     def current(self, key: bytes) -> Digest | None:
         value = self._txn.get(key, db=self._dbs[CURRENT])

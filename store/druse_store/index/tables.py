@@ -19,6 +19,7 @@ from druse_store.index.values import (
     EDGES,
     EXPERIMENTS,
     LIVE,
+    ORIGINS,
     PACKS,
     PINS,
     RECORDS,
@@ -29,6 +30,7 @@ from druse_store.index.values import (
     ChunkEntry,
     FileEntry,
     Head,
+    Origin,
 )
 
 
@@ -139,6 +141,9 @@ class Tables(Snapshot):
             if fresh:
                 items.append((node, values.seal(EDGES, node, pack_edges(known + fresh))))
         self._put_sorted(EDGES, items)
+
+    def put_origin(self, digest: bytes, origin: Origin) -> None:
+        self._txn.put(digest, values.pack_origin(digest, origin), db=self._dbs[ORIGINS])
 
     def _put_sorted(self, table: str, items: Iterable[tuple[bytes, bytes]]) -> None:
         ordered = sorted(items)

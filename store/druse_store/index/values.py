@@ -13,6 +13,7 @@ records  digest      -> the encoded record | state 1 | since 8
 head     "head"      -> commit 8 | log segment 8 | offset 8   (of the last log frame)
 clock    commit (8, big-endian) -> time 8, in ns since 1970   (of some commits, 10 s apart)
 trash    commit (8, big-endian), kind, key -> what was there   (see `trash`)
+origins  record      -> signer's key 32 | remote 16 | state 1     (records that others computed)
 
 `offset` is that of the payload; `since` is the commit that made or last freshened the entry, or
 tombstoned it. What is SUSPECT did not check when it was read: it may be read again, but is not
@@ -35,14 +36,16 @@ CHUNKS, BLOBS = "chunks", "blobs"
 RECORDS, CURRENT, BASES, EDGES = "records", "current", "bases", "edges"
 EXPERIMENTS, RUNS, CELLS, PINS = "experiments", "runs", "cells", "pins"
 PACKS, WRITERS, HEAD = "packs", "writers", "head"
-CLOCK, TRASH = "clock", "trash"
+CLOCK, TRASH, ORIGINS = "clock", "trash", "origins"
 # In the order of their numbers, which are part of the format.
 TABLES = (
     *(CHUNKS, BLOBS, RECORDS, CURRENT, BASES, EDGES),
     *(EXPERIMENTS, RUNS, CELLS, PINS, PACKS, WRITERS, HEAD, CLOCK, TRASH),
+    ORIGINS,
 )
 SEEDS = {name: number for number, name in enumerate(TABLES, 1)}
 
+REVOKED, WITHDRAWN = 1, 2  # of origins
 LIVE, TOMBSTONED, SUSPECT, EVICTED = 0, 1, 2, 3
 OPEN, SEALED, QUARANTINED = 0, 1, 2
 TICK = 10_000_000_000  # ns between commits whose time is noted
@@ -51,6 +54,7 @@ _CHUNK = struct.Struct("<8sQIIBBQ")
 _BLOB = struct.Struct("<32sQIBQ")
 _FILE = struct.Struct("<BBQQI")
 _HEAD = struct.Struct("<Q8sQ")
+_ORIGIN = struct.Struct("<32s16sB")
 _RECORD_TAIL = struct.Struct("<BQ")
 RECORD_TAIL = _RECORD_TAIL.size
 STATE_AT = -RECORD_TAIL - 4  # where the state stands in the row of a record, from its end
@@ -98,6 +102,18 @@ class Head(NamedTuple):
     commit: int = 0
     segment: bytes = bytes(8)
     offset: int = 0
+
+
+class Origin(NamedTuple):
+    """Who computed a record elsewhere, and through which remote it came here.
+
+    One that is REVOKED, since its key is trusted no more, or that its signer has WITHDRAWN, is
+    nobody's current one.
+    """
+
+    signer: bytes
+    remote: bytes
+    state: int = LIVE
 
 
 def seal(table: str, key: bytes, body: bytes) -> bytes:
@@ -179,6 +195,14 @@ def unpack_head(value: memoryview | bytes | None) -> Head:
     if value is None:
         return Head()
     return Head._make(_HEAD.unpack(body(HEAD, HEAD_KEY, value, _HEAD.size)))
+
+
+def pack_origin(key: bytes, origin: Origin) -> bytes:
+    return seal(ORIGINS, key, _ORIGIN.pack(*origin))
+
+
+def unpack_origin(key: bytes, value: memoryview | bytes) -> Origin:
+    return Origin._make(_ORIGIN.unpack(body(ORIGINS, key, value, _ORIGIN.size)))
 
 
 def clock_key(commit: int) -> bytes:
