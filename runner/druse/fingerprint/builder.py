@@ -48,13 +48,15 @@ class Builder:
 
     def part(self, value: Any, path: str) -> Part:
         """What stands for a value within another one."""
-        encoded = self.plain(value)
-        return self.node(value, path) if encoded is None else inline(encoded)
+        standing = self.plain(value)
+        return self.node(value, path) if standing is None else standing
 
     def plain(self, value: Any) -> bytes | None:
+        """What stands for plain data; None for any other value."""
         encoded = atom(value)
         if encoded is None and type(value) in CONTAINERS:
             encoded = self._plain.encode(value)
+            return None if encoded is None else inline(encoded)
         return encoded
 
     def named(self, value: Any, path: str, kind: str, name: str, line: int | None = None) -> Part:
@@ -68,10 +70,9 @@ class Builder:
         known = self._nodes.get(id(value))
         if known is not None:
             return known
-        encoded = self.plain(value)
-        if encoded is not None:
-            standing = inline(encoded)
-            node = Node(value, None, path, [encoded], standing, digest_of(encoded))
+        standing = self.plain(value)
+        if standing is not None:
+            node = Node(value, None, path, [standing], standing, digest_of(standing))
         else:
             node = self._new(value, path)
         self._nodes[id(value)] = node

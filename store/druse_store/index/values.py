@@ -57,6 +57,7 @@ _HEAD = struct.Struct("<Q8sQ")
 _ORIGIN = struct.Struct("<32s16sB")
 _RECORD_TAIL = struct.Struct("<BQ")
 RECORD_TAIL = _RECORD_TAIL.size
+STATE_AT = -RECORD_TAIL - 4  # where the state stands in the row of a record, from its end
 _NUMBER = struct.Struct(">Q")
 _REPLICATE = struct.Struct(">I")
 HEAD_KEY = b"head"
