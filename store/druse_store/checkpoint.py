@@ -50,7 +50,6 @@ def write(location: Location, environment: Environment, lock: WriteLock) -> list
                 replaced = list(_drop_others(location, tables))
                 tables.put_file(segment.file_id, segment.entry())
                 tables.put_head(head)
-                tables.tick(head.commit, time.time_ns())
                 tables.commit()
         except BaseException:
             with suppress(OSError):
@@ -80,7 +79,7 @@ def _gathered(made: Iterator[Change]) -> Iterator[list[Change]]:
     size = 0
     for change in made:
         part.append(change)
-        size += len(change[1]) if change[0] in (changes.RECORD, changes.ADOPT) else 100
+        size += len(change[1]) if change[0] == changes.RECORD else 100
         if size >= _FRAME:
             yield part
             part, size = [], 0
@@ -114,48 +113,33 @@ def all_changes(snapshot: Snapshot) -> Iterator[Change]:
 
 
 def _records(snapshot: Snapshot) -> Iterator[Change]:
-    """The superseded first, each retired at once: what is made last for a cell is its current one,
-    and what others computed is not adopted where there is one already."""
+    """The superseded first: the last one that is made for a cell becomes its current one."""
     marked: dict[int, list[bytes]] = {}
     for key, value in _rows(snapshot, values.RECORDS):
         packed = values.body(values.RECORDS, key, value)
-        record = Record.decode(packed, trusted(key))
-        if snapshot.current(values.record_key(record.signature, record.replicate)) != key:
-            yield _made(snapshot, key, packed)
-            yield [changes.RETIRE, key]
         state, _ = values.record_state(value)
         if state != values.LIVE:
             marked.setdefault(state, []).append(key)
+        record = Record.decode(packed, trusted(key))
+        current = snapshot.current(values.record_key(record.signature, record.replicate))
+        if current != key or state == values.TOMBSTONED:
+            yield [changes.RECORD, packed]
+        if current is None:
+            yield [changes.RETIRE, key]
     for key, value in _rows(snapshot, values.CURRENT):
-        digest = values.body(values.CURRENT, key, value, 32)
-        yield from _current(snapshot, digest)
-    for digest, origin in list(snapshot.origins()):
-        if origin.hidden:
-            yield [changes.WITHDRAW, digest]
-    for state, digests in marked.items():
-        yield [changes.MARK, state, b"".join(digests)]
-
-
-def _current(snapshot: Snapshot, digest: bytes) -> Iterator[Change]:
-    for key, value in snapshot.rows_under(values.RECORDS, digest):
-        yield _made(snapshot, key, value)
-
-
-def _made(snapshot: Snapshot, digest: bytes, packed: bytes) -> Change:
-    origin = snapshot.origin(digest)
-    if origin is None:
-        return [changes.RECORD, packed]
-    return [changes.ADOPT, packed, origin.signer, origin.remote]
+        packed_now = snapshot.record(values.body(values.CURRENT, key, value, 32))
+        if packed_now is not None:
+            yield [changes.RECORD, packed_now]
+    for digest, origin in snapshot.origins():
+        yield [changes.ORIGIN, digest, *origin]
+    for state, keys in marked.items():
+        yield [changes.MARK, state, b"".join(keys)]
 
 
 def _runs(snapshot: Snapshot) -> Iterator[Change]:
     for name, _ in _rows(snapshot, values.EXPERIMENTS):
         experiment = name.decode("utf-8", "surrogateescape")
-        version = snapshot.next_version(experiment) - 1
-        if version >= 0 and snapshot.run(values.run_key(experiment, version)) is None:
-            # Its number was given to a run, and so is not given again.
-            yield [changes.BEGIN, experiment, version, {}, 0]
-            yield [changes.REMOVE_RUN, experiment, version]
+        yield [changes.NEXT_VERSION, experiment, snapshot.next_version(experiment)]
     for experiment, version in snapshot.run_keys():
         yield from _run(snapshot, experiment, version)
 

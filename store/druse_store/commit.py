@@ -26,6 +26,7 @@ from druse_store.pending import Pending
 from druse_store.writelock import WriteLock
 
 _NO_SEGMENT = bytes(8)
+_USE_SLACK = 3_600_000_000_000  # ns: how coarsely it is noted that a record was used
 
 
 class Committer:
@@ -47,6 +48,9 @@ class Committer:
             nonlocal error
             error = _add_blobs(tables, pending)
             made = _changes(tables, pending, error)
+            if pending.used:
+                hour_ago = time.time_ns() - _USE_SLACK
+                tables.freshen_records(sorted(pending.used), tables.commit_at(hour_ago))
             for file_id, entry in pending.packs.items():
                 tables.put_file(file_id, entry)
             return made

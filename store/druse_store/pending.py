@@ -39,6 +39,7 @@ class Pending:
         self.beginnings: list[Beginning] = []
         self.cells: dict[tuple[str, int], list[Any]] = {}
         self.changes: list[Change] = []
+        self.used: set[Digest] = set()
         self.packs: dict[bytes, FileEntry] = {}
         self.operations = 0
         self.bytes = 0

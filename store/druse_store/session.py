@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -27,9 +27,11 @@ from druse_store.holds import Holds
 from druse_store.index import environment as environments
 from druse_store.index import values
 from druse_store.index.snapshot import Snapshot
+from druse_store.leases import Lease
 from druse_store.location import Location
 from druse_store.reader import BlobFile, Reader
 from druse_store.records import BlobRef, Record
+from druse_store.run import RunName
 from druse_store.users import Users
 from druse_store.view import View
 from druse_store.writelock import WriteLock
@@ -122,6 +124,21 @@ class Session:
         self._usable_writing()
         assert self._lock is not None
         return self._lock
+
+    def lease(self, digests: Iterable[Digest], runs: Iterable[RunName]) -> Lease:
+        """Keeps records, blobs and runs from any collection, until it is closed. Under the write
+        lock: a collection sees it, or has removed what it names before (`missing`)."""
+        named = list(digests)
+        with self.write_lock.held():
+            lease = Lease(self.location.holds, self.location.file_mode, named, runs)
+            with Snapshot(self.environment) as snapshot:
+                lease.missing = frozenset(
+                    digest
+                    for digest in named
+                    if not (snapshot.has_record(digest) or snapshot.is_known(digest))
+                )
+        self._left.callback(lease.close)
+        return lease
 
     # --- writing -------------------------------------------------------------------------------
 

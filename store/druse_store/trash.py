@@ -10,7 +10,8 @@ l      the level that a run had
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import Any, NamedTuple
 
 from druse_store import packing
 from druse_store.index import values
@@ -34,8 +35,8 @@ class RemovedRun(NamedTuple):
     """A run that was removed: its header and the pieces of its cells."""
 
     commit: int
-    header: list[object]
-    pieces: list[list[list[object]]]
+    header: list[Any]
+    pieces: list[list[list[Any]]]
 
 
 class Trash(NamedTuple):
@@ -80,6 +81,15 @@ def empty(tables: Tables, upto: int) -> int:
     for key in keys:
         tables.drop(values.TRASH, key)
     return len(keys)
+
+
+def forget(tables: Tables, names: Collection[RunName] | None = None) -> None:
+    """Forgets what was thrown away of these runs, or all."""
+    for key, _ in tables.trash():
+        kind, row = key[8:9], key[9:]
+        run = values.split_run_key(row[:-4] if kind == _CELLS else row)
+        if names is None or run in names:
+            tables.drop(values.TRASH, key)
 
 
 def _put(tables: Tables, name: bytes, body: bytes) -> None:

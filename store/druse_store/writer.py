@@ -8,7 +8,7 @@ that its own writes are in (so that concurrent puts share their fdatasync and tr
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,7 @@ class Writer:
         self._committing: Pending | None = None
         self._pack: Appender | None = None
         self._touched: dict[bytes, Appender] = {}
+        self._used: set[Digest] = set()
 
     # --- what waits ----------------------------------------------------------------------------
 
@@ -246,6 +247,11 @@ class Writer:
             self._pending.operations += 1
             return self._pending
 
+    def touch(self, records: Iterable[Digest]) -> None:
+        """Says that records are used now: noted with the next commit."""
+        with self._lock:
+            self._used.update(records)
+
     # --- damage --------------------------------------------------------------------------------
 
     def suspect(self, digest: Digest, place: tuple[bytes, int] | None) -> None:
@@ -282,6 +288,7 @@ class Writer:
             if pending.is_empty():
                 return
             touched, self._touched = self._touched, {}
+            pending.used, self._used = self._used, set()
             pending.packs.update((pack.file_id, pack.entry()) for pack in touched.values())
             # In this order: a reader that sees the new one shall see the old one too.
             self._committing = pending
@@ -348,6 +355,7 @@ class Writer:
     def close(self) -> None:
         """Commits what waits, then gives up the pack and the log segment."""
         try:
+            self._pending.operations += bool(self._used)
             self.flush()
         finally:
             with self._lock:

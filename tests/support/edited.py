@@ -35,10 +35,13 @@ def answer(request):
         fingerprinter = Fingerprinter(packages=request["packages"])
         closure = fingerprinter.closure(eval(request["target"], space))
     except Exception as error:
-        return {"error": type(error).__name__, "message": str(error), "trace": traceback.format_exc()}
+        trace = traceback.format_exc()
+        return {"error": type(error).__name__, "message": str(error), "trace": trace}
     return {
         "digest": closure.digest.hex(),
-        "components": [[c.kind, c.name, c.digest.hex(), c.file, c.line, c.detail] for c in closure.components],
+        "components": [
+            [c.kind, c.name, c.digest.hex(), c.file, c.line, c.detail] for c in closure.components
+        ],
         "warnings": list(closure.warnings),
         "uncacheable": closure.uncacheable,
         "blind_spots": list(closure.blind_spots),

@@ -14,19 +14,18 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 from druse.fingerprint.encoding import length, tag, text
-from druse.fingerprint.functions import is_importable, origin_of, references
+from druse.fingerprint.functions import is_made_here, origin_of, references
 from druse.fingerprint.graph import Edge
 from druse.fingerprint.locate import class_annotations, class_node
 from druse.fingerprint.packages import Origin, origin_of_module
 from druse.fingerprint.places import shown_file
-from druse.fingerprint.resolve import Surroundings
+from druse.fingerprint.resolve import Found, Surroundings
 from druse.fingerprint.units import Unit
 
 if TYPE_CHECKING:
     from druse.fingerprint.builder import Builder
     from druse.fingerprint.graph import Node, Part
 
-_HEAP_TYPE: Final = 1 << 9
 _LEFT_OUT: Final = frozenset(
     {
         *("__module__", "__qualname__", "__name__", "__doc__", "__dict__", "__weakref__"),
@@ -38,6 +37,7 @@ _LEFT_OUT: Final = frozenset(
         *("_is_protocol", "_is_runtime_protocol", "__protocol_attrs__", "_abc_registry"),
         *("__callable_proto_members_only__", "__non_callable_proto_members__"),
         *("_abc_cache", "_abc_negative_cache", "_abc_negative_cache_version"),
+        "__slotnames__",  # which copying and pickling leave on a class
     }
 )
 _DATACLASS_PARAMS: Final = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
@@ -66,10 +66,11 @@ def _origin(cls: type) -> Origin:
 
 def expand_class(builder: Builder, cls: type, node: Node) -> list[Part]:
     origin = _origin(cls)
-    if not origin.is_user and (not cls.__flags__ & _HEAP_TYPE or _is_named(cls)):
+    if not is_made_here(cls):
+        dotted = f"{cls.__module__}.{cls.__qualname__}"
         if origin.kind == "druse":
-            return [tag("druse") + text(f"{cls.__module__}.{cls.__qualname__}")]
-        return builder.external(f"{cls.__module__}.{cls.__qualname__}", origin, node.unit)
+            return [tag("druse") + text(dotted)]
+        return builder.external(dotted, origin)
     parts: list[Part] = [tag("class"), length(len(cls.__bases__))]
     parts += [builder.part(base, node.path) for base in cls.__bases__]
     if type(cls) is not type:
@@ -78,10 +79,6 @@ def expand_class(builder: Builder, cls: type, node: Node) -> list[Part]:
         node.unit.docs = [cls.__doc__] if cls.__doc__ else []
         parts += _annotations(builder, cls, node)
     return parts + _members(builder, cls, node)
-
-
-def _is_named(cls: type) -> bool:
-    return is_importable(cls) or not any(isinstance(v, FunctionType) for v in vars(cls).values())
 
 
 def _annotations(builder: Builder, cls: type, node: Node) -> list[Part]:
@@ -119,6 +116,10 @@ def _is_slot(value: Any) -> bool:
 
 
 def _member(builder: Builder, value: Any, path: str, name: str, node: Node) -> Part:
+    found = Found(value, (), name, node.subject, name.rpartition(".")[2])
+    state = builder.state.part(builder, found, node)
+    if state is not None:
+        return state
     below = builder.node(value, path)
     is_code = isinstance(value, FunctionType | type | staticmethod | classmethod | property)
     if node.unit is None or is_code or below.unit is not None:

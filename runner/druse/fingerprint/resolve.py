@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 import sys
 from abc import ABCMeta
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
@@ -65,10 +65,30 @@ class Surroundings:
 
     globals: dict[str, Any]
     cells: dict[str, Any]
-    label: str  # of a cell's owner, for messages
+    label: str  # the qualified name of the code
 
 
 def resolve(ref: Ref, around: Surroundings) -> Meaning:
+    meaning = _resolve(ref, around)
+    names = (ref.name, *ref.chain)
+    if isinstance(meaning, Nothing) and any(_is_private(name) for name in names):
+        for owner in around.label.split("."):  # in a class C, `__x` is `_C__x`
+            name, *chain = (_mangled(name, owner) for name in names)
+            found = _resolve(replace(ref, name=name, chain=tuple(chain)), around)
+            if isinstance(found, Found):
+                return found
+    return meaning
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("__") and not name.endswith("__")
+
+
+def _mangled(name: str, owner: str) -> str:
+    return f"_{owner.lstrip('_')}{name}" if _is_private(name) else name
+
+
+def _resolve(ref: Ref, around: Surroundings) -> Meaning:
     if ref.kind == IMPORT:
         return _imported(ref, around)
     if ref.name in around.cells:
@@ -147,7 +167,7 @@ def _in_module(module: ModuleType, chain: tuple[str, ...]) -> Meaning:
 
 def _plain_attribute(value: Any, name: str) -> Any:
     """An attribute that is read without any code running; _ABSENT for any other."""
-    if name.startswith("__"):
+    if name.startswith("__") and name.endswith("__"):
         return _ABSENT
     if isinstance(value, type):
         return _class_attribute(value, name)
@@ -157,8 +177,20 @@ def _plain_attribute(value: Any, name: str) -> Any:
     held = getattr(value, "__dict__", None)
     if type(held) is not dict or name not in held:
         return _ABSENT
-    computed = any(hasattr(type(vars(base).get(name)), "__set__") for base in kind.__mro__)
+    computed = any(hasattr(type(vars(base).get(name)), "__get__") for base in kind.__mro__)
     return _ABSENT if computed else held[name]
+
+
+def is_set_plainly(value: Any, name: str) -> bool:
+    """Whether assigning to an attribute runs no code of the user's."""
+    if isinstance(value, ModuleType | FunctionType):
+        return True
+    if isinstance(value, type):
+        return type(value).__setattr__ is type.__setattr__
+    kind: Any = type(value)
+    if kind.__setattr__ is not object.__setattr__:
+        return False
+    return not any(hasattr(type(vars(base).get(name)), "__set__") for base in kind.__mro__)
 
 
 def _looks_up_itself(kind: Any) -> bool:

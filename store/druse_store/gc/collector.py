@@ -5,17 +5,21 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from druse_store import disk
 from druse_store.errors import InvalidInput, StoreBusy
 from druse_store.gc.evict import evicting
-from druse_store.gc.execute import Executor, GcReport
+from druse_store.gc.execute import Executor
 from druse_store.gc.plan import GcPlan, GcProgress, Meter, Planner, Settings
+from druse_store.gc.report import Freed, GcReport
+from druse_store.gc.shares import by_run
+from druse_store.gc.undo import Undo, Undone
 from druse_store.location import Location
 from druse_store.policy import Policy
+from druse_store.run import RunName
 
 if TYPE_CHECKING:
     from druse_store.session import Session
@@ -33,30 +37,44 @@ class Collector:
         step: Callable[[str], None] = lambda name: None,
     ) -> None:
         self._session = session
-        self._meter = Meter(progress)
+        self.meter = Meter(progress)
         self._step = step
 
     def plan(self, settings: Settings) -> GcPlan:
         """What a collection would do now."""
         self._session.flush_for_reading()
         self._session.writer.leave_files()
-        planner = Planner(self._session, settings, self._meter)
+        planner = Planner(self._session, settings, self)
         return evicting(planner, settings.policy.max_size)
 
     def execute(self, plan: GcPlan) -> GcReport:
         """Does what the plan says, as far as it still holds. Raises StoreBusy."""
         with self.lock():
-            return Executor(self._session, plan, self._meter, self._step).run()
+            return Executor(self._session, plan, self.meter, self._step).run()
 
-    def collect(self, settings: Settings, *, alone: bool) -> tuple[GcPlan, GcReport]:
+    def collect(self, settings: Settings, *, alone: bool, details: bool) -> GcReport:
         """Plans and executes, without another collection in between. `alone`: nobody else may have
-        the store open. Raises StoreBusy."""
+        the store open. `details`: with what becomes of each run. Raises StoreBusy."""
         with ExitStack() as stack:
             if alone:
                 stack.enter_context(self._session.users.alone())
             stack.enter_context(self.lock())
             plan = self.plan(settings)
-            return plan, Executor(self._session, plan, self._meter, self._step).run()
+            shares = plan.by_run() if details else []
+            report = Executor(self._session, plan, self.meter, self._step).run()
+            report.by_run = shares
+            return report
+
+    def by_run(self, plan: GcPlan) -> list[Freed]:
+        """Whose bytes the plan frees."""
+        planner = Planner(self._session, plan.settings, self)
+        return by_run(plan, self._session.environment, planner.read_list)
+
+    def undo(self, only: Collection[RunName] | None) -> Undone:
+        """Brings back what was removed, all of it or some runs. Raises StoreBusy, RunNotFound."""
+        self._session.flush_for_reading()
+        with self.lock():
+            return Undo(self._session).run(only)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -83,8 +101,9 @@ def _open_lock(location: Location) -> int:
     return fd
 
 
-def settings(policy: object, grace: float, now: float | None, waste: float) -> Settings:
+def settings(policy: Policy | None, grace: float, now: float | None, waste: float) -> Settings:
     """The settings of a collection. Raises InvalidInput."""
+    policy = Policy() if policy is None else policy
     if not isinstance(policy, Policy):
         raise InvalidInput(f"a collection wants a Policy, not {type(policy).__name__}")
     if not grace >= 0:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from druse_store import changes, disk, holds, reserve
 from druse_store.changes import Change
-from druse_store.digest import SIZE
 from druse_store.gc.compact import Compactor
 from druse_store.gc.plan import GcPlan, Meter, Planner
+from druse_store.gc.report import Counts, GcReport
 from druse_store.gc.spared import Spared
 from druse_store.gc.sweep import Sweeper
 from druse_store.index import values
@@ -33,21 +32,6 @@ STEPS = (
 )
 
 
-@dataclass(slots=True)
-class GcReport:
-    """What a collection did. `freed` is what the packs shrank by, in bytes on disk."""
-
-    freed: int = 0
-    records: int = 0
-    blobs: int = 0
-    chunks: int = 0
-    packs_removed: int = 0
-    packs_written: int = 0
-    size: int = 0
-    seconds: float = 0.0
-    problems: list[str] = field(default_factory=list)
-
-
 class Executor:
     """One execution of a plan, by whoever holds the collector's lock."""
 
@@ -58,7 +42,7 @@ class Executor:
         self._plan = plan
         self._step = step
         self._advance = advance
-        planner = Planner(session, plan.settings, advance)
+        planner = Planner(session, plan.settings, plan.collector)
         writer = session.writer
         writer.leave_files()
         self._spared = Spared(session.location, plan.leases, plan.head, planner.read_list)
@@ -69,23 +53,29 @@ class Executor:
 
     def run(self) -> GcReport:
         began = time.monotonic()
+        plan, sweeper = self._plan, self._sweeper
         with self._reserve():
             self._logical()
-            if not self._plan.marked.problems:
+            if not plan.marked.problems:
                 self._tombstones()
                 self._sweep()
                 self._packs()
         done = self._compactor.done
+        swept = Counts(*(sweeper.swept[table] for table in (RECORDS, BLOBS, CHUNKS)))
+        marked = Counts(*(sweeper.marked[table] for table in (RECORDS, BLOBS, CHUNKS)))
         return GcReport(
-            done.freed,
-            self._sweeper.removed[RECORDS],
-            self._sweeper.removed[BLOBS],
-            self._sweeper.removed[CHUNKS],
-            done.removed,
-            done.written,
-            disk.usage(self._session.location.root),
-            time.monotonic() - began,
-            [*self._plan.problems, *done.damaged],
+            dry_run=False,
+            levels=plan.levels,
+            freed=done.freed,
+            later=plan.later,
+            swept=swept,
+            waiting=Counts() if plan.immediate else marked,
+            evicted=sweeper.evicted,
+            packs_removed=done.removed,
+            packs_written=done.written,
+            problems=[*plan.problems, *done.damaged],
+            size=disk.usage(self._session.location.root),
+            seconds=time.monotonic() - began,
         )
 
     @contextmanager
@@ -105,8 +95,8 @@ class Executor:
             self._sweeper.transact("levels", self._lower)
         self._sweeper.mark_records("recall records", bytes(marked.records.revived), LIVE)
         self._sweeper.mark_records("remove records", bytes(marked.records.fresh), TOMBSTONED)
-        removed = frozenset(_digests(marked.records.fresh))
-        evicted = sorted(self._plan.evicted - removed) if self._plan.evicted else []
+        plan = self._plan
+        evicted = sorted(plan.evicted - plan.removed()) if plan.evicted else []
         self._sweeper.mark_records("evict", b"".join(evicted), EVICTED)
 
     def _lower(self, tables: Bulk) -> list[Change]:
@@ -133,9 +123,9 @@ class Executor:
 
     def _sweep(self) -> None:
         marked, limit = self._plan.marked, self._sweep_limit()
-        for doomed in (marked.records.due, marked.records.fresh):
-            if doomed is marked.records.due or self._plan.immediate:
-                self._sweeper.sweep_records(bytes(doomed), limit)
+        self._sweeper.sweep_records(bytes(marked.records.due), limit)
+        if self._plan.immediate:
+            self._sweeper.sweep_records(bytes(marked.records.fresh), limit)
         for table, doomed in ((BLOBS, marked.blobs), (CHUNKS, marked.chunks)):
             self._sweeper.sweep(table, bytes(doomed.due), limit)
             if self._plan.immediate:
@@ -152,10 +142,5 @@ class Executor:
 
     def _packs(self) -> None:
         plan = self._plan
-        counts = {pack: use.count for pack, use in plan.marked.uses.items()}
-        self._compactor.run(plan.packs.dead, plan.packs.groups, counts)
+        self._compactor.run(plan.packs.dead, plan.packs.groups)
         self._compactor.orphans([pack for pack, _ in plan.orphans])
-
-
-def _digests(data: bytes | bytearray) -> Iterator[bytes]:
-    return (bytes(data[at : at + SIZE]) for at in range(0, len(data), SIZE))

@@ -14,6 +14,7 @@ from druse_store.digest import SIZE, Digest
 from druse_store.gc import mark, packs, roots
 from druse_store.gc.mark import Marked
 from druse_store.gc.packs import PackPlan
+from druse_store.gc.report import Counts, Freed, GcReport
 from druse_store.gc.roots import LevelChange, Roots
 from druse_store.index.bulk import Scan
 from druse_store.index.values import QUARANTINED, SEALED, FileEntry, Head
@@ -22,6 +23,7 @@ from druse_store.policy import Policy
 from druse_store.writer import PACK_SIZE
 
 if TYPE_CHECKING:
+    from druse_store.gc.collector import Collector
     from druse_store.session import Session
 
 GRACE = 3600.0  # seconds
@@ -77,6 +79,7 @@ class GcPlan:
     done than could be.
     """
 
+    collector: Collector = field(repr=False)
     settings: Settings
     head: Head
     limit: int
@@ -108,29 +111,51 @@ class GcPlan:
         """The bytes that the store will take; what the log and the index do is left aside."""
         return self.size - self.freed
 
-    @property
-    def records(self) -> int:
-        """How many records are removed now (and can be brought back during the grace)."""
-        return len(self.marked.records.fresh) // SIZE
+    def by_run(self) -> list[Freed]:
+        """Whose bytes are freed, before they are: they sum up to `freed` and `later`."""
+        return self.collector.by_run(self)
 
-    @property
-    def chunks(self) -> int:
-        """How many chunks get a tombstone now."""
-        return len(self.marked.chunks.fresh) // SIZE
+    def execute(self) -> GcReport:
+        """Does it, as far as it still holds. Raises StoreBusy while another collection goes on."""
+        return self.collector.execute(self)
 
-    @property
-    def swept(self) -> int:
-        """How many chunks leave the index now."""
-        return len(self.marked.chunks.due) // SIZE + (self.chunks if self.immediate else 0)
+    def report(self) -> GcReport:
+        """What `execute` will report, if nothing happens in between."""
+        doomed = (self.marked.records, self.marked.blobs, self.marked.chunks)
+        due = Counts(*(len(part.due) // SIZE for part in doomed))
+        fresh = Counts(*(len(part.fresh) // SIZE for part in doomed))
+        total = Counts(*(a + b for a, b in zip(due, fresh, strict=True)))
+        groups = self.packs.groups
+        return GcReport(
+            dry_run=True,
+            levels=self.levels,
+            freed=self.freed,
+            later=self.later,
+            swept=total if self.immediate else due,
+            waiting=Counts() if self.immediate else fresh,
+            evicted=len(self.evicted - self.removed()) if self.evicted else 0,
+            packs_removed=len(self.packs.dead)
+            + sum(len(group.packs) for group in groups)
+            + len(self.orphans),
+            packs_written=len(groups),
+            by_run=self.by_run(),
+            problems=self.problems,
+            size=self.size_after,
+        )
+
+    def removed(self) -> frozenset[bytes]:
+        """The records that are removed now."""
+        keys = bytes(self.marked.records.fresh)
+        return frozenset(keys[at : at + SIZE] for at in range(0, len(keys), SIZE))
 
 
 class Planner:
     """Makes the plan of one collection of an open store."""
 
-    def __init__(self, session: Session, settings: Settings, advance: mark.Advance) -> None:
+    def __init__(self, session: Session, settings: Settings, collector: Collector) -> None:
         self._session = session
         self._settings = settings
-        self._advance = advance
+        self._collector = collector
         self.environment = session.environment
 
     def plan(
@@ -162,11 +187,13 @@ class Planner:
                 immediate=at_once,
                 evicted=evicted,
                 read_list=self.read_list,
-                advance=self._advance,
+                advance=self._collector.meter,
                 observe=observe,
             ).run()
             files = dict(index.files())
-        plan = GcPlan(settings, head, limit, at_once, found, marked, leases, evicted)
+        plan = GcPlan(
+            self._collector, settings, head, limit, at_once, found, marked, leases, evicted
+        )
         plan.size = disk.usage(session.location.root)
         plan.problems += marked.problems
         if not marked.problems:
@@ -183,7 +210,9 @@ class Planner:
         plan.orphans += self._orphans(files)
         need -= sum(size for _, size in plan.orphans)
         waste = plan.settings.waste
-        plan.packs = packs.choose(sizes, plan.marked.uses, waste, PACK_SIZE, need)
+        raw = plan.marked.raw
+        uses = {p: packs.Use(kept, sorted(raw.get(p, ()))) for p, kept in plan.marked.kept.items()}
+        plan.packs = packs.choose(sizes, uses, waste, PACK_SIZE, need)
 
     def read_list(self, digest: Digest, chunks: Digest, size: int) -> list[Digest]:
         """The chunks that a blob of several is made of. Raises Damaged, BlobNotFound."""

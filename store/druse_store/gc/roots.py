@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from druse_store import packing, retention, trash
-from druse_store.digest import Digest, trusted
+from druse_store.digest import Digest
 from druse_store.errors import RecordDamaged
 from druse_store.gc.buckets import Buckets
 from druse_store.index import values
@@ -129,13 +129,8 @@ def _horizons(
             at = run.started / 1e9
             began[run.experiment] = min(at, began.get(run.experiment, at))
     without = now - retention.UNFINISHED
-    times: dict[str | None, float] = {None: min(without, *began.values(), without), **began}
+    times: dict[str | None, float] = {None: min([without, *began.values()])}
+    times.update(began)
     return {
         name: min(scan.commit_at(int((at - TOUCH_SLACK) * 1e9)), old) for name, at in times.items()
     }
-
-
-def record_digests(digests: bytes) -> Iterable[Digest]:
-    """The digests that stand side by side in these bytes."""
-    for at in range(0, len(digests), 32):
-        yield trusted(digests[at : at + 32])

@@ -17,7 +17,7 @@ from druse_store.digest import SIZE, trusted
 from druse_store.gc.spared import Spared
 from druse_store.index import values
 from druse_store.index.bulk import Bulk, Row, state_of, with_state
-from druse_store.index.values import BLOBS, CHUNKS, LIVE, RECORDS, SUSPECT, TOMBSTONED
+from druse_store.index.values import BLOBS, CHUNKS, EVICTED, LIVE, RECORDS, SUSPECT, TOMBSTONED
 from druse_store.records import Record
 
 SLICE = 10_000  # keys per transaction
@@ -39,7 +39,9 @@ class Sweeper:
         self._advance = advance
         self._step = step
         self._comeback: set[bytes] = set()  # chunks of blobs that live again
-        self.removed = dict.fromkeys((RECORDS, BLOBS, CHUNKS), 0)
+        self.marked = dict.fromkeys((RECORDS, BLOBS, CHUNKS), 0)
+        self.swept = dict.fromkeys((RECORDS, BLOBS, CHUNKS), 0)
+        self.evicted = 0
 
     def transact(self, name: str, work: Callable[[Bulk], list[Change]]) -> None:
         """One transaction, behind a look at what is to be spared."""
@@ -64,6 +66,8 @@ class Sweeper:
                     if state == LIVE or self._may_go(key, value)
                 ]
                 tables.mark_records(chosen, state)
+                self.marked[RECORDS] += len(chosen) * (state == TOMBSTONED)
+                self.evicted += len(chosen) * (state == EVICTED)
                 return [[MARK, state, b"".join(chosen)]] if chosen else []
 
             self.transact(name, work)
@@ -80,7 +84,7 @@ class Sweeper:
                     if _is_due(row[1], limit) and row[0] not in spared
                 ]
                 _drop_records(tables, due)
-                self.removed[RECORDS] += len(due)
+                self.swept[RECORDS] += len(due)
                 return []
 
             self.transact("sweep records", work)
@@ -117,6 +121,7 @@ class Sweeper:
                     elif table == BLOBS:
                         self._spared.add_blob(tables, key)
                 tables.put_rows(table, rows)
+                self.marked[table] += len(rows)
                 tables.tick(commit, time.time_ns(), 0)
                 return []
 
@@ -138,7 +143,7 @@ class Sweeper:
                     elif key in self._spared.digests:
                         self._comeback.add(key)
                 tables.drop_rows(table, due)
-                self.removed[table] += len(due)
+                self.swept[table] += len(due)
                 return []
 
             self.transact(name, work)
@@ -185,7 +190,8 @@ def _is_due(value: bytes, limit: int) -> bool:
 
 def _drop_records(tables: Bulk, rows: list[Row]) -> None:
     """Drops records, and what of the other tables leads to them."""
-    tables.drop_rows(RECORDS, [key for key, _ in rows])
+    for table in (RECORDS, values.ORIGINS):
+        tables.drop_rows(table, [key for key, _ in rows])
     for key, value in rows:
         record = Record.decode(values.body(RECORDS, key, value))
         cell = values.record_key(record.signature, record.replicate)

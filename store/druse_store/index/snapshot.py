@@ -35,8 +35,6 @@ from druse_store.index.values import (
     Origin,
 )
 
-_STATE = -values.RECORD_TAIL - 4  # the place of a record's state in its row
-
 
 class Snapshot:
     """A read transaction. `with index.snapshot() as snapshot:`; user code never runs inside."""
@@ -94,18 +92,18 @@ class Snapshot:
     def record(self, digest: bytes) -> bytes | None:
         """The encoded record, unless it was removed."""
         value = self._txn.get(digest, db=self._dbs[RECORDS])
-        if value is None or value[_STATE] == values.TOMBSTONED:
+        if value is None or value[values.STATE_AT] == values.TOMBSTONED:
             return None
         return values.body(RECORDS, digest, value)
 
     def has_record(self, digest: bytes) -> bool:
         value = self._txn.get(digest, db=self._dbs[RECORDS])
-        return value is not None and value[_STATE] != values.TOMBSTONED
+        return value is not None and value[values.STATE_AT] != values.TOMBSTONED
 
     def is_removed(self, digest: bytes) -> bool:
         """Whether a record was removed, and could still be brought back."""
         value = self._txn.get(digest, db=self._dbs[RECORDS])
-        return value is not None and bool(value[_STATE] == values.TOMBSTONED)
+        return value is not None and bool(value[values.STATE_AT] == values.TOMBSTONED)
 
     def origin(self, digest: bytes) -> Origin | None:
         """Where a record came from, unless it was computed here."""
@@ -192,11 +190,16 @@ class Snapshot:
 
     def commit_at(self, time: int) -> int:
         """The latest commit known to have happened by this time (ns since 1970), or 0."""
+        upto = self.head().commit
         cursor = self._txn.cursor(db=self._dbs[CLOCK])
         for key, value in cursor.iterprev():
             name = bytes(key)
-            if int.from_bytes(values.body(CLOCK, name, value, 8), "little") <= time:
+            noted = int.from_bytes(values.body(CLOCK, name, value, 8), "little")
+            if noted + values.TICK <= time:
+                return upto  # what came later would have been noted, until the next one was
+            if noted <= time:
                 return int.from_bytes(name, "big")
+            upto = int.from_bytes(name, "big") - 1
         return 0
 
     def trash(self, after: int = 0) -> list[tuple[bytes, bytes]]:

@@ -33,8 +33,6 @@ from druse_store.index.values import (
     Origin,
 )
 
-_TICK = 10_000_000_000  # ns between commits whose time is noted
-
 
 class Tables(Snapshot):
     """A write transaction: a snapshot that can also be changed. Commits when the block ends well.
@@ -115,6 +113,16 @@ class Tables(Snapshot):
                 packed = values.body(RECORDS, digest, value)
                 self._txn.put(digest, values.seal_record(digest, packed, state, since), db=db)
 
+    def freshen_records(self, digests: Iterable[bytes], upto: int) -> None:
+        """Notes that records were used now, unless they were behind the commit `upto`."""
+        db = self._dbs[RECORDS]
+        for digest in digests:
+            value = self._txn.get(digest, db=db)
+            if value is not None:
+                state, since = values.record_state(value)
+                if state != values.TOMBSTONED and since <= upto:
+                    self.mark_records((digest,), state)
+
     def move_pointers(self, pointers: dict[bytes, Digest]) -> None:
         """(signature, replicate) points at a record from now on."""
         items = ((key, values.seal(CURRENT, key, digest)) for key, digest in pointers.items())
@@ -171,7 +179,7 @@ class Tables(Snapshot):
         """A row whose body is made already."""
         self._txn.put(key, values.seal(table, key, body), db=self._dbs[table])
 
-    def tick(self, commit: int, time: int, every: int = _TICK) -> None:
+    def tick(self, commit: int, time: int, every: int = values.TICK) -> None:
         """Notes when a commit happened (ns since 1970), unless one was noted just before."""
         cursor = self._txn.cursor(db=self._dbs[CLOCK])
         if cursor.last():

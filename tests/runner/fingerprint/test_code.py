@@ -1,8 +1,10 @@
+# ruff: noqa: E501 - a case is a program on a line
 """What must hit and what must miss, by code: files are edited between processes."""
 
 from __future__ import annotations
 
 import pytest
+
 from support.edited import Project
 
 
