@@ -6,7 +6,8 @@ import inspect
 import logging
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from druse import seeds
@@ -21,7 +22,7 @@ from druse.runtime import InputGone, Runtime, Workplace
 from druse.stepcache import Held, StepCache
 from druse.task import Failure, Outcome, Task, WrittenArtifact
 from druse.unpickled import finished
-from druse.watch import Watch, watching
+from druse.watch import Watch, unwatched, watching
 
 if TYPE_CHECKING:
     from druse.prepared import Prepared
@@ -39,16 +40,15 @@ class SetUp:
         self.values: dict[str, Any] = {}
         self.read: dict[str, Any] = {}
         self.watched: dict[str, Any] = {}
-        condition = next(iter(prepared.conditions.values()))
-        reads = Reads(condition.cell(0), prepared.table, {})
-        before = dict(prepared.experiment.initial_ctx)
+        reads = Reads(prepared.bare, prepared.table, {})
+        before = prepared.bare.values()
         ctx = FrozenContext._of_cell(dict(before), reads, logging.getLogger("druse"))
-        watch = Watch(place.files)
+        watch = Watch(place.files, prepared.code)
         with watching(watch):
             for step in prepared.steps:
                 step.setup(ctx)
         self.values = {key: value for key, value in ctx._data.items() if key not in before}
-        self.read = {k: v for k, v in reads.found.items() if k[4:] not in self.values}
+        self.read = {f"setup:{name[4:]}": digest for name, digest in reads.found.items()}
         self.watched = finished(watch.found, place.keys)
         self.hooks = [p for p in prepared.experiment.plugins if type(p) not in BUILT_IN]
         self.hooks += [p for p in prepared.experiment.plugins if _is_verbose(p)]
@@ -80,7 +80,7 @@ class CellRun:
         self._ctx = FrozenContext._of_cell(values, self._reads, self._logger)
         self._ctx._runtime = Runtime(up.place, up.prepared, task.upstream)
         self._outcome = Outcome(task.cell, self._reads.found)
-        self._watch = Watch(up.place.files)
+        self._watch = Watch(up.place.files, up.prepared.code)
         self._cache = StepCache(up, task, self._reads, self._watch, self._ctx, self._outcome)
         seed = up.prepared.seed
         self._seed_fn = seed.seed_fn or seeds.seed_generators
@@ -111,7 +111,8 @@ class CellRun:
         ctx, experiment = self._ctx, self._prepared.experiment
         ctx._log_reads = any(_is_verbose(plugin) for plugin in experiment.plugins)
         for hook in self._up.hooks:
-            hook.before_replicate(experiment, ctx)
+            with self._looking(hook):
+                hook.before_replicate(experiment, ctx)
         data = await self._fetch()
         for position, step in enumerate(self._prepared.steps):
             self._place = type(step).__name__
@@ -121,15 +122,30 @@ class CellRun:
             before = (set(ctx._data), {k: len(v) for k, v in ctx.metrics._values.items()})
             reads_before = len(self._reads.found)
             for hook in self._up.hooks:
-                hook.before_step(experiment, step)
+                with self._looking(hook):
+                    hook.before_step(experiment, step)
             data = await self._run_step(position, step, data)
             for artifact in ctx.artifacts._items:
                 if artifact.position < 0:
                     artifact.position, artifact.step_name = position, self._place
             for hook in self._up.hooks:
-                hook.after_step(experiment, step, data.get(), ctx)
+                with self._looking(hook):
+                    hook.after_step(experiment, step, data.get(), ctx)
             self._outcome.step_seconds.append(time.perf_counter() - began)
             self._trace(before, reads_before)
+
+    @contextmanager
+    def _looking(self, hook: BasePlugin) -> Iterator[None]:
+        """Around a hook: the reads of a plugin that only looks do not count."""
+        if not hook.observes_only:
+            yield
+            return
+        self._ctx._reads = None
+        try:
+            with unwatched():
+                yield
+        finally:
+            self._ctx._reads = self._reads
 
     def _check_start(self) -> None:
         if self._initial.error is not None:

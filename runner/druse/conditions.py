@@ -72,6 +72,22 @@ class Initial:
         return _shown(values[key]) if key in values else "absent"
 
 
+class Bare:
+    """The context that `setup` sees: the experiment's own values, before any condition's."""
+
+    def __init__(self, initial_ctx: Mapping[str, Any]) -> None:
+        self._values = dict(initial_ctx)
+
+    def values(self) -> dict[str, Any]:
+        return dict(self._values)
+
+    def digest(self, key: str) -> Digest:
+        return value_digest(self._values[key], f"ctx[{key!r}]") if key in self._values else ABSENT
+
+    def names_digest(self) -> Digest:
+        return value_digest(sorted(self._values), "the context's keys")
+
+
 class Condition:
     """One condition of an experiment: the baseline or a treatment."""
 
