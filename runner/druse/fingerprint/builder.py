@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +13,7 @@ from druse.fingerprint.encoding import atom, digest_of, inline, tag, text
 from druse.fingerprint.graph import Edge, Node, Part, settle
 from druse.fingerprint.packages import Distribution, Origin, file_digest, module_file
 from druse.fingerprint.plain import CONTAINERS, PlainEncoder
+from druse.fingerprint.sources import one_look
 from druse.fingerprint.units import Unit
 
 if TYPE_CHECKING:
@@ -32,13 +34,15 @@ class Refused(Exception):
 class Builder:
     """Nodes by the identity of what they stand for. Values seen by it count as they were then.
 
-    `code` is the builder whose nodes stand for functions and classes, if not this one.
+    `code` is the builder whose nodes stand for functions and classes, if not this one; threads
+    share it, so whoever uses it holds its lock, and leaves no node of it without its digest.
     """
 
     def __init__(self, packages: str, state: State, code: Builder | None = None) -> None:
         self.packages = packages
         self.state = state
         self.code = code or self
+        self.lock = threading.RLock()
         self._nodes: dict[int, Node] = {}
         self._externals: dict[str, Node] = {}
         self._packages: dict[Distribution, Node] = {}
@@ -48,13 +52,15 @@ class Builder:
 
     def part(self, value: Any, path: str) -> Part:
         """What stands for a value within another one."""
-        encoded = self.plain(value)
-        return self.node(value, path) if encoded is None else inline(encoded)
+        standing = self.plain(value)
+        return self.node(value, path) if standing is None else standing
 
     def plain(self, value: Any) -> bytes | None:
+        """What stands for plain data; None for any other value."""
         encoded = atom(value)
         if encoded is None and type(value) in CONTAINERS:
             encoded = self._plain.encode(value)
+            return None if encoded is None else inline(encoded)
         return encoded
 
     def named(self, value: Any, path: str, kind: str, name: str, line: int | None = None) -> Part:
@@ -64,14 +70,14 @@ class Builder:
 
     def node(self, value: Any, path: str) -> Node:
         if self.code is not self and isinstance(value, FunctionType | type | ModuleType):
-            return self.code.node(value, path)
+            with self.code.lock:
+                return settled(self.code.node(value, path))
         known = self._nodes.get(id(value))
         if known is not None:
             return known
-        encoded = self.plain(value)
-        if encoded is not None:
-            standing = inline(encoded)
-            node = Node(value, None, path, [encoded], standing, digest_of(encoded))
+        standing = self.plain(value)
+        if standing is not None:
+            node = Node(value, None, path, [standing], standing, digest_of(standing))
         else:
             node = self._new(value, path)
         self._nodes[id(value)] = node
@@ -110,6 +116,7 @@ class Builder:
         node = self.code._externals.get(dotted)
         if node is None:
             node = Node(dotted, None, dotted, self.external(dotted, origin))
+            settle(node)
             self.code._externals[dotted] = node
         return node
 
@@ -139,8 +146,9 @@ class Builder:
 
 
 def settled(node: Node) -> Node:
-    """The node, with its digest. Raises Unhashable, naming what has none."""
-    settle(node)
+    """The node, with its digest."""
+    with one_look():
+        settle(node)
     return node
 
 

@@ -39,7 +39,8 @@ def collect(root: Node) -> Closure:
     """The closure whose graph begins at `root`, which is settled."""
     nodes = reached(root)
     units = [node.unit for node in nodes if node.unit is not None]
-    states = [described(name) for node in nodes for name in node.states]
+    names = {key: name for node in reversed(nodes) for key, name in reversed(node.states)}
+    states = sorted(map(described, names.values()))
     extra: list[bytes] = []
     templates = [unit.template for unit in units if unit.template is not None]
     if any(template.reads_doc for template in templates):

@@ -67,16 +67,17 @@ def _treatment(cls: type) -> Expand:
     for base in cls.__mro__[:-1]:
         found = _named(base)
         if found is not None:
-            return found if base is cls else instances.derived(found)
+            expand, is_whole = found
+            return expand if is_whole or base is cls else instances.derived(expand)
     return instances.expand_instance
 
 
-def _named(cls: type) -> Expand | None:
-    """The treatment of exactly this type."""
+def _named(cls: type) -> tuple[Expand, bool] | None:
+    """The treatment of exactly this type, and whether it sees to subclasses itself."""
     name = f"{cls.__module__}.{cls.__qualname__}"
     home = _HOMES.get(cls.__module__.partition(".")[0])
-    for module in ((home,) if home else ()) + _STANDARD:
-        treatments = import_module(f"druse.fingerprint.{module}").TREATMENTS
-        if name in treatments:
-            return treatments[name]  # type: ignore[no-any-return]
+    for place in ((home,) if home else ()) + _STANDARD:
+        module = import_module(f"druse.fingerprint.{place}")
+        if name in module.TREATMENTS:
+            return module.TREATMENTS[name], getattr(module, "WHOLE", False)
     return None

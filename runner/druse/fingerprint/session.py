@@ -10,7 +10,7 @@ import threading
 from types import FunctionType, TracebackType
 from typing import Any, Final, Self
 
-from druse.fingerprint.builder import Builder, check, reached
+from druse.fingerprint.builder import Builder, check, reached, settled
 from druse.fingerprint.closure import Closure, collect
 from druse.fingerprint.encoding import finish
 from druse.fingerprint.functions import is_made_here
@@ -41,10 +41,10 @@ class Fingerprinter:
             return digest
         with self._lock:
             code = self._builder(self._packages, frozenset())
-            node = Builder(self._packages, State(frozenset()), code).node(value, path)
-            settle(node)
-            check(node)
-            return finish(standing(node))
+        node = Builder(self._packages, State(frozenset()), code).node(value, path)
+        settle(node)
+        check(node)
+        return finish(standing(node))
 
     def closure(self, obj: Any, *, packages: str | None = None) -> Closure:
         """All that a function, class, method, partial or instance depends on. Raises Unhashable."""
@@ -67,9 +67,8 @@ class Fingerprinter:
         return builder
 
     def _settled(self, builder: Builder, obj: Any) -> Node:
-        node = builder.node(obj, _name(obj))
-        settle(node)
-        return node
+        with builder.lock:
+            return settled(builder.node(obj, _name(obj)))
 
     def __enter__(self) -> Self:
         _active.append(self)

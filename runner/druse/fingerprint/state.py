@@ -82,7 +82,7 @@ def first_seen(builder: Builder, found: Found, node: Node) -> bytes:
         if known is None or known[0]() is not found.owner or known[1] != said:
             known = _first_seen[key] = (_reference(found.owner), said, _value(builder, found))
     if found.value is not ABSENT:
-        node.states.append(found.name)
+        node.states.append((key, found.name))
     return b"" if known[2] == _NOT_THERE else tag("state") + known[2]
 
 
