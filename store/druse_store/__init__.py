@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from druse_store.digest import Digest
-    from druse_store.errors import ReadOnlyStore, StoreError
+    from druse_store.errors import BlobVanished, ReadOnlyStore, StoreError
     from druse_store.rebuild import Rebuilt, rebuild_index
     from druse_store.records import ArtifactRef, BlobRef, ObjectRef, Read, Record, extend
     from druse_store.repaired import Fetch, Repaired
@@ -30,6 +30,7 @@ __all__ = [
     "ArtifactRef",
     "ArtifactUsage",
     "BlobRef",
+    "BlobVanished",
     "Cell",
     "Digest",
     "ExperimentUsage",
@@ -59,7 +60,7 @@ __all__ = [
 
 _HOMES = {
     "digest": ("Digest",),
-    "errors": ("ReadOnlyStore", "StoreError"),
+    "errors": ("BlobVanished", "ReadOnlyStore", "StoreError"),
     "rebuild": ("Rebuilt", "rebuild_index"),
     "records": ("ArtifactRef", "BlobRef", "ObjectRef", "Read", "Record", "extend"),
     "repaired": ("Fetch", "Repaired"),
