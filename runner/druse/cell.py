@@ -99,8 +99,8 @@ def has_part_in_cells(plugin: BasePlugin) -> bool:
 class CellRun:
     """One cell while it runs.
 
-    `tell` gets the sightings that the task asks for. Without `seeding` the generators are left as
-    they are: whoever says so sees to it that the cell draws from none of them.
+    `tell` gets the sightings that the task asks for. `seed` sets the generators, where that is not
+    what the experiment says: see `executors.generators`.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class CellRun:
         waiter: Waiter,
         *,
         tell: Callable[[Sighting], None] | None = None,
-        seeding: bool = True,
+        seed: Callable[[int], None] | None = None,
     ) -> None:
         self._up = up
         self._prepared = up.prepared
@@ -131,9 +131,9 @@ class CellRun:
         self._outcome = Outcome(task.cell, self._reads.found)
         self._watch = Watch(up.place.files)
         self._cache = StepCache(up, task, self._reads, self._watch, self._ctx, self._outcome)
-        seed = up.prepared.seed
-        self._seed_fn = (seed.seed_fn or seeds.seed_generators) if seeding else _leave
-        self._seed_replicate = task.cell.replicate if seed.auto_seed else 0
+        seeding = up.prepared.seed
+        self._seed_fn = seed or seeding.seed_fn or seeds.seed_generators
+        self._seed_replicate = task.cell.replicate if seeding.auto_seed else 0
         self._place = "the datasource"
 
     async def run(self) -> Outcome:
@@ -286,11 +286,7 @@ class Told(dict[str, "Digest"]):
             self[name] = digest
 
 
-def _leave(seed: int) -> None:
-    """Seeds nothing."""
-
-
-def failed(task: Task, error: Exception, kind: str | None = None) -> Outcome:
+def failed(task: Task, error: BaseException, kind: str | None = None) -> Outcome:
     """The outcome of a cell that could not begin, or whose end is not known."""
     text = getattr(error, "traceback_str", "") or str(error)
     place = getattr(error, "step", "the cell")

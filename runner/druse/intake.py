@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from druse.plan import Decision, State
-from druse.task import CellName, Failure, Outcome, Sighting, Stopped
+from druse.task import CellName, Failure, Outcome, Sighting, Stopped, Warned
 from druse.unpickled import finished
 from druse_store import BlobVanished, Record, StoreError
 
@@ -34,8 +34,10 @@ class Intake:
         if isinstance(news, Sighting):
             if self._current.twins.sighted(news):
                 self._scheduler.let_go(news.cell)
-            return
-        self._outcome(news)
+        elif isinstance(news, Warned):
+            self._current.warn(news.text)
+        else:
+            self._outcome(news)
 
     def _outcome(self, outcome: Outcome) -> None:
         cell, current = outcome.cell, self._current

@@ -67,6 +67,13 @@ class Stopped:
     error: Exception
 
 
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something that an executor has to say to people."""
+
+    text: str
+
+
 @dataclass(slots=True)
 class Failure:
     """Why a cell failed: the step, the message, the whole traceback."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from druse.task import Outcome, Sighting, Stopped, Task
+from druse.task import Outcome, Sighting, Stopped, Task, Warned
 
 if TYPE_CHECKING:
     from druse.prepared import Prepared
 
-News = Outcome | Sighting | Stopped
+News = Outcome | Sighting | Stopped | Warned
 Report = Callable[[News], None]
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from druse.cell import CellRun, SetUp, SetUpFailed, failed
 from druse.errors import DruseError
-from druse.task import Outcome, Task
+from druse.task import Outcome, Sighting, Task
 
 if TYPE_CHECKING:
     from druse.prepared import Prepared
@@ -62,10 +62,19 @@ class OwnLoop:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def execute(self, set_up: SetUps, prepared: Prepared, task: Task) -> Outcome:
+    def execute(
+        self,
+        set_up: SetUps,
+        prepared: Prepared,
+        task: Task,
+        *,
+        tell: Callable[[Sighting], None] | None = None,
+        seed: Callable[[int], None] | None = None,
+    ) -> Outcome:
         """Drives a cell to its end. It never suspends, since waiting blocks."""
         try:
-            coroutine = CellRun(set_up.get(prepared), task, self._wait).run()
+            up = set_up.get(prepared)
+            coroutine = CellRun(up, task, self._wait, tell=tell, seed=seed).run()
             coroutine.send(None)
         except StopIteration as done:
             outcome: Outcome = done.value
