@@ -14,6 +14,9 @@ import click
 
 _COMMANDS = {
     "export": ("views", "Write a run's folder: data/EXPERIMENT/vN/."),
+    "repair": ("health", "Mend what is damaged; give up what cannot be mended."),
+    "stats": ("health", "Count what is in the store, and its bytes."),
+    "verify": ("health", "Read everything again; say what is damaged."),
     "ls": ("look", "List experiments and their runs."),
     "run": ("run", "Run experiments; take from the store what it has."),
     "show": ("look", "Show a run: metrics, cells, failures."),

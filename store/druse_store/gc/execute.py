@@ -142,6 +142,5 @@ class Executor:
 
     def _packs(self) -> None:
         plan = self._plan
-        counts = {pack: use.count for pack, use in plan.marked.uses.items()}
-        self._compactor.run(plan.packs.dead, plan.packs.groups, counts)
+        self._compactor.run(plan.packs.dead, plan.packs.groups)
         self._compactor.orphans([pack for pack, _ in plan.orphans])

@@ -190,7 +190,8 @@ def _is_due(value: bytes, limit: int) -> bool:
 
 def _drop_records(tables: Bulk, rows: list[Row]) -> None:
     """Drops records, and what of the other tables leads to them."""
-    tables.drop_rows(RECORDS, [key for key, _ in rows])
+    for table in (RECORDS, values.ORIGINS):
+        tables.drop_rows(table, [key for key, _ in rows])
     for key, value in rows:
         record = Record.decode(values.body(RECORDS, key, value))
         cell = values.record_key(record.signature, record.replicate)
