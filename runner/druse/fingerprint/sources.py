@@ -99,6 +99,12 @@ def source_of(file: str, module_globals: dict[str, Any] | None) -> Source | None
         return source
 
 
+def known_files() -> frozenset[str]:
+    """The files that have been asked for."""
+    with _guard:
+        return frozenset(_known)
+
+
 def _state(file: str) -> Any:
     """What changes when the text does."""
     try:
