@@ -39,7 +39,7 @@ class Dispatcher:
             return
         upstream: dict[str, UpstreamArtifact] = {}
         for source in self._plan.prepared[cell.experiment].inputs:
-            found = self._input(source, cell)
+            found = self._session.upstream.find(source, cell.condition, cell.replicate)
             if found is None:
                 continue
             producer = self._recompute(source, cell, found)
@@ -93,21 +93,10 @@ class Dispatcher:
             given=prepared.conditions[cell.condition].given(cell.replicate),
         )
         current.listener.started(cell)
+        current.runs[cell.experiment].begin()
         current.lanes.submit(prepared, task)
 
     # --- what a cell reads of others -----------------------------------------------------------
-
-    def _input(self, source: Input, cell: CellName) -> ArtifactRef | None:
-        found = self._session.upstream.find(source, cell.condition, cell.replicate)
-        if found is None:
-            return None
-        producer = self._plan.producer_cell(source, cell.condition, cell.replicate)
-        if producer is not None and producer.condition != cell.condition:
-            self._current.warn(
-                f"{cell.experiment}: {source.producer} has no condition {cell.condition!r}, so the "
-                f"baseline's {source.artifact.name} stands in"
-            )
-        return found
 
     def _with_data(self, found: ArtifactRef, cell: CellName) -> UpstreamArtifact:
         """With its bytes, where these are not committed yet and another process would need them."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import sys
+import traceback
 import types
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def make_importable(*folders: Path) -> None:
 def load(folder: Path, stem: str) -> types.ModuleType | None:
     """The module of `<folder>/<stem>.py`, imported anew; None if there is no such file.
 
-    Raises what the module raises.
+    Raises ConfigError, with the traceback, for what the module raises.
     """
     path = folder / f"{stem}.py"
     if not path.is_file():
@@ -42,11 +43,19 @@ def load(folder: Path, stem: str) -> types.ModuleType | None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except Exception as error:
         sys.modules.pop(name, None)
-        raise
+        raise ConfigError(f"{path} cannot be imported:\n{_traceback(error)}") from error
     setattr(sys.modules[package], stem, module)
     return module
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback from the imported file on: the machinery above it says nothing to anyone."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith((__file__, "<frozen")):
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace)).rstrip()
 
 
 def _package(folder: Path) -> str:

@@ -6,14 +6,12 @@ import asyncio
 import inspect
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from druse.context import FrozenContext
 from druse.errors import DefinitionError, PipelineExecutionError
 from druse.names import STEP_NAME_KEY
-
-if TYPE_CHECKING:
-    from druse.step import PipelineStep
+from druse.step import PipelineStep
 
 
 class Pipeline:
@@ -23,7 +21,7 @@ class Pipeline:
         if not steps:
             raise DefinitionError("Pipeline must contain at least one step.")
         for step in steps:
-            if not callable(step) or isinstance(step, type):
+            if not isinstance(step, PipelineStep):
                 raise DefinitionError(
                     f"{step!r} is no step: call the factory that pipeline_step made, or make an "
                     "instance of the class"

@@ -58,12 +58,24 @@ class ExperimentRun:
         self._executed: dict[CellName, Record] = {}
         self._step_hits = 0
         self.failures: dict[CellName, Failed] = {}
-        self.started = time.perf_counter()
+        self._created = time.perf_counter()
+        self._began: float | None = None
         self.seconds_to_end = 0.0
         self.run: Run | None = None
         self.view: Path | None = None
         self.metrics: dict[str, dict[str, list[Any]]] = {}
         self.warnings: list[str] = []
+
+    def begin(self) -> None:
+        """The first cell is being executed."""
+        if self._began is None:
+            self._began = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """From the first cell that was executed on; without one, since the run was planned."""
+        began = self._created if self._began is None else self._began
+        return time.perf_counter() - began
 
     # --- cells ---------------------------------------------------------------------------------
 
@@ -139,8 +151,7 @@ class ExperimentRun:
         writer = self.writer()
         for cell, record in self._hits.items():
             writer.add(cell.condition, cell.replicate, record.digest, "hit")
-        seconds = time.perf_counter() - self.started
-        return writer.finish({"seconds": seconds}, complete=self.is_complete)
+        return writer.finish({"seconds": self.seconds}, complete=self.is_complete)
 
     def _is_answered_by(self, latest: Run) -> bool:
         if not latest.complete or self.failures:
@@ -179,7 +190,7 @@ class ExperimentRun:
             executed=sorted(self._executed),
             failed=sorted(c for c, f in self.failures.items() if f.needs is None),
             blocked=sorted(c for c, f in self.failures.items() if f.needs is not None),
-            seconds=time.perf_counter() - self.started,
+            seconds=self.seconds,
             view=self.view,
             metrics=self.metrics,
             warnings=self.warnings,

@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from druse_store import packing
-from druse_store.digest import Digest
+from druse_store import packing, trash
+from druse_store.digest import SIZE, Digest, trusted
 from druse_store.errors import RecordDamaged
 from druse_store.index import values
 from druse_store.index.tables import Tables
+from druse_store.index.values import LIVE, REVOKED, WITHDRAWN, Origin
 from druse_store.records import Record
 
+ADOPT, ORIGIN, HIDE, WITHDRAW = "adopt", "origin", "hide", "withdraw"
 RECORD, REMOVE_RECORD, RETIRE = "record", "remove_record", "retire"
 BEGIN, CELLS, FINISH, REMOVE_RUN, LEVEL = "begin", "cells", "finish", "remove_run", "level"
-PIN, UNPIN = "pin", "unpin"
+PIN, UNPIN, MARK = "pin", "unpin", "mark"
+ABANDON, NEXT_VERSION = "abandon", "next_version"
 
 Change = list[Any]
 
@@ -40,13 +43,14 @@ def decode(data: bytes) -> list[Change]:
 class RecordRows:
     """The rows of the index that records need, gathered so that they go in sorted, at once."""
 
-    __slots__ = ("bases", "edges", "pointers", "records")
+    __slots__ = ("bases", "edges", "origins", "pointers", "records")
 
     def __init__(self) -> None:
         self.records: dict[Digest, bytes] = {}
         self.pointers: dict[bytes, Digest] = {}
         self.bases: dict[bytes, None] = {}
         self.edges: dict[Digest, dict[str, None]] = {}
+        self.origins: dict[Digest, Origin] = {}
 
     def add(self, record: Record, nodes: Iterable[Digest]) -> Digest:
         """Adds the rows of one record; `nodes` is its chain of reads. Returns its digest."""
@@ -66,10 +70,30 @@ class RecordRows:
                     known[name] = None
         return digest
 
+    def adopt(
+        self, tables: Tables, record: Record, nodes: Iterable[Digest], origin: Origin
+    ) -> bool:
+        """Adds a record that others computed, unless its cell has one already that did not fail.
+
+        Its blobs need not be here: they come when they are needed, or it is computed again.
+        """
+        digest = record.digest
+        key = values.record_key(record.signature, record.replicate)
+        if key in self.pointers or record.status == "failed":
+            return False
+        current = tables.current(key)
+        if current is not None:
+            packed = tables.record(current)
+            if packed is None or Record.decode(packed).status != "failed":
+                return False
+        self.add(record, nodes)
+        self.origins[digest] = origin
+        return True
+
     def leave_out(self, digests: set[Digest]) -> None:
         """Takes records out again: their rows are made anew from those that stay."""
         kept = [packed for digest, packed in self.records.items() if digest not in digests]
-        for rows in (self.records, self.pointers, self.bases, self.edges):
+        for rows in (self.records, self.pointers, self.bases, self.edges, self.origins):
             rows.clear()
         for packed in kept:
             record = Record.decode(packed)
@@ -80,6 +104,12 @@ class RecordRows:
         tables.move_pointers(self.pointers)
         tables.add_bases(self.bases)
         tables.add_edges(self.edges)
+        if tables.count(values.ORIGINS):  # what is computed here, too, is nobody else's claim
+            for digest in self.records:
+                if digest not in self.origins:
+                    tables.drop(values.ORIGINS, digest)
+        for digest, origin in self.origins.items():
+            tables.put_origin(digest, origin)
 
 
 def apply_all(tables: Tables, changes: Iterable[Change]) -> None:
@@ -89,6 +119,9 @@ def apply_all(tables: Tables, changes: Iterable[Change]) -> None:
         if change[0] == RECORD:
             record = Record.decode(change[1])
             rows.add(record, record.nodes())
+        elif change[0] == ADOPT:
+            record = Record.decode(change[1])
+            rows.adopt(tables, record, record.nodes(), Origin(change[2], change[3]))
         else:
             rows.write(tables)
             rows = RecordRows()
@@ -97,7 +130,7 @@ def apply_all(tables: Tables, changes: Iterable[Change]) -> None:
 
 
 def apply(tables: Tables, change: Change) -> None:
-    """Does what one change other than RECORD says."""
+    """Does what one change other than RECORD and ADOPT says."""
     act = _ACTS.get(change[0])
     if act is None:
         raise RecordDamaged(f"the log names a change {change[0]!r} that this version does not know")
@@ -131,21 +164,32 @@ def _finish(
 
 
 def _remove_run(tables: Tables, experiment: str, version: int) -> None:
+    trash.throw_run(tables, values.run_key(experiment, version))
+
+
+def _abandon(tables: Tables, experiment: str, version: int) -> None:
+    """Removes a run that nobody shall bring back."""
     key = values.run_key(experiment, version)
     tables.drop(values.RUNS, key)
     tables.drop_under(values.CELLS, key)
+
+
+def _next_version(tables: Tables, experiment: str, version: int) -> None:
+    tables.put_next_version(experiment, max(version, tables.next_version(experiment)))
 
 
 def _level(tables: Tables, experiment: str, version: int, level: str) -> None:
     key = values.run_key(experiment, version)
     header = tables.run(key)
     if header is not None:
+        trash.throw_level(tables, key, header[4])
         tables.put_run(key, [*header[:4], level, *header[5:]])
 
 
 def _remove_record(tables: Tables, digest: bytes) -> None:
     _retire(tables, digest)
     tables.drop(values.RECORDS, digest)
+    tables.drop(values.ORIGINS, digest)
 
 
 def _retire(tables: Tables, digest: bytes) -> None:
@@ -157,6 +201,49 @@ def _retire(tables: Tables, digest: bytes) -> None:
         if tables.current(key) == digest:
             tables.drop(values.CURRENT, key)
             tables.drop(values.BASES, record.base + key)
+
+
+def _mark(tables: Tables, state: int, digests: bytes) -> None:
+    """Gives records a state: removed (until that is final), evicted, or neither any more."""
+    keys = (digests[start : start + SIZE] for start in range(0, len(digests), SIZE))
+    tables.mark_records(keys, state)
+
+
+def _origin(tables: Tables, digest: bytes, signer: bytes, remote: bytes, state: int) -> None:
+    """A record that is there was computed elsewhere."""
+    if tables.has_record(digest):
+        tables.put_origin(digest, Origin(signer, remote, state))
+
+
+def _hide(tables: Tables, signer: bytes, hidden: bool) -> None:
+    """Records that rest on this key are nobody's current ones from now on, or may be again."""
+    before, after = (LIVE, REVOKED) if hidden else (REVOKED, LIVE)
+    for digest, origin in list(tables.origins()):
+        if origin.signer == signer and origin.state == before:
+            _set_origin(tables, digest, origin._replace(state=after))
+
+
+def _withdraw(tables: Tables, digest: bytes) -> None:
+    """Its signer took this record back."""
+    origin = tables.origin(digest)
+    if origin is not None:
+        _set_origin(tables, trusted(digest), origin._replace(state=WITHDRAWN))
+
+
+def _set_origin(tables: Tables, digest: Digest, origin: Origin) -> None:
+    packed = tables.record(digest)
+    if packed is None:
+        return
+    record = Record.decode(packed, digest)
+    key = values.record_key(record.signature, record.replicate)
+    current = tables.current(key)
+    tables.put_origin(digest, origin)
+    if origin.state != LIVE and current == digest:
+        tables.drop(values.CURRENT, key)
+        tables.drop(values.BASES, record.base + key)
+    elif origin.state == LIVE and current is None:
+        tables.move_pointers({key: digest})
+        tables.add_bases([record.base + key])
 
 
 def _pin(tables: Tables, name: str, target: list[Any]) -> None:
@@ -174,7 +261,13 @@ _ACTS: dict[str, Callable[..., None]] = {
     REMOVE_RUN: _remove_run,
     LEVEL: _level,
     REMOVE_RECORD: _remove_record,
+    ORIGIN: _origin,
+    HIDE: _hide,
+    WITHDRAW: _withdraw,
     RETIRE: _retire,
     PIN: _pin,
     UNPIN: _unpin,
+    MARK: _mark,
+    ABANDON: _abandon,
+    NEXT_VERSION: _next_version,
 }

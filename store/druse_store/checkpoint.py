@@ -114,11 +114,15 @@ def all_changes(snapshot: Snapshot) -> Iterator[Change]:
 
 def _records(snapshot: Snapshot) -> Iterator[Change]:
     """The superseded first: the last one that is made for a cell becomes its current one."""
+    marked: dict[int, list[bytes]] = {}
     for key, value in _rows(snapshot, values.RECORDS):
         packed = values.body(values.RECORDS, key, value)
+        state, _ = values.record_state(value)
+        if state != values.LIVE:
+            marked.setdefault(state, []).append(key)
         record = Record.decode(packed, trusted(key))
         current = snapshot.current(values.record_key(record.signature, record.replicate))
-        if current != key:
+        if current != key or state == values.TOMBSTONED:
             yield [changes.RECORD, packed]
         if current is None:
             yield [changes.RETIRE, key]
@@ -126,16 +130,16 @@ def _records(snapshot: Snapshot) -> Iterator[Change]:
         packed_now = snapshot.record(values.body(values.CURRENT, key, value, 32))
         if packed_now is not None:
             yield [changes.RECORD, packed_now]
+    for digest, origin in snapshot.origins():
+        yield [changes.ORIGIN, digest, *origin]
+    for state, keys in marked.items():
+        yield [changes.MARK, state, b"".join(keys)]
 
 
 def _runs(snapshot: Snapshot) -> Iterator[Change]:
     for name, _ in _rows(snapshot, values.EXPERIMENTS):
         experiment = name.decode("utf-8", "surrogateescape")
-        version = snapshot.next_version(experiment) - 1
-        if version >= 0 and snapshot.run(values.run_key(experiment, version)) is None:
-            # Its number was given to a run, and so is not given again.
-            yield [changes.BEGIN, experiment, version, {}, 0]
-            yield [changes.REMOVE_RUN, experiment, version]
+        yield [changes.NEXT_VERSION, experiment, snapshot.next_version(experiment)]
     for experiment, version in snapshot.run_keys():
         yield from _run(snapshot, experiment, version)
 

@@ -9,6 +9,8 @@ the files' committed ends. What cannot be served any more is left out and named,
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 from druse_store import changes
 from druse_store.appender import Appender
@@ -24,6 +26,7 @@ from druse_store.pending import Pending
 from druse_store.writelock import WriteLock
 
 _NO_SEGMENT = bytes(8)
+_USE_SLACK = 3_600_000_000_000  # ns: how coarsely it is noted that a record was used
 
 
 class Committer:
@@ -39,20 +42,42 @@ class Committer:
 
         Raises if nothing was committed.
         """
+        error: StoreError | None = None
+
+        def work(tables: Tables) -> list[Change]:
+            nonlocal error
+            error = _add_blobs(tables, pending)
+            made = _changes(tables, pending, error)
+            if pending.used:
+                hour_ago = time.time_ns() - _USE_SLACK
+                tables.freshen_records(sorted(pending.used), tables.commit_at(hour_ago))
+            for file_id, entry in pending.packs.items():
+                tables.put_file(file_id, entry)
+            return made
+
+        self.transact(work)
+        return error
+
+    def transact(
+        self, work: Callable[[Any], list[Change]], kind: Callable[[Environment], Tables] = Tables
+    ) -> None:
+        """One commit: what `work` does to the tables, with the changes that it returns, logged.
+
+        Raises if nothing was committed.
+        """
         with self.lock as left:
             segment: Appender | None = None
             end = last = 0
             try:
-                with Tables(self.environment) as tables:
+                with kind(self.environment) as tables:
                     if left != _NO_SEGMENT:
                         self.log.settle(tables, left)
-                    error = _add_blobs(tables, pending)
-                    made = _changes(tables, pending, error)
+                    made = work(tables)
                     if made:
                         segment = self.log.prepare(tables)
                         end, last = segment.end, segment.last
                         self.lock.note(segment.file_id)
-                    self._finish(tables, pending, made, segment)
+                    self._finish(tables, made, segment)
                     tables.commit()
             except BaseException as failure:
                 if segment is not None:
@@ -63,21 +88,17 @@ class Committer:
                 raise
             self.lock.note(_NO_SEGMENT)
         self.environment.keep_slack()
-        return error
 
-    def _finish(
-        self, tables: Tables, pending: Pending, made: list[Change], segment: Appender | None
-    ) -> None:
-        head = tables.head()
+    def _finish(self, tables: Tables, made: list[Change], segment: Appender | None) -> None:
+        head, now = tables.head(), time.time_ns()
         commit = head.commit + 1
         if segment is not None:
-            link = Link(commit, time.time_ns(), head.segment, head.offset)
+            link = Link(commit, now, head.segment, head.offset)
             offset = self.log.append(segment, link, made)
             head = values.Head(commit, segment.file_id, offset)
             tables.put_file(segment.file_id, segment.entry())
-        for file_id, entry_of in pending.packs.items():
-            tables.put_file(file_id, entry_of)
         tables.put_head(head._replace(commit=commit))
+        tables.tick(commit, now)
 
 
 def _add_blobs(tables: Tables, pending: Pending) -> StoreError | None:
@@ -109,10 +130,12 @@ def _freshen(tables: Tables, pending: Pending, digest: Digest, commit: int) -> b
     entry = tables.blob(digest)
     if entry is None:
         return tables.freshen_chunk(digest, commit)
-    if entry.state == values.LIVE:
-        tables.put_blob(digest, entry._replace(since=commit))
-        return True
-    return False  # its chunks may be tombstoned too: whoever needs it puts it again
+    if entry.state == values.SUSPECT:
+        return False
+    # If it was tombstoned, its chunks are still there: a sweep takes blobs before chunks, and gives
+    # the chunks of one that came back their life again.
+    tables.put_blob(digest, entry._replace(state=values.LIVE, since=commit))
+    return True
 
 
 def _changes(tables: Tables, pending: Pending, error: StoreError | None) -> list[Change]:
@@ -120,8 +143,11 @@ def _changes(tables: Tables, pending: Pending, error: StoreError | None) -> list
     if error is not None:
         _leave_out(pending)
     rows = pending.rows
-    rows.write(tables)
     made: list[Change] = [[changes.RECORD, packed] for packed in rows.records.values()]
+    for record, nodes, origin in pending.adoptions:
+        if rows.adopt(tables, record, nodes, origin):
+            made.append([changes.ADOPT, record.encode(), origin.signer, origin.remote])
+    rows.write(tables)
     late: list[Change] = []
     for beginning in pending.beginnings:
         version = tables.next_version(beginning.experiment)

@@ -137,6 +137,69 @@ class PickleRefused(StoreError):
     """An object is a pickle, which can run code, and the caller does not trust its source."""
 
 
+# --- sharing -------------------------------------------------------------------------------
+
+
+class RemoteError(StoreError):
+    """Something is wrong with a remote: whoever can do without it does."""
+
+
+class RemoteUnavailable(RemoteError):
+    """A remote does not answer, or not in time, or with an error of its own."""
+
+
+class RemoteDenied(RemoteError):
+    """A remote refuses these credentials, or has none to go by."""
+
+
+class RemoteFull(RemoteError):
+    """A remote has no space left, or no quota."""
+
+
+class RemoteReadOnly(RemoteError):
+    """This kind of remote can only be read."""
+
+
+class RemoteDamaged(RemoteError):
+    """What lies on a remote is not what was put there."""
+
+
+class ObjectMissing(RemoteError, NotFound):
+    """No object of this key is on the remote."""
+
+
+class ObjectExists(RemoteError):
+    """An object of this key was to be created, and is there already."""
+
+
+class NotARemote(RemoteError):
+    """No remote of ours lies at this address."""
+
+
+class ForeignRemote(RemoteError):
+    """Another remote lies at this address than the one that was pinned."""
+
+
+class RemoteNotFound(RemoteError, NotFound):
+    """No remote of this name was added."""
+
+
+class ClaimRefused(RemoteError):
+    """A signed object of a remote cannot be believed. The message says why."""
+
+
+class TrustError(StoreError):
+    """The user's keys or the list of trusted ones cannot be used as asked."""
+
+
+class KeyMissing(TrustError):
+    """Something is to be signed, and this user has no key."""
+
+
+class InvalidKey(TrustError):
+    """Not a public key as `druse trust show` prints it."""
+
+
 # --- what was asked ------------------------------------------------------------------------
 
 
@@ -154,6 +217,10 @@ class InvalidName(InvalidInput):
 
 class InvalidRecord(InvalidInput):
     """A record that cannot be stored: its fields do not fit together, or are not plain data."""
+
+
+class InvalidPolicy(InvalidInput):
+    """A rule of retention that does not exist, or says what cannot be."""
 
 
 class Unserialisable(InvalidInput):

@@ -20,11 +20,15 @@ _MOUNTINFO = Path("/proc/self/mountinfo")
 
 
 class Mount(NamedTuple):
-    """The mount that a path lies on."""
+    """The mount that a path lies on. `frozen`: nobody on this machine can write to what it holds.
+
+    A mount can be read-only while another one of the same filesystem is not.
+    """
 
     point: str
     kind: str
     read_only: bool
+    frozen: bool = False
 
 
 def mount_of(path: Path, mountinfo: str) -> Mount | None:
@@ -40,8 +44,9 @@ def mount_of(path: Path, mountinfo: str) -> Mount | None:
         if best is not None and len(point) < len(best.point):
             continue
         if real == point or real.startswith(point.rstrip("/") + "/"):
-            modes = {*fields[5].split(","), *(tail[2].split(",") if len(tail) > 2 else ())}
-            best = Mount(point, tail[0], "ro" in modes)
+            frozen = len(tail) > 2 and "ro" in tail[2].split(",")
+            read_only = frozen or "ro" in fields[5].split(",")
+            best = Mount(point, tail[0], read_only, frozen)
     return best
 
 

@@ -22,11 +22,19 @@ _FOLDERS = ("index", "packs", "log", "holds", "tmp", "quarantine")
 class Location:
     """The folder of a store, with what its `format` file says."""
 
-    def __init__(self, root: Path, store_id: bytes, shared: bool, read_only_mount: bool) -> None:
+    def __init__(
+        self,
+        root: Path,
+        store_id: bytes,
+        shared: bool,
+        read_only_mount: bool,
+        frozen: bool = False,
+    ) -> None:
         self.root = root
         self.store_id = store_id
         self.shared = shared
         self.read_only_mount = read_only_mount
+        self.frozen = frozen
         self.index = root / "index"
         self.packs = root / "packs"
         self.log = root / "log"
@@ -73,6 +81,7 @@ def find(
         bytes.fromhex(values["id"]),
         bool(values.get("shared")),
         mount is not None and mount.read_only,
+        mount is not None and mount.frozen,
     )
 
 
@@ -171,9 +180,13 @@ def refuse_mount(location: Location, read_only: bool) -> NoReturn:
 
     Readers cannot say there that they are reading, so that the pages they look at may change.
     """
-    what = "read" if read_only else "written"
+    if not read_only:
+        raise ReadOnlyStore(
+            f"the store at {location.root} lies on a filesystem that is mounted read-only, so "
+            "nothing can be written to it: name another store (--store or $DRUSE_STORE)"
+        )
     raise ReadOnlyStore(
-        f"the store at {location.root} lies on a filesystem that is mounted read-only, and so "
-        f"cannot be {what} safely while others may write to it; if nobody does (a snapshot, an "
-        "archive), open it with immutable=True, which reads only"
+        f"the store at {location.root} lies on a mount that is read-only, and cannot be read "
+        "safely while others may write to it through another one; if nobody does (a snapshot, an "
+        "archive), open it with immutable=True (`--immutable`), which reads only"
     )

@@ -7,8 +7,8 @@ from typing import Any
 from druse_store.changes import Change, RecordRows
 from druse_store.digest import Digest
 from druse_store.errors import StoreError
-from druse_store.index.values import BlobEntry, ChunkEntry, FileEntry
-from druse_store.records import JSON
+from druse_store.index.values import BlobEntry, ChunkEntry, FileEntry, Origin
+from druse_store.records import JSON, Record
 
 
 class Beginning:
@@ -35,9 +35,11 @@ class Pending:
         self.gone: set[Digest] = set()
         self.rows = RecordRows()
         self.needs: dict[Digest, list[Digest]] = {}
+        self.adoptions: list[tuple[Record, list[Digest], Origin]] = []
         self.beginnings: list[Beginning] = []
         self.cells: dict[tuple[str, int], list[Any]] = {}
         self.changes: list[Change] = []
+        self.used: set[Digest] = set()
         self.packs: dict[bytes, FileEntry] = {}
         self.operations = 0
         self.bytes = 0

@@ -97,13 +97,20 @@ class Reader:
 
     def read_chunk(self, digest: Digest) -> bytes:
         """A chunk's bytes, checked. Raises BlobNotFound, FrameDamaged, UnknownCodec."""
+        return self._read(digest)[2]
+
+    def read_stored(self, digest: Digest) -> tuple[ChunkEntry, bytes]:
+        """A chunk as it is stored, and how; what it decodes to was checked."""
+        return self._read(digest)[:2]
+
+    def _read(self, digest: Digest) -> tuple[ChunkEntry, bytes, bytes]:
         tried: ChunkEntry | None = None
         while True:
             entry = self.chunk(digest)
             if entry is None:
                 raise BlobNotFound(f"no chunk {digest} is in this store")
             try:
-                return self._read_at(digest, entry)
+                return entry, *self._read_at(digest, entry)
             except Damaged:
                 if tried is not None and entry[:3] == tried[:3]:
                     if self._writer is not None:
@@ -117,7 +124,8 @@ class Reader:
         with self._noting(blob):
             return self.read_chunk(chunk)
 
-    def _read_at(self, digest: Digest, entry: ChunkEntry) -> bytes:
+    def _read_at(self, digest: Digest, entry: ChunkEntry) -> tuple[bytes, bytes]:
+        """The bytes as stored, and what they decode to, checked."""
         stored = self.files.read(entry.pack, entry.offset, entry.stored)
         data = codec.decode(entry.codec, stored, entry.size)
         if Digest.of(data) != digest:
@@ -126,7 +134,7 @@ class Reader:
                 f"the chunk {digest} at byte {entry.offset} of {path} is damaged: `druse verify` "
                 "says what else is, `druse repair` mends what it can"
             )
-        return data
+        return stored, data
 
     def pieces(self, outline: ChunkList) -> Iterator[bytes]:
         """The chunks in order, each checked, read on all cores. Raises BlobDamaged behind the last

@@ -190,6 +190,8 @@ def pack_object(ref: ObjectRef) -> tuple[Any, ...]:
 # version 1 | status 1 | kind 1 | replicate 4 | signature 32 | base 32 | start 32, then msgpack:
 # [reads, metrics, artifacts, output, provenance, manifest, needs]
 _OUTLINE = struct.Struct("<BBBI32s32s32s")
+OUTLINE_SIZE = _OUTLINE.size
+KIND_AT = 2  # where the kind stands, as its place in KINDS
 _FIELDS = 7
 
 

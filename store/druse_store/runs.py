@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from druse_store.digest import Digest
@@ -35,14 +36,23 @@ def find_all(session: Session, snapshot: Snapshot, experiment: str | None) -> li
 
 
 def _run(session: Session, experiment: str, version: int, header: list[Any]) -> Run:
+    def load() -> tuple[Cell, ...]:
+        return _cells(session, experiment, version)
+
+    return header_run(experiment, version, header, load)
+
+
+def header_run(
+    experiment: str,
+    version: int,
+    header: list[Any],
+    load: Callable[[], tuple[Cell, ...]] = tuple,
+) -> Run:
+    """The run of a header. Raises RecordDamaged."""
     try:
         info, started, finished, complete, level, count, _ = header
     except (TypeError, ValueError) as error:
         raise RecordDamaged(f"the run {experiment}/v{version} cannot be decoded") from error
-
-    def load() -> tuple[Cell, ...]:
-        return _cells(session, experiment, version)
-
     return Run(experiment, version, info, started, finished, complete, level, count, load)
 
 

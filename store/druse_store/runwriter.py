@@ -13,6 +13,7 @@ from druse_store.records import JSON
 from druse_store.run import HOWS, Run
 
 if TYPE_CHECKING:
+    from druse_store.leases import Lease
     from druse_store.store import Store
 
 
@@ -22,8 +23,9 @@ class RunWriter:
     If the process dies, the run stays as far as it was committed, unfinished.
     """
 
-    def __init__(self, store: Store, experiment: str, version: int) -> None:
+    def __init__(self, store: Store, experiment: str, version: int, lease: Lease) -> None:
         self._store = store
+        self._lease = lease  # no collection takes it for a run that was given up
         self.experiment = experiment
         self.version = version
         self._open = True
@@ -47,13 +49,16 @@ class RunWriter:
             time.time_ns(),
             complete,
         ]
-        return self._store._finish_run(self, change)
+        run = self._store._finish_run(self, change)
+        self._lease.close()
+        return run
 
     def abandon(self) -> None:
         """Removes the run; its records stay, its version is not used again."""
         self._check_open()
         self._open = False
-        self._store.remove_run(self.experiment, self.version)
+        self._store._change([changes.ABANDON, self.experiment, self.version])
+        self._lease.close()
 
     def _check_open(self) -> None:
         if not self._open:

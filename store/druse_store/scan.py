@@ -77,6 +77,13 @@ class FrameFile:
                 yield Gap(at, after, str(found))
                 at = after
 
+    def frame(self, offset: int) -> Frame:
+        """The frame at this offset. Raises FrameDamaged."""
+        found = self._frame_at(offset)
+        if isinstance(found, FrameDamaged):
+            raise found
+        return found
+
     def _frame_at(self, offset: int) -> Frame | FrameDamaged:
         try:
             frame = frames.parse(self._view[offset : offset + frames.HEADER_SIZE], offset)

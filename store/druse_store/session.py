@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -15,18 +15,23 @@ from druse_store import reserve
 from druse_store.codec import Level
 from druse_store.digest import MIN_PREFIX, Digest, prefix_bounds, trusted
 from druse_store.errors import (
+    AccessDenied,
     AmbiguousPrefix,
+    DiskFull,
     ForkedStore,
     NotFound,
+    ReadOnlyStore,
     StoreClosed,
 )
 from druse_store.holds import Holds
 from druse_store.index import environment as environments
 from druse_store.index import values
 from druse_store.index.snapshot import Snapshot
+from druse_store.leases import Lease
 from druse_store.location import Location
 from druse_store.reader import BlobFile, Reader
 from druse_store.records import BlobRef, Record
+from druse_store.run import RunName
 from druse_store.users import Users
 from druse_store.view import View
 from druse_store.writelock import WriteLock
@@ -86,7 +91,8 @@ class Session:
         if location.read_only_mount and not immutable:
             locations.refuse_mount(location, read_only)
         if not immutable:
-            self._left.callback(Users(location, writable=not read_only).close)
+            self.users = Users(location, writable=not read_only)
+            self._left.callback(self.users.close)
         if not read_only:
             reserve.set_aside(location)
             environments.prepare(location.index, location.tmp, mode)
@@ -118,6 +124,21 @@ class Session:
         self._usable_writing()
         assert self._lock is not None
         return self._lock
+
+    def lease(self, digests: Iterable[Digest], runs: Iterable[RunName]) -> Lease:
+        """Keeps records, blobs and runs from any collection, until it is closed. Under the write
+        lock: a collection sees it, or has removed what it names before (`missing`)."""
+        named = list(digests)
+        with self.write_lock.held():
+            lease = Lease(self.location.holds, self.location.file_mode, named, runs)
+            with Snapshot(self.environment) as snapshot:
+                lease.missing = frozenset(
+                    digest
+                    for digest in named
+                    if not (snapshot.has_record(digest) or snapshot.is_known(digest))
+                )
+        self._left.callback(lease.close)
+        return lease
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -158,6 +179,11 @@ class Session:
         if not self.read_only:
             self._usable_writing().writer.flush()
 
+    @property
+    def writer(self) -> Writer:
+        """What this store writes with. Raises ReadOnlyStore."""
+        return self._usable_writing().writer
+
     def _usable_writing(self) -> Writing:
         self._check_usable()
         if self._writing is None:
@@ -165,11 +191,24 @@ class Session:
         return self._writing
 
     def _take_hold(self) -> int | None:
-        if self._holds is None:
+        holds = self._holds
+        if holds is None:
+            holds = self._reader_holds()
+        if holds is None:
             return None
         with Snapshot(self.environment) as snapshot:
             commit = snapshot.head().commit
-        return self._holds.take(commit)
+        return holds.take(commit)
+
+    def _reader_holds(self) -> Holds | None:
+        """One who may only read holds what it reads, if it may say so here."""
+        if self.immutable:
+            return None
+        with self._guard, suppress(AccessDenied, ReadOnlyStore, DiskFull):
+            if self._holds is None:
+                self._holds = Holds(self.location.holds, self.location.file_mode)
+                self._left.callback(self._holds.close)
+        return self._holds
 
     def _give_back(self, token: int | None) -> None:
         if token is not None and self._holds is not None:
@@ -252,6 +291,11 @@ class Session:
                 record = view.record_at(trusted(key[:32]), values.replicate_of(key))
             if record is not None:
                 yield record
+
+    def record_digests(self) -> list[Digest]:
+        """Every record, current or not."""
+        with self.snapshot() as snapshot:
+            return list(snapshot.digests(values.RECORDS, bytes(32), b"\xff" * 32))
 
     # --- its life ------------------------------------------------------------------------------
 

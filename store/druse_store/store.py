@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from druse_store.changes import Change
+    from druse_store.gc.plan import GcPlan, GcProgress
+    from druse_store.gc.report import GcReport
+    from druse_store.gc.undo import Undone
+    from druse_store.index.values import Origin
+    from druse_store.leases import Lease
+    from druse_store.policy import Policy
     from druse_store.repaired import Fetch, Repaired
     from druse_store.runwriter import RunWriter
     from druse_store.stats import Stats
@@ -54,8 +60,9 @@ class Store:
     ) -> Self:
         """Opens the store at `path`, made there if missing, unless `create=False`.
 
-        `immutable` reads a store that nobody writes to, without locks: the only way on a
-        filesystem that is mounted read-only. `shared` is for a new store: the group may write.
+        `immutable` reads a store that nobody writes to, without locks: the only way where it is
+        mounted read-only (and the way of `read_only`, where its whole filesystem is read-only, so
+        that nobody could). `shared` is for a new store: the group may write.
         """
         read_only = read_only or immutable
         place = location.find(
@@ -64,6 +71,7 @@ class Store:
             any_filesystem=any_filesystem,
             shared=shared,
         )
+        immutable = immutable or (read_only and place.frozen)
         return cls(Session(place, read_only=read_only, immutable=immutable, level=level))
 
     @property
@@ -172,6 +180,23 @@ class Store:
             writing.writer.add_record(record, self._session.reader.is_known)
             return record.digest
 
+    def adopt_record(self, record: Record, origin: Origin) -> None:
+        """Stores a record that others computed. It becomes current where its cell has none yet.
+
+        Its blobs need not be here. Raises InvalidRecord if its reads do not lead to its signature.
+        """
+        with self._session.writing() as writing:
+            writing.writer.adopt(record, origin)
+
+    def origin(self, digest: Digest) -> Origin | None:
+        """Who computed a record, if that was not here."""
+        with self._session.reading() as view:
+            return view.origin(digest)
+
+    def hide_signer(self, signer: bytes, hidden: bool = True) -> None:
+        """Takes all records that a key signed out of use, or back into it. They stay stored."""
+        self._change([changes.HIDE, bytes(signer), hidden])
+
     def remove_record(self, digest: Digest) -> None:
         """Removes a record; the cell that it is current for has none then."""
         self._change([changes.REMOVE_RECORD, digest])
@@ -192,7 +217,8 @@ class Store:
         beginning = Beginning(experiment, packing.sorted_map(info or {}), time.time_ns())
         with self._session.writing() as writing:
             writing.writer.flush(writing.writer.begin(beginning))
-        return RunWriter(self, experiment, beginning.version)
+        lease = self._session.lease((), [RunName(experiment, beginning.version)])
+        return RunWriter(self, experiment, beginning.version, lease)
 
     def run(self, experiment: str, version: int | None = None) -> Run | None:
         """A run; the latest one without a version."""
@@ -211,7 +237,8 @@ class Store:
             return sorted({experiment for experiment, _ in snapshot.run_keys()})
 
     def remove_run(self, experiment: str, version: int) -> None:
-        """Removes a run; its records stay until they are collected. Raises RunNotFound."""
+        """Removes a run; what only it needs goes with the next collections, `undo` brings it back
+        until then. Raises RunNotFound."""
         self._require_run(experiment, version)
         self._change([changes.REMOVE_RUN, experiment, version])
 
@@ -307,6 +334,68 @@ class Store:
 
         with self._session.writing() as writing:
             return Repair(self._session, writing.writer, fetch).run(progress)
+
+    # --- collection ----------------------------------------------------------------------------
+
+    def plan_gc(
+        self,
+        policy: Policy | None = None,
+        *,
+        grace: float = 3600.0,
+        now: float | None = None,
+        waste: float = 0.2,
+        progress: Callable[[GcProgress], None] | None = None,
+    ) -> GcPlan:
+        """What a collection would do: see `gc`. `.report()` says it, `.execute()` does it."""
+        from druse_store.gc.collector import Collector, settings
+
+        chosen = settings(policy, grace, now, waste)
+        return Collector(self._session, progress).plan(chosen)
+
+    def gc(
+        self,
+        policy: Policy | None = None,
+        *,
+        dry_run: bool = False,
+        grace: float = 3600.0,
+        now: float | None = None,
+        alone: bool = False,
+        details: bool = True,
+        waste: float = 0.2,
+        progress: Callable[[GcProgress], None] | None = None,
+    ) -> GcReport:
+        """Removes what no run, pin, lease or cached step needs, by a policy; safe beside others.
+
+        What was made or used within `grace` seconds stays; what becomes garbage now leaves after
+        them, and `undo` brings it back until then. `alone`: nobody else may have the store open.
+        `now` is the time to go by (seconds since 1970). A pack of which the share `waste` is dead
+        is written anew. Raises StoreBusy while another collection goes on, or for `alone`.
+        """
+        from druse_store.gc.collector import Collector, settings
+
+        collector = Collector(self._session, progress)
+        chosen = settings(policy, grace, now, waste)
+        if dry_run:
+            return collector.plan(chosen).report()
+        return collector.collect(chosen, alone=alone, details=details)
+
+    def undo(self, runs: Collection[RunName] | None = None) -> Undone:
+        """Brings back what collections and `remove_run` removed within the grace: all, or these
+        runs. Raises RunNotFound for one that is not to be had, StoreBusy during a collection."""
+        from druse_store.gc.collector import Collector
+
+        return Collector(self._session).undo(runs)
+
+    def lease(self, digests: Iterable[Digest]) -> Lease:
+        """Keeps records (with what they name) and blobs from any collection, in any process, until
+        it is closed or this process ends. `.missing` names what was gone already."""
+        self._session.flush_for_reading()
+        return self._session.lease(digests, ())
+
+    def touch(self, records: Iterable[Digest]) -> None:
+        """Says that records are used now. Noted coarsely, with the next commit: cached steps are
+        kept, and evicted, by it."""
+        self._session.writer.touch(records)
 
     # --- the rest ------------------------------------------------------------------------------
 

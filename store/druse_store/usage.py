@@ -250,7 +250,8 @@ class _Ledger:
     def _outside_runs(self, root: int) -> Usage:
         place, usage = self._place(root)
         for key, value in self._rows(values.RECORDS):
-            if key not in self._in_runs:
+            removed = values.record_state(value)[0] == values.TOMBSTONED
+            if key not in self._in_runs and not removed:
                 record = Record.decode(values.body(values.RECORDS, key, value))
                 self._blobs((place, root), [named[2:] for named in _names(record)])
         return usage

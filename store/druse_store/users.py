@@ -10,7 +10,8 @@ import errno
 import fcntl
 import os
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from druse_store import disk
 from druse_store.errors import ForeignNamespace, StoreBusy
@@ -83,6 +84,21 @@ class Users:
             f"{self._read()}): share that namespace (`--pid=host` or `--pid=container:…`), or "
             "use a store of its own there and exchange through a remote"
         )
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """For the block, nobody else may have the store open. Raises StoreBusy."""
+        if not disk.try_lock(self._fd):
+            # A lock that could not be widened may be lost; nobody takes it whole for long.
+            fcntl.flock(self._fd, fcntl.LOCK_SH)
+            raise StoreBusy(
+                f"the store at {self._location.root} is open elsewhere, and this was to be done "
+                "alone: end the others, or do it beside them"
+            )
+        try:
+            yield
+        finally:
+            fcntl.flock(self._fd, fcntl.LOCK_SH)
 
     def _read(self) -> str:
         return os.pread(self._fd, 256, 0).decode("utf-8", "replace")

@@ -47,6 +47,8 @@ class View(Snapshot):
             return None
         packed = self.record(digest)
         if packed is None:
+            if self.is_removed(digest):
+                return None
             raise IndexDamaged(
                 f"the current record {digest} of a cell is missing; "
                 "`druse repair --rebuild-index` makes a new index from the packs"
@@ -61,6 +63,11 @@ class View(Snapshot):
                 return Record.decode(packed, digest)
         packed = self.record(digest)
         return None if packed is None else Record.decode(packed, digest)
+
+    def missing(self, record: Record) -> list[Digest]:
+        """The blobs of a record that are not here: dropped by retention, evicted, or damaged; or
+        left on the remote that the record came from."""
+        return [digest for digest in record.blobs() if digest not in self]
 
     def next_reads(self, node: Digest) -> tuple[str, ...]:
         """The keys that are read next by the cells that came to this node; "" is the end."""

@@ -74,6 +74,9 @@ class Walk:
             values.PACKS: self._file,
             values.WRITERS: self._checked,
             values.HEAD: self._head,
+            values.ORIGINS: self._origin,
+            values.CLOCK: self._checked,
+            values.TRASH: self._checked,
         }
         for table, check in steps.items():
             for key, value in self._rows(table):
@@ -117,6 +120,8 @@ class Walk:
 
     def _record(self, snapshot: Snapshot, table: str, key: bytes, value: bytes) -> str | None:
         packed = values.body(table, key, value)
+        if values.record_state(value)[0] == values.TOMBSTONED:
+            return None
         if Digest.of(packed) != key:
             return f"record {key.hex()} has another digest"
         record = Record.decode(packed)
@@ -131,6 +136,8 @@ class Walk:
     def _current(self, snapshot: Snapshot, table: str, key: bytes, value: bytes) -> str | None:
         digest = values.body(table, key, value, 32)
         packed = snapshot.record(digest)
+        if packed is None and snapshot.is_removed(digest):
+            return None
         if packed is None:
             return f"the current record {digest.hex()} of a cell is missing"
         record = Record.decode(packed)
@@ -172,6 +179,12 @@ class Walk:
         head = values.unpack_head(value)
         if head.segment != bytes(8) and snapshot.file(head.segment) is None:
             return "the head names a log segment that is not known"
+        return None
+
+    def _origin(self, snapshot: Snapshot, table: str, key: bytes, value: bytes) -> str | None:
+        values.unpack_origin(key, value)
+        if not snapshot.has_record(key):
+            return f"there is the origin of a record {key.hex()} that is not there"
         return None
 
     def _checked(self, snapshot: Snapshot, table: str, key: bytes, value: bytes) -> str | None:

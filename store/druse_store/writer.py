@@ -8,7 +8,7 @@ that its own writes are in (so that concurrent puts share their fdatasync and tr
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from druse_store.errors import (
 from druse_store.index.environment import Environment
 from druse_store.index.snapshot import Snapshot
 from druse_store.index.tables import Tables
-from druse_store.index.values import OPEN, QUARANTINED, BlobEntry, ChunkEntry
+from druse_store.index.values import OPEN, QUARANTINED, SEALED, BlobEntry, ChunkEntry, Origin
 from druse_store.location import Location
 from druse_store.logwriter import LogWriter
 from druse_store.pending import Beginning, Pending
@@ -48,13 +48,14 @@ class Writer:
     def __init__(self, location: Location, environment: Environment, lock: WriteLock) -> None:
         self._location = location
         self._environment = environment
-        self._committer = Committer(environment, lock, LogWriter(location))
+        self.committer = Committer(environment, lock, LogWriter(location))
         self._lock = threading.RLock()
         self._flushing = threading.Lock()
         self._pending = Pending()
         self._committing: Pending | None = None
         self._pack: Appender | None = None
         self._touched: dict[bytes, Appender] = {}
+        self._used: set[Digest] = set()
 
     # --- what waits ----------------------------------------------------------------------------
 
@@ -173,6 +174,8 @@ class Writer:
         with Snapshot(self._environment) as snapshot:
             left = snapshot.open_files(frames.PACK)
         for file_id in left:
+            if file_id in self._pending.packs:
+                continue  # it is given up
             pack = Appender.adopt(self._location, file_id, frames.PACK)
             if pack is None:
                 continue
@@ -193,12 +196,7 @@ class Writer:
 
     def add_record(self, record: Record, is_known: Callable[[Digest], bool]) -> Pending:
         """Adds a record whose blobs all wait or are known. Raises InvalidRecord, BlobVanished."""
-        nodes = record.nodes()
-        if nodes[-1] != record.signature:
-            raise InvalidRecord(
-                f"the reads of a record lead to {nodes[-1]}, and not to its signature "
-                f"{record.signature}"
-            )
+        nodes = _checked_nodes(record)
         digest = record.digest
         needs = record.blobs()
         relied = [blob for blob in needs if not self._pending.has_blob(blob)]
@@ -216,6 +214,14 @@ class Writer:
                 pending.relied.update(blob for blob in relied if blob not in pending.chunks)
             pending.operations += 1
         return pending
+
+    def adopt(self, record: Record, origin: Origin) -> Pending:
+        """Adds a record that others computed, blobs or not. Raises InvalidRecord."""
+        nodes = _checked_nodes(record)
+        with self._lock:
+            self._pending.adoptions.append((record, nodes, origin))
+            self._pending.operations += 1
+            return self._pending
 
     def add_cell(self, experiment: str, version: int, cell: list[Any]) -> Pending:
         with self._lock:
@@ -241,6 +247,11 @@ class Writer:
             self._pending.operations += 1
             return self._pending
 
+    def touch(self, records: Iterable[Digest]) -> None:
+        """Says that records are used now: noted with the next commit."""
+        with self._lock:
+            self._used.update(records)
+
     # --- damage --------------------------------------------------------------------------------
 
     def suspect(self, digest: Digest, place: tuple[bytes, int] | None) -> None:
@@ -248,7 +259,7 @@ class Writer:
 
         It is not known from now on, in any process: whoever computes it again stores it anew.
         """
-        lock = self._committer.lock
+        lock = self.committer.lock
         # The reader gets its own error, whatever comes of this.
         with suppress(StoreError), lock.held(), Tables(self._environment) as tables:
             tables.suspect(digest, place)
@@ -277,6 +288,7 @@ class Writer:
             if pending.is_empty():
                 return
             touched, self._touched = self._touched, {}
+            pending.used, self._used = self._used, set()
             pending.packs.update((pack.file_id, pack.entry()) for pack in touched.values())
             # In this order: a reader that sees the new one shall see the old one too.
             self._committing = pending
@@ -286,7 +298,7 @@ class Writer:
         try:
             for pack in touched.values():
                 pack.sync()
-            pending.error = self._committer.commit(pending)
+            pending.error = self.committer.commit(pending)
         except StoreError as error:
             pending.error = error
             self._abandon(touched)
@@ -315,15 +327,26 @@ class Writer:
                 waiting.error = StorageFailed("the pack of these writes was abandoned: write again")
                 waiting.done = True
                 self._pending, self._touched = Pending(), {}
-        for pack in touched.values():
-            if pack.failed:
-                pack.close()
+            for pack in touched.values():
+                if pack.failed:
+                    self._give_up(pack)
+
+    def _give_up(self, pack: Appender) -> None:
+        """Where pages may be lost, nobody appends again: the pack ends where it was committed."""
+        pack.close()
+        if not pack.doubtful:
+            return
+        with Snapshot(self._environment) as snapshot:
+            entry = snapshot.file(pack.file_id)
+        if entry is not None:
+            self._pending.packs[pack.file_id] = entry._replace(state=SEALED)
+            self._pending.operations += 1
 
     def leave_files(self) -> None:
         """Gives up the pack and the log segment, which others may continue, and so may this one."""
         self.flush()
         with self._flushing:
-            self._committer.log.close()
+            self.committer.log.close()
             with self._lock:
                 if self._pack is not None and self._pack.file_id not in self._touched:
                     self._pack.close()
@@ -332,10 +355,21 @@ class Writer:
     def close(self) -> None:
         """Commits what waits, then gives up the pack and the log segment."""
         try:
+            self._pending.operations += bool(self._used)
             self.flush()
         finally:
             with self._lock:
                 if self._pack is not None:
                     self._pack.close()
                 self._pack = None
-            self._committer.log.close()
+            self.committer.log.close()
+
+
+def _checked_nodes(record: Record) -> list[Digest]:
+    nodes = record.nodes()
+    if nodes[-1] != record.signature:
+        raise InvalidRecord(
+            f"the reads of a record lead to {nodes[-1]}, and not to its signature "
+            f"{record.signature}"
+        )
+    return nodes

@@ -14,6 +14,9 @@ import click
 
 _COMMANDS = {
     "export": ("views", "Write a run's folder: data/EXPERIMENT/vN/."),
+    "repair": ("health", "Mend what is damaged; give up what cannot be mended."),
+    "stats": ("health", "Count what is in the store, and its bytes."),
+    "verify": ("health", "Read everything again; say what is damaged."),
     "ls": ("look", "List experiments and their runs."),
     "run": ("run", "Run experiments; take from the store what it has."),
     "show": ("look", "Show a run: metrics, cells, failures."),
@@ -102,10 +105,5 @@ def _explain(error: Exception) -> int:
         return 3
     if isinstance(error, DruseError):
         click.echo(f"Error: {error}", err=True)
-        return 2
-    if getattr(error, "in_user_code", False):
-        import traceback
-
-        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
         return 2
     raise error

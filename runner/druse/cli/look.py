@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from druse.cli import text
-from druse.cli.options import find_run, json_option, open_for_reading, print_json, store_option
+from druse.cli.options import find_run, json_option, open_for_reading, print_json, reading_option
 
 if TYPE_CHECKING:
     from druse_store import Record, Run, Store
@@ -40,7 +40,7 @@ def _described(run: Run) -> dict[str, Any]:
 @click.argument("experiment", required=False)
 @click.option("--all", "every", is_flag=True, help="Every run, not only the latest of each.")
 @json_option
-@store_option
+@reading_option
 def ls_command(experiment: str | None, every: bool, as_json: bool, store: str | None) -> None:
     """List experiments with their latest run; the runs of one EXPERIMENT."""
     with open_for_reading(store) as opened:
@@ -79,7 +79,7 @@ def _row(run: Run) -> list[str]:
 @click.command("show")
 @click.argument("name", metavar="EXPERIMENT[/vN]")
 @json_option
-@store_option
+@reading_option
 def show_command(name: str, as_json: bool, store: str | None) -> None:
     """Show a run (the latest one without a version): metrics, cells, what failed."""
     with open_for_reading(store) as opened:
@@ -91,7 +91,7 @@ def show_command(name: str, as_json: bool, store: str | None) -> None:
         return
     click.echo(f"{run.name}  {_state(run)}  {text.moment(run.started)}  {_origin(run)}")
     hows = Counter(how for _, _, how, _ in cells)
-    click.echo(", ".join(f"{count} {how}" for how, count in sorted(hows.items())) + " cells")
+    click.echo("cells: " + ", ".join(f"{count} {how}" for how, count in sorted(hows.items())))
     table = text.metrics_table(metrics)
     if table:
         click.echo("\n" + table)

@@ -20,6 +20,23 @@ def store_option(command: Command) -> Command:
     return click.option("--store", "store", metavar="DIR", help="The store to use.")(command)
 
 
+def reading_option(command: Command) -> Command:
+    """`--store DIR` and `--immutable`, for commands that only look."""
+    immutable = click.option(
+        "--immutable",
+        is_flag=True,
+        expose_value=False,
+        callback=_note_immutable,
+        help="The store is on a read-only mount, and nobody writes to it.",
+    )
+    return store_option(immutable(command))
+
+
+def _note_immutable(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(dict)["immutable"] = True
+
+
 def json_option(command: Command) -> Command:
     """`--json`: the answer as JSON on standard output."""
     return click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")(command)
@@ -35,14 +52,11 @@ def named_store(store: str | None) -> Path:
 
 
 def open_for_reading(store: str | None) -> Store:
-    """A store to look into; one on a read-only filesystem, as long as nobody writes to it."""
-    from druse_store import ReadOnlyStore, Store
+    """A store to look into."""
+    from druse_store import Store
 
-    path = named_store(store)
-    try:
-        return Store.open(path, create=False, read_only=True)
-    except ReadOnlyStore:
-        return Store.open(path, create=False, immutable=True)
+    immutable = bool((click.get_current_context().obj or {}).get("immutable"))
+    return Store.open(named_store(store), create=False, read_only=True, immutable=immutable)
 
 
 def print_json(value: Any) -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from druse.cli.options import find_run, json_option, open_for_reading, print_json, store_option
+from druse.cli.options import find_run, json_option, open_for_reading, print_json, reading_option
 
 
 @click.command("export")
 @click.argument("name", metavar="EXPERIMENT[/vN]")
 @click.option("--to", "target", type=click.Path(path_type=Path), help="Below DIR (default: data).")
 @json_option
-@store_option
+@reading_option
 def export_command(name: str, target: Path | None, as_json: bool, store: str | None) -> int:
     """Write the folder of a run (the latest one without a version) to data/EXPERIMENT/vN/."""
     from druse import views

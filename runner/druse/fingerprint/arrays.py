@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from blake3 import blake3
 
 from druse.fingerprint.encoding import integer, length, tag, text
+from druse.fingerprint.functions import constant_of_a_package
 
 if TYPE_CHECKING:
     from druse.fingerprint.builder import Builder
@@ -112,11 +113,9 @@ def _dtype(builder: Builder, value: Any, node: Node) -> list[Part]:
 
 
 def _ufunc(builder: Builder, value: Any, node: Node) -> list[Part]:
-    from druse.fingerprint.instances import constant_of_a_package
-
-    known = constant_of_a_package(builder, value)
+    known = constant_of_a_package(value)
     if known is not None:
-        return known
+        return builder.external(known.dotted, known.origin)
     return [tag("ufunc") + text(value.__name__) + integer(value.nin) + integer(value.nout)]
 
 

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
-from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from druse.errors import Unhashable
-from druse.fingerprint import blindspots
 from druse.fingerprint.encoding import atom, digest_of, inline, tag, text
 from druse.fingerprint.graph import Edge, Node, Part, settle
-from druse.fingerprint.packages import Distribution, Origin, file_digest, module_file
+from druse.fingerprint.packages import (
+    Distribution,
+    Origin,
+    file_digest,
+    is_extension,
+    module_file,
+)
 from druse.fingerprint.plain import CONTAINERS, PlainEncoder
+from druse.fingerprint.proxies import is_code
+from druse.fingerprint.sources import one_look
 from druse.fingerprint.units import Unit
 
 if TYPE_CHECKING:
     from druse.fingerprint.state import State
 
 Expand = Callable[["Builder", Any, Node], list[Part]]
-_EXTENSIONS: Final = (".so", ".pyd", ".dylib")
 
 
 class Refused(Exception):
@@ -33,14 +39,17 @@ class Refused(Exception):
 class Builder:
     """Nodes by the identity of what they stand for. Values seen by it count as they were then.
 
-    `code` is the builder whose nodes stand for functions and classes, if not this one.
+    `code` is the builder whose nodes stand for functions and classes, if not this one; threads
+    share it, so whoever uses it holds its lock, and leaves no node of it without its digest.
     """
 
     def __init__(self, packages: str, state: State, code: Builder | None = None) -> None:
         self.packages = packages
         self.state = state
         self.code = code or self
+        self.lock = threading.RLock()
         self._nodes: dict[int, Node] = {}
+        self._externals: dict[str, Node] = {}
         self._packages: dict[Distribution, Node] = {}
         self._plain = PlainEncoder()
 
@@ -48,13 +57,15 @@ class Builder:
 
     def part(self, value: Any, path: str) -> Part:
         """What stands for a value within another one."""
-        encoded = self.plain(value)
-        return self.node(value, path) if encoded is None else inline(encoded)
+        standing = self.plain(value)
+        return self.node(value, path) if standing is None else standing
 
     def plain(self, value: Any) -> bytes | None:
+        """What stands for plain data; None for any other value."""
         encoded = atom(value)
         if encoded is None and type(value) in CONTAINERS:
             encoded = self._plain.encode(value)
+            return None if encoded is None else inline(encoded)
         return encoded
 
     def named(self, value: Any, path: str, kind: str, name: str, line: int | None = None) -> Part:
@@ -63,15 +74,15 @@ class Builder:
         return node if node.unit is not None else Edge(node, kind, name, line)
 
     def node(self, value: Any, path: str) -> Node:
-        if self.code is not self and isinstance(value, FunctionType | type | ModuleType):
-            return self.code.node(value, path)
+        if self.code is not self and is_code(value):
+            with self.code.lock:
+                return settled(self.code.node(value, path))
         known = self._nodes.get(id(value))
         if known is not None:
             return known
-        encoded = self.plain(value)
-        if encoded is not None:
-            standing = inline(encoded)
-            node = Node(value, None, path, [encoded], standing, digest_of(encoded))
+        standing = self.plain(value)
+        if standing is not None:
+            node = Node(value, None, path, [standing], standing, digest_of(standing))
         else:
             node = self._new(value, path)
         self._nodes[id(value)] = node
@@ -97,12 +108,8 @@ class Builder:
 
     # --- what is not the user's ----------------------------------------------------------------
 
-    def external(
-        self, dotted: str, origin: Origin, unit: Unit | None, line: int | None = None
-    ) -> list[Part]:
+    def external(self, dotted: str, origin: Origin) -> list[Part]:
         """Something of the standard library or a package: its name, and the package's version."""
-        if unit is not None:
-            blindspots.note_external(unit, dotted, line)
         parts: list[Part] = [tag("external") + text(dotted)]
         if origin.distribution is not None:
             parts.append(self.package(origin.distribution))
@@ -110,15 +117,22 @@ class Builder:
             parts += self._extension(dotted)
         return parts
 
+    def external_node(self, dotted: str, origin: Origin) -> Node:
+        node = self.code._externals.get(dotted)
+        if node is None:
+            node = Node(dotted, None, dotted, self.external(dotted, origin))
+            settle(node)
+            self.code._externals[dotted] = node
+        return node
+
     def _extension(self, dotted: str) -> list[Part]:
         """The file of a module that is compiled code and was referred to by its own name."""
         name = dotted
         while name:
             if name in sys.modules:
                 file = module_file(name)
-                if file is not None and file.endswith(_EXTENSIONS):
-                    return [tag("extension") + file_digest(file)]
-                return []
+                is_own = file is not None and is_extension(name)
+                return [tag("extension") + file_digest(str(file))] if is_own else []
             name = name.rpartition(".")[0]
         return []
 
@@ -136,8 +150,9 @@ class Builder:
 
 
 def settled(node: Node) -> Node:
-    """The node, with its digest. Raises Unhashable, naming what has none."""
-    settle(node)
+    """The node, with its digest."""
+    with one_look():
+        settle(node)
     return node
 
 

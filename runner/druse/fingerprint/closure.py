@@ -8,6 +8,7 @@ from typing import Final
 from druse.fingerprint.builder import reached
 from druse.fingerprint.encoding import digest_of, finish, tag, text
 from druse.fingerprint.graph import Bag, Edge, Node, Part, standing
+from druse.fingerprint.state import described
 from druse_store import Digest
 
 _SHOWN: Final = (int, float, bool, type(None))
@@ -38,6 +39,8 @@ def collect(root: Node) -> Closure:
     """The closure whose graph begins at `root`, which is settled."""
     nodes = reached(root)
     units = [node.unit for node in nodes if node.unit is not None]
+    names = {key: name for node in reversed(nodes) for key, name in reversed(node.states)}
+    states = sorted(map(described, names.values()))
     extra: list[bytes] = []
     templates = [unit.template for unit in units if unit.template is not None]
     if any(template.reads_doc for template in templates):
@@ -48,7 +51,7 @@ def collect(root: Node) -> Closure:
     return Closure(
         digest=finish(content),
         components=_components(root, nodes),
-        warnings=_once(warning for unit in units for warning in unit.warnings),
+        warnings=_once([*states, *(warning for unit in units for warning in unit.warnings)]),
         uncacheable=next((unit.uncacheable for unit in units if unit.uncacheable), None),
         blind_spots=_once(spot for unit in units for spot in unit.blind_spots),
     )

@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 
 def _table(builder: Builder, value: Any, node: Node) -> list[Part]:
     metadata = builder.part(dict(value.schema.metadata or {}), node.path)
-    parts: list[Part] = [tag("table"), metadata, length(value.num_columns)]
+    parts: list[Part] = [tag(type(value).__name__), metadata, length(value.num_columns)]
     for field, column in zip(value.schema, value.columns, strict=True):
         parts += [text(field.name) + text(str(field.type)), *_column(builder, column, node.path)]
     return parts
 
 
 def _array(builder: Builder, value: Any, node: Node) -> list[Part]:
-    return [tag("arrow") + text(str(value.type)), *_column(builder, value, node.path)]
+    kind = "chunked" if type(value).__name__ == "ChunkedArray" else "array"
+    return [tag("arrow") + text(kind) + text(str(value.type)), *_column(builder, value, node.path)]
 
 
 def _column(builder: Builder, value: Any, path: str) -> list[Part]:
@@ -80,6 +81,7 @@ def _polars(builder: Builder, value: Any, node: Node) -> list[Part]:
     return [tag("polars") + text(kind) + text(str(name)), builder.part(value.to_arrow(), node.path)]
 
 
+WHOLE: Final = True
 TREATMENTS: Final[dict[str, Any]] = {
     "pyarrow.lib.Table": _table,
     "pyarrow.lib.RecordBatch": _table,

@@ -1,13 +1,14 @@
-"""What a source compiles to, to be compared with what is loaded.
+"""Whether a source is what is loaded.
 
-A compiled file beside the source is used only where it was written well after the source last
-changed: the interpreter itself compares times in whole seconds.
+A file may have been edited since it was imported, and what runs is the old code: then its text says
+nothing about it. A file that is older than the process cannot have been, unless the interpreter
+took an outdated compiled file for it: it compares times in whole seconds. In any other case what
+the text compiles to is compared with what is loaded.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import marshal
 import os
 import time
 from pathlib import Path
@@ -15,17 +16,16 @@ from types import CodeType
 from typing import Final
 
 _MARGIN_NS: Final = 2_000_000_000
-_HEADER: Final = 16
+_GRAIN_NS: Final = 100_000_000  # clocks of file systems lag a little
+_ANCESTORS: Final = 8
 
 
-def codes(file: str, text: bytes, on_disk: bool) -> frozenset[CodeType]:
-    """All code objects in a source; none where it does not compile."""
-    code = _cached(file, len(text)) if on_disk else None
-    if code is None:
-        try:
-            code = compile(text, file, "exec", dont_inherit=True)
-        except (SyntaxError, ValueError):
-            return frozenset()
+def codes(file: str, text: bytes) -> frozenset[CodeType]:
+    """All code objects that a source compiles to; none where it does not compile."""
+    try:
+        code = compile(text, file, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return frozenset()
     found: set[CodeType] = set()
     todo = [code]
     while todo:
@@ -36,46 +36,45 @@ def codes(file: str, text: bytes, on_disk: bool) -> frozenset[CodeType]:
     return frozenset(found)
 
 
-def _cached(file: str, size: int) -> CodeType | None:
-    try:
-        path = Path(importlib.util.cache_from_source(file))
-        with path.open("rb") as stream:
-            raw = stream.read()
-            written = os.fstat(stream.fileno()).st_mtime_ns
-        source = Path(file).stat()
-        if written < max(source.st_mtime_ns, source.st_ctime_ns) + _MARGIN_NS:
-            return None
-        if raw[:_HEADER] != _header(int(source.st_mtime), size):
-            return None
-        code = marshal.loads(raw[_HEADER:])  # noqa: S302 - what `import` itself would load
-    except (OSError, ValueError, EOFError, TypeError, NotImplementedError):
-        return None
-    return code if isinstance(code, CodeType) else None
-
-
-def _header(mtime: int, size: int) -> bytes:
-    numbers = (0, mtime & 0xFFFFFFFF, size & 0xFFFFFFFF)
-    return importlib.util.MAGIC_NUMBER + b"".join(n.to_bytes(4, "little") for n in numbers)
-
-
 def unchanged_since_start(file: str) -> bool:
     """Whether a file is as it was when this process began, before it can have been imported."""
     try:
         stat = Path(file).stat()
     except OSError:
         return False
-    return max(stat.st_mtime_ns, stat.st_ctime_ns) + _MARGIN_NS // 20 < _BEGAN_NS
+    return max(stat.st_mtime_ns, stat.st_ctime_ns) + _GRAIN_NS < _BEGAN_NS
+
+
+def outdated_compilation(file: str) -> bool:
+    """Whether a compiled file may pass for the source's without being of its content."""
+    try:
+        source = Path(file).stat()
+        compiled = Path(importlib.util.cache_from_source(file)).stat()
+    except (OSError, NotImplementedError, ValueError):
+        return False
+    changed = max(source.st_mtime_ns, source.st_ctime_ns)
+    return compiled.st_mtime_ns < changed + _MARGIN_NS
 
 
 def _began() -> int:
-    """When this process began; the time of this import where the system does not say."""
+    """When this process began, or the first of those of one program that led to it.
+
+    A child may have been forked after its parent imported what it runs. 0 where the system does
+    not say: then nothing is older.
+    """
+    pid, began = "self", 0
     try:
-        fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
-        ticks = int(fields[19]) / os.sysconf("SC_CLK_TCK")
-        since = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks
-        return time.time_ns() - int(since * 1e9)
+        exe = Path("/proc/self/exe").readlink()
+        for _ in range(_ANCESTORS):
+            if Path(f"/proc/{pid}/exe").readlink() != exe:
+                break
+            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+            pid, ticks = str(int(fields[1])), int(fields[19]) / os.sysconf("SC_CLK_TCK")
+            since = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks
+            began = time.time_ns() - int(since * 1e9)
     except (OSError, ValueError, IndexError, AttributeError):
-        return 0
+        pass
+    return began
 
 
 _BEGAN_NS: Final = _began()

@@ -33,7 +33,17 @@ def _series(builder: Builder, value: Any, node: Node) -> list[Part]:
 
 
 def _notes(builder: Builder, value: Any, node: Node) -> list[Part]:
-    return [builder.part(value.attrs, f"{node.path}.attrs")] if value.attrs else []
+    """Notes, and what a subclass of another package or the user's adds."""
+    parts = [builder.part(value.attrs, f"{node.path}.attrs")] if value.attrs else []
+    return [*parts, *_of_subclass(builder, value, node)]
+
+
+def _of_subclass(builder: Builder, value: Any, node: Node) -> list[Part]:
+    cls = type(value)
+    if cls.__module__.partition(".")[0] == "pandas":
+        return []
+    added = {name: getattr(value, name, None) for name in getattr(cls, "_metadata", ())}
+    return [tag("subclass"), builder.part(cls, node.path), builder.part(added, node.path)]
 
 
 def _part(builder: Builder, value: Any, node: Node, name: str) -> Part:
@@ -44,7 +54,7 @@ def _index(builder: Builder, value: Any, node: Node) -> list[Part]:
     """An index of a range equals one of the same numbers: both are told by the numbers."""
     names = builder.part(list(value.names), f"{node.path}.names")
     levels = [value.get_level_values(n) for n in range(value.nlevels)]
-    parts: list[Part] = [tag("index"), names, length(len(levels))]
+    parts: list[Part] = [tag("index"), *_of_subclass(builder, value, node), names]
     for level in levels:
         parts += column(builder, level.array, node.path)
     return parts
@@ -108,9 +118,10 @@ def _dtype(builder: Builder, value: Any, node: Node) -> list[Part]:
 
 
 def _extension(builder: Builder, value: Any, node: Node) -> list[Part]:
-    return column(builder, value, node.path)
+    return [*_of_subclass(builder, value, node), *column(builder, value, node.path)]
 
 
+WHOLE: Final = True
 TREATMENTS: Final[dict[str, Any]] = {
     f"pandas{home}.{name}": treatment
     for name, homes, treatment in (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from types import FunctionType
-from typing import TYPE_CHECKING, Any
+import sys
+from types import BuiltinFunctionType, FunctionType
+from typing import TYPE_CHECKING, Any, Final
 
 from druse.fingerprint import blindspots
 from druse.fingerprint.builder import Refused
@@ -11,7 +12,15 @@ from druse.fingerprint.encoding import integer, length, tag, text
 from druse.fingerprint.locate import NoSource, template_of
 from druse.fingerprint.packages import Origin, origin_of_file, origin_of_module
 from druse.fingerprint.places import shown_file
-from druse.fingerprint.resolve import External, Found, Nothing, Surroundings, resolve
+from druse.fingerprint.proxies import is_class, is_code, is_function, is_module
+from druse.fingerprint.resolve import (
+    External,
+    Found,
+    Nothing,
+    Surroundings,
+    is_set_plainly,
+    resolve,
+)
 from druse.fingerprint.template import Ref, Template
 from druse.fingerprint.units import Unit
 
@@ -19,7 +28,10 @@ if TYPE_CHECKING:
     from druse.fingerprint.builder import Builder
     from druse.fingerprint.graph import Node, Part
 
-_NOT_STATE = frozenset({"__wrapped__", "__annotations__", "__type_params__", "__orig_source__"})
+_HEAP_TYPE: Final = 1 << 9
+_NOT_STATE: Final = frozenset(
+    {"__wrapped__", "__annotations__", "__type_params__", "__orig_source__"}
+)
 
 
 def unit_of_function(function: FunctionType) -> Unit | None:
@@ -82,34 +94,103 @@ def references(
 
 
 def reference(builder: Builder, ref: Ref, around: Surroundings, node: Node) -> list[Part]:
+    """What stands for a name that is read, with the attributes after it."""
     meaning = resolve(ref, around)
-    unit = node.unit
-    if isinstance(meaning, External):
-        if ref.annotation:
-            return [tag("annotation") + text(meaning.dotted.rpartition(".")[2])]
-        return builder.external(meaning.dotted, meaning.origin, unit, ref.line)
     if isinstance(meaning, Nothing):
+        _note_missing(meaning, ref, node)
         return [tag(meaning.kind) + text(meaning.name)]
-    rest = b"".join(b"." + text(name) for name in meaning.rest)
-    if ref.annotation and not (isinstance(meaning.value, type) and _is_users(meaning.value)):
+    if ref.annotation and not _is_users_class(meaning):
         return [tag("annotation") + text((ref.name, *ref.chain)[-1])]
-    state = builder.state.part(builder, meaning, around, node)
-    if state is not None:
-        return [state, rest] if rest else [state]
-    return (
-        [_found(builder, meaning, ref, node), rest]
-        if rest
-        else [_found(builder, meaning, ref, node)]
-    )
+    if isinstance(meaning, Found):
+        if ref.target and not meaning.rest and is_set_plainly(meaning.value, ref.target):
+            return [tag("target") + b"".join(map(text, (ref.name, *ref.chain)))]
+        external = external_name(meaning.value)
+        if external is not None:
+            meaning = External(".".join((external.dotted, *meaning.rest)), external.origin)
+    if isinstance(meaning, External):
+        return [_external(builder, meaning, node.unit, ref.line)]
+    if node.unit is not None and not is_code(meaning.value):
+        cls = type(meaning.value)
+        blindspots.note_external(node.unit, f"{cls.__module__}.{cls.__qualname__}", ref.line)
+    stands: Part | None = builder.state.part(builder, meaning, node)
+    if stands is None:
+        path = f"{node.path} reads {meaning.name}"
+        stands = builder.named(meaning.value, path, "global", meaning.name, ref.line)
+    rest = b"".join(b"." + text(name) for name in meaning.rest)
+    return [stands, rest] if rest else [stands]
 
 
-def _found(builder: Builder, meaning: Found, ref: Ref, node: Node) -> Part:
-    path = f"{node.path} reads {meaning.name}"
-    return builder.named(meaning.value, path, "global", meaning.name, ref.line)
+def _note_missing(meaning: Nothing, ref: Ref, node: Node) -> None:
+    unit = node.unit
+    if meaning.kind == "missing" and unit is not None and not (ref.annotation or ref.optional):
+        place = f"{unit.file or '<cell>'}:{ref.line} {unit.name}"
+        unit.warnings.append(f"{place}: {meaning.name} is not defined, or not yet")
 
 
-def _is_users(cls: type) -> bool:
-    return origin_of_module(cls.__module__).is_user
+def _is_users_class(meaning: Found | External) -> bool:
+    return isinstance(meaning, Found) and is_class(meaning.value) and is_made_here(meaning.value)
+
+
+def _external(builder: Builder, meaning: External, unit: Unit | None, line: int) -> Node:
+    if unit is not None:
+        blindspots.note_external(unit, meaning.dotted, line)
+    return builder.external_node(meaning.dotted, meaning.origin)
+
+
+def external_name(value: Any) -> External | None:
+    """The name of a function, class or constant of the standard library or a package."""
+    if is_function(value):
+        origin = origin_of(value)
+        if origin.is_user or origin.kind == "druse" or not _is_found_where_it_says(value):
+            return None
+        return External(f"{value.__module__}.{value.__qualname__}", origin)
+    if is_class(value):
+        return None if is_made_here(value) else _of_module(value, value.__qualname__)
+    if type(value) is BuiltinFunctionType:
+        owner = value.__self__
+        if owner is not None and not is_module(owner):
+            return None
+        return _of_module(value, value.__name__)
+    return constant_of_a_package(value)
+
+
+def _of_module(value: Any, name: str) -> External | None:
+    module = str(value.__module__ or getattr(value.__self__, "__name__", "builtins"))
+    origin = origin_of_module(module)
+    return None if origin.kind == "druse" else External(f"{module}.{name}", origin)
+
+
+def _is_found_where_it_says(function: FunctionType) -> bool:
+    """Not so for a wrapper that passes for what it wraps, or what was made at run time."""
+    module = str(function.__module__)
+    return not origin_of_module(module).is_user and is_importable(function)
+
+
+def is_made_here(cls: type) -> bool:
+    """Whether a class is the user's, or was made at run time by a package's machinery."""
+    if origin_of_module(str(cls.__module__)).is_user:
+        return True
+    if not cls.__flags__ & _HEAP_TYPE or is_importable(cls):
+        return False
+    return any(is_function(held) for held in vars(cls).values())
+
+
+def constant_of_a_package(value: Any) -> External | None:
+    """What a package defines by a name, as numpy does its functions, scipy its distributions."""
+    for module in dict.fromkeys((getattr(value, "__module__", None), type(value).__module__)):
+        if not isinstance(module, str) or module not in sys.modules or module == "builtins":
+            continue
+        origin = origin_of_module(module)
+        if origin.is_user or origin.kind == "druse":
+            continue
+        known = vars(sys.modules[module])
+        own = getattr(value, "__name__", None)
+        if isinstance(own, str) and known.get(own) is value:
+            return External(f"{module}.{own}", origin)
+        for name, other in list(known.items()):
+            if other is value:
+                return External(f"{module}.{name}", origin)
+    return None
 
 
 def _held(builder: Builder, function: FunctionType, node: Node) -> list[Part]:
@@ -123,8 +204,11 @@ def _held(builder: Builder, function: FunctionType, node: Node) -> list[Part]:
     if hasattr(function, "__wrapped__"):
         parts += [b"w", builder.part(function.__wrapped__, f"{name}.__wrapped__")]
     for key, value in sorted(vars(function).items()):
-        if key not in _NOT_STATE and not callable(value):
-            parts += [b"." + text(key), builder.part(value, f"{name}.{key}")]
+        if key in _NOT_STATE or (node.unit is None and callable(value)):
+            continue  # what a package hangs on its wrappers follows from what they wrap
+        state = builder.state.part(builder, Found(value, (), f"{name}.{key}", function, key), node)
+        stands = builder.part(value, f"{name}.{key}") if state is None else state
+        parts += [b"." + text(key), stands]
     return [*parts, b")"]
 
 
@@ -140,10 +224,11 @@ def _foreign(builder: Builder, function: FunctionType, origin: Origin, node: Nod
     dotted = f"{function.__module__}.{function.__qualname__}"
     if origin.kind == "druse":
         return [tag("druse") + text(dotted), *_wrapped(builder, function, node)]
-    if is_importable(function):
-        return builder.external(dotted, origin, None)
+    external = external_name(function)
+    if external is not None:
+        return builder.external(external.dotted, origin)
     made = f"{function.__globals__.get('__name__')}.{function.__code__.co_qualname}"
-    parts = builder.external(made, origin, None)
+    parts = builder.external(made, origin)
     if hasattr(function, "registry") and hasattr(function, "dispatch"):  # functools.singledispatch
         return [*parts, builder.part(dict(function.registry), f"{node.path}.registry")]
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -162,8 +247,6 @@ def _wrapped(builder: Builder, function: FunctionType, node: Node) -> list[Part]
 
 def is_importable(thing: Any) -> bool:
     """Whether a function or class is what its module and qualified name say."""
-    import sys
-
     here: Any = sys.modules.get(getattr(thing, "__module__", None) or "")
     for name in str(getattr(thing, "__qualname__", "")).split("."):
         here = getattr(here, "__dict__", {}).get(name)
@@ -175,19 +258,15 @@ def expand_builtin(builder: Builder, value: Any, node: Node) -> list[Part]:
     owner = getattr(value, "__self__", None)
     name = getattr(value, "__name__", type(value).__name__)
     module = getattr(value, "__module__", None)
-    if owner is not None and not _is_module(owner):
+    if owner is not None and not is_module(owner):
         return [tag("bound") + text(name), builder.part(owner, f"{node.path}.__self__")]
     defined = getattr(value, "__objclass__", None)
     if defined is not None:
         return [tag("descriptor") + text(name), builder.part(defined, node.path)]
-    module = module or getattr(owner, "__name__", "builtins")
-    return builder.external(f"{module}.{name}", origin_of_module(str(module)), node.unit)
-
-
-def _is_module(value: Any) -> bool:
-    from types import ModuleType
-
-    return isinstance(value, ModuleType)
+    external = external_name(value)
+    if external is not None:
+        return builder.external(external.dotted, external.origin)
+    return [tag("builtin") + text(f"{module}.{name}")]
 
 
 def refuse(kind: str) -> Any:

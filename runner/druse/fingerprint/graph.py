@@ -51,6 +51,7 @@ class Node:
     digest: bytes | None = None
     unit: Unit | None = None
     refusal: str | None = None
+    states: list[tuple[object, str]] = field(default_factory=list)  # what in it is state, by name
     index: int = -1
     low: int = -1
     on_stack: bool = False

@@ -8,8 +8,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from druse.fingerprint.builder import Refused
-from druse.fingerprint.encoding import length, tag, text
-from druse.fingerprint.packages import origin_of_module
+from druse.fingerprint.encoding import tag, text
+from druse.fingerprint.functions import constant_of_a_package, is_made_here
+from druse.fingerprint.packages import is_extension, origin_of_module
+from druse.fingerprint.resolve import Found
+from druse.fingerprint.selves import counters_and_caches
+from druse.fingerprint.state import ABSENT, first_seen
 
 if TYPE_CHECKING:
     from druse.fingerprint.builder import Builder
@@ -35,9 +39,9 @@ def expand_instance(builder: Builder, value: Any, node: Node) -> list[Part]:
     code = standing_for(value)
     if code is not None:
         return [tag("druse code"), builder.part(code, node.path)]
-    constant = constant_of_a_package(builder, value)
+    constant = constant_of_a_package(value)
     if constant is not None:
-        return constant
+        return builder.external(constant.dotted, constant.origin)
     if dataclasses.is_dataclass(value):
         return _dataclass(builder, value, node)
     if type(value).__flags__ & (1 << 9) == 0 and not hasattr(value, "__reduce_ex__"):
@@ -54,26 +58,6 @@ def standing_for(value: Any) -> tuple[Any, ...] | None:
     return tuple(code() if callable(code) else code)
 
 
-def constant_of_a_package(builder: Builder, value: Any) -> list[Part] | None:
-    """What a package defines by a name, as numpy does its functions, scipy its distributions."""
-    import sys
-
-    for module in dict.fromkeys((getattr(value, "__module__", None), type(value).__module__)):
-        if not isinstance(module, str) or module not in sys.modules:
-            continue
-        origin = origin_of_module(module)
-        if origin.is_user:
-            continue
-        known = vars(sys.modules[module])
-        own = getattr(value, "__name__", None)
-        if isinstance(own, str) and known.get(own) is value:
-            return builder.external(f"{module}.{own}", origin, None)
-        for name, other in list(known.items()):
-            if other is value:
-                return builder.external(f"{module}.{name}", origin, None)
-    return None
-
-
 def _dataclass(builder: Builder, value: Any, node: Node) -> list[Part]:
     parts: list[Part] = [tag("instance"), builder.part(type(value), node.path)]
     state = dict(getattr(value, "__dict__", None) or {})
@@ -84,13 +68,22 @@ def _dataclass(builder: Builder, value: Any, node: Node) -> list[Part]:
     return parts + attributes(builder, value, state, node)
 
 
-def attributes(builder: Builder, value: Any, state: dict[str, Any], node: Node) -> list[Part]:
+def attributes(builder: Builder, value: Any, held: dict[str, Any], node: Node) -> list[Part]:
     """Attributes by name, less what is computed from the others and kept."""
-    kept = [name for name in sorted(state) if not isinstance(_of_class(value, name), _COMPUTED)]
-    parts: list[Part] = [b"{" + length(len(kept))]
-    for name in kept:
-        parts += [text(name), builder.part(state[name], f"{node.path}.{name}")]
-    return parts
+    cls = type(value)
+    states = builder.state.of(value)
+    if is_made_here(cls):
+        states |= counters_and_caches(cls)
+    parts: list[Part] = [b"{"]
+    for name in sorted(held.keys() | states):
+        if name in states:
+            found = Found(held.get(name, ABSENT), (), f"{cls.__qualname__}.{name}", value, name)
+            stands: Part = first_seen(builder, found, node)
+            parts += [text(name), stands] if stands else []
+        elif not isinstance(_of_class(value, name), _COMPUTED):
+            builder.state.read.add((id(value), name))
+            parts += [text(name), builder.part(held[name], f"{node.path}.{name}")]
+    return [*parts, b"}"]
 
 
 _COMPUTED: Final = functools.cached_property
@@ -104,12 +97,38 @@ def _of_class(value: Any, name: str) -> Any:
 
 
 def _reduced(builder: Builder, value: Any, node: Node) -> list[Part]:
+    wrapped = _wrapped(builder, value, node)
     try:
         reduced = value.__reduce_ex__(4)
     except Exception as error:  # whatever it raises: it has no state to show
+        if wrapped:
+            return wrapped
         raise Refused(_kind(value)) from error
     if isinstance(reduced, str):
-        return [tag("constant") + text(f"{type(value).__module__}.{reduced}")]
+        return wrapped or _named_in_its_module(builder, value, reduced)
+    return [*_made(builder, value, reduced, node), *wrapped]
+
+
+def _wrapped(builder: Builder, value: Any, node: Node) -> list[Part]:
+    """What a wrapper of a function wraps, and with what: numba's, jax's, wrapt's and the like."""
+    parts: list[Part] = []
+    for name in ("__wrapped__", "py_func", "_self_wrapper", "_self_instance"):
+        found = getattr(value, name, None)
+        if found is not None:
+            parts += [text(name), builder.part(found, f"{node.path}.{name}")]
+    return [tag("wrapper"), builder.part(type(value), node.path), *parts] if parts else []
+
+
+def _named_in_its_module(builder: Builder, value: Any, name: str) -> list[Part]:
+    """What pickles by its name: of a package, or compiled by the user."""
+    module = str(getattr(value, "__module__", None) or type(value).__module__)
+    origin = origin_of_module(module)
+    if origin.is_user and not is_extension(module):
+        raise Refused(_kind(value))
+    return builder.external(f"{module}.{name}", origin)
+
+
+def _made(builder: Builder, value: Any, reduced: Any, node: Node) -> list[Part]:
     make, args, state, items, pairs = (*reduced, None, None, None)[:5]
     parts: list[Part] = [tag("instance")]
     if getattr(make, "__name__", "") in _NEW_OBJECT and make.__module__ == "copyreg":

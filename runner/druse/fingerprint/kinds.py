@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
+
+from druse.fingerprint.proxies import is_class, is_function, is_module
 
 if TYPE_CHECKING:
     from druse.fingerprint.builder import Builder
@@ -43,15 +44,15 @@ _by_type: dict[type, Kind] = {}
 
 
 def kind_of(value: Any) -> Kind:
-    if isinstance(value, FunctionType):
+    if is_function(value):
         from druse.fingerprint.functions import expand_function, unit_of_function
 
         return Kind(expand_function, unit_of_function)
-    if isinstance(value, type):
+    if is_class(value):
         from druse.fingerprint.classes import expand_class, unit_of_class
 
         return Kind(expand_class, unit_of_class)
-    if isinstance(value, ModuleType):
+    if is_module(value):
         from druse.fingerprint.modules import expand_module, unit_of_module
 
         return Kind(expand_module, unit_of_module)
@@ -67,16 +68,17 @@ def _treatment(cls: type) -> Expand:
     for base in cls.__mro__[:-1]:
         found = _named(base)
         if found is not None:
-            return found if base is cls else instances.derived(found)
+            expand, is_whole = found
+            return expand if is_whole or base is cls else instances.derived(expand)
     return instances.expand_instance
 
 
-def _named(cls: type) -> Expand | None:
-    """The treatment of exactly this type."""
+def _named(cls: type) -> tuple[Expand, bool] | None:
+    """The treatment of exactly this type, and whether it sees to subclasses itself."""
     name = f"{cls.__module__}.{cls.__qualname__}"
     home = _HOMES.get(cls.__module__.partition(".")[0])
-    for module in ((home,) if home else ()) + _STANDARD:
-        treatments = import_module(f"druse.fingerprint.{module}").TREATMENTS
-        if name in treatments:
-            return treatments[name]  # type: ignore[no-any-return]
+    for place in ((home,) if home else ()) + _STANDARD:
+        module = import_module(f"druse.fingerprint.{place}")
+        if name in module.TREATMENTS:
+            return module.TREATMENTS[name], getattr(module, "WHOLE", False)
     return None

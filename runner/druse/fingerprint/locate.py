@@ -10,6 +10,7 @@ from types import CodeType, FunctionType
 from typing import Any, Final
 
 from druse.fingerprint.compiled import unchanged_since_start
+from druse.fingerprint.proxies import is_function
 from druse.fingerprint.sources import FunctionNode, Source, source_of
 from druse.fingerprint.syntax import class_template, function_template
 from druse.fingerprint.template import Template
@@ -22,22 +23,46 @@ class NoSource:
     reason: str
 
 
-_templates: dict[int, tuple[weakref.ref[CodeType], Template | NoSource]] = {}
+@dataclass(slots=True)
+class _Known:
+    code: weakref.ref[CodeType]
+    definition: FunctionNode
+    template: Template | None = None
+
+
+_known: dict[int, _Known] = {}
 _guard: Final = threading.RLock()
 
 
 def template_of(function: FunctionType) -> Template | NoSource:
     """The template of a function, made once per code object."""
-    code = function.__code__
     with _guard:
-        known = _templates.get(id(code))
-        if known is not None and known[0]() is code and isinstance(known[1], Template):
-            return known[1]  # whatever became of the file since
-        source = source_of(code.co_filename, function.__globals__)
-        found = _find(code, source)
-        template = found if isinstance(found, NoSource) else function_template(found)
-        _templates[id(code)] = (weakref.ref(code), template)
-        return template
+        known = _locate(function)
+        if isinstance(known, NoSource):
+            return known
+        if known.template is None:
+            known.template = function_template(known.definition)
+        return known.template
+
+
+def definition_of(function: FunctionType) -> FunctionNode | NoSource:
+    """The definition of a function in its source."""
+    with _guard:
+        known = _locate(function)
+        return known if isinstance(known, NoSource) else known.definition
+
+
+def _locate(function: FunctionType) -> _Known | NoSource:
+    """What was found once holds, whatever became of the file since."""
+    code = function.__code__
+    known = _known.get(id(code))
+    if known is not None and known.code() is code:
+        return known
+    found = _find(code, source_of(code.co_filename, function.__globals__))
+    if isinstance(found, NoSource):
+        return found
+    known = _known[id(code)] = _Known(weakref.ref(code), found)
+    return known
 
 
 def _find(code: CodeType, source: Source | None) -> FunctionNode | NoSource:
@@ -144,9 +169,7 @@ def _files_of(cls: type) -> list[tuple[str, dict[str, Any] | None]]:
     files: dict[str, dict[str, Any] | None] = {}
     for value in vars(cls).values():
         function = getattr(value, "__func__", getattr(value, "fget", value))
-        if isinstance(function, FunctionType) and function.__qualname__.startswith(
-            cls.__qualname__ + "."
-        ):
+        if is_function(function) and function.__qualname__.startswith(cls.__qualname__ + "."):
             files.setdefault(function.__code__.co_filename, function.__globals__)
     own = getattr(module, "__file__", None)
     if isinstance(own, str) and not files:
@@ -156,10 +179,6 @@ def _files_of(cls: type) -> list[tuple[str, dict[str, Any] | None]]:
 
 def _has_methods(node: ast.ClassDef, cls: type) -> bool:
     """Whether the class's functions lie within the definition."""
-    lines = [
-        value.__code__.co_firstlineno
-        for value in vars(cls).values()
-        if isinstance(value, FunctionType)
-    ]
+    lines = [value.__code__.co_firstlineno for value in vars(cls).values() if is_function(value)]
     end = node.end_lineno or node.lineno
     return bool(lines) and all(node.lineno <= line <= end for line in lines)

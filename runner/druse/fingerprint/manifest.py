@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from druse.errors import DruseError
 from druse.fingerprint.closure import Component
-from druse_store import Digest
+from druse_store import Digest, StoreError
 
 _HEAD: Final = b"druse manifest 1\n"
 _MAX_BYTES: Final = 64 << 20
@@ -65,7 +65,7 @@ class Manifest:
         try:
             lines = raw[len(_HEAD) :].decode("ascii").split("\n")
             return cls.of(_entry(json.loads(line)) for line in lines if line)
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError, RecursionError, StoreError) as error:
             raise ManifestDamaged(f"a manifest cannot be decoded: {error}") from error
 
 

@@ -74,6 +74,7 @@ def _decorators(builder: Builder, decorators: Any, node: Node) -> list[Part]:
     return parts
 
 
+WHOLE: Final = True
 TREATMENTS: Final[dict[str, Any]] = {
     "enum.Enum": _member,
     "pydantic.main.BaseModel": _model,

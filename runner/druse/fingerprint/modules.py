@@ -29,7 +29,7 @@ def unit_of_module(module: ModuleType) -> Unit | None:
 def expand_module(builder: Builder, module: ModuleType, node: Node) -> list[Part]:
     origin = origin_of_module(module.__name__)
     if node.unit is None:
-        return builder.external(module.__name__, origin, None)
+        return builder.external(module.__name__, origin)
     node.unit.blind_spots.append(
         f"the module {module.__name__} is used as a value: which of its names are read is not seen"
     )

@@ -12,11 +12,12 @@ import importlib
 import importlib.util
 import sys
 from abc import ABCMeta
-from dataclasses import dataclass
-from types import FunctionType, ModuleType
+from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import Any, Final
 
 from druse.fingerprint.packages import Origin, origin_of_module
+from druse.fingerprint.proxies import is_class, is_function, is_module
 from druse.fingerprint.template import IMPORT, Ref
 
 _ABOUT_THE_MODULE: Final = frozenset(
@@ -65,10 +66,30 @@ class Surroundings:
 
     globals: dict[str, Any]
     cells: dict[str, Any]
-    label: str  # of a cell's owner, for messages
+    label: str  # the qualified name of the code
 
 
 def resolve(ref: Ref, around: Surroundings) -> Meaning:
+    meaning = _resolve(ref, around)
+    names = (ref.name, *ref.chain)
+    if isinstance(meaning, Nothing) and any(_is_private(name) for name in names):
+        for owner in around.label.split("."):  # in a class C, `__x` is `_C__x`
+            name, *chain = (_mangled(name, owner) for name in names)
+            found = _resolve(replace(ref, name=name, chain=tuple(chain)), around)
+            if isinstance(found, Found):
+                return found
+    return meaning
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("__") and not name.endswith("__")
+
+
+def _mangled(name: str, owner: str) -> str:
+    return f"_{owner.lstrip('_')}{name}" if _is_private(name) else name
+
+
+def _resolve(ref: Ref, around: Surroundings) -> Meaning:
     if ref.kind == IMPORT:
         return _imported(ref, around)
     if ref.name in around.cells:
@@ -100,7 +121,7 @@ def _follow(start: Meaning, chain: tuple[str, ...]) -> Meaning:
     here = start
     for place, attribute in enumerate(chain):
         rest = chain[place:]
-        if isinstance(here.value, ModuleType):
+        if is_module(here.value):
             step = _in_module(here.value, rest)
             if not isinstance(step, Found):
                 return step
@@ -110,7 +131,7 @@ def _follow(start: Meaning, chain: tuple[str, ...]) -> Meaning:
                 return _with_rest(here, rest)
             step = Found(value, (), f"{here.name}.{attribute}", here.value, attribute)
         here = step
-    if isinstance(here.value, ModuleType) and not is_user(here.value):
+    if is_module(here.value) and not is_user(here.value):
         return External(here.value.__name__, origin_of_module(here.value.__name__))
     return here
 
@@ -147,18 +168,30 @@ def _in_module(module: ModuleType, chain: tuple[str, ...]) -> Meaning:
 
 def _plain_attribute(value: Any, name: str) -> Any:
     """An attribute that is read without any code running; _ABSENT for any other."""
-    if name.startswith("__"):
+    if name.startswith("__") and name.endswith("__"):
         return _ABSENT
-    if isinstance(value, type):
+    if is_class(value):
         return _class_attribute(value, name)
     kind = type(value)
-    if not isinstance(value, FunctionType) and _looks_up_itself(kind):
+    if not is_function(value) and _looks_up_itself(kind):
         return _ABSENT
     held = getattr(value, "__dict__", None)
     if type(held) is not dict or name not in held:
         return _ABSENT
-    computed = any(hasattr(type(vars(base).get(name)), "__set__") for base in kind.__mro__)
+    computed = any(hasattr(type(vars(base).get(name)), "__get__") for base in kind.__mro__)
     return _ABSENT if computed else held[name]
+
+
+def is_set_plainly(value: Any, name: str) -> bool:
+    """Whether assigning to an attribute runs no code of the user's."""
+    if is_module(value) or is_function(value):
+        return True
+    if is_class(value):
+        return type(value).__setattr__ is type.__setattr__
+    kind: Any = type(value)
+    if kind.__setattr__ is not object.__setattr__:
+        return False
+    return not any(hasattr(type(vars(base).get(name)), "__set__") for base in kind.__mro__)
 
 
 def _looks_up_itself(kind: Any) -> bool:
@@ -174,7 +207,7 @@ def _class_attribute(cls: type, name: str) -> Any:
         value = vars(base)[name]
         if isinstance(value, staticmethod):
             return value.__func__
-        is_plain = isinstance(value, FunctionType | type) or not hasattr(type(value), "__get__")
+        is_plain = is_function(value) or is_class(value) or not hasattr(type(value), "__get__")
         return value if is_plain else _ABSENT
     return _ABSENT
 
@@ -229,7 +262,7 @@ def load(name: str) -> ModuleType | None:
         return module
     try:
         return importlib.import_module(name)
-    except Exception:  # whatever the user's module raises: the code would meet it, too
+    except (Exception, SystemExit):  # whatever the module raises: the code would meet it, too
         return None
 
 

@@ -10,10 +10,13 @@ import threading
 from types import TracebackType
 from typing import Any, Final, Self
 
-from druse.fingerprint.builder import Builder, check, reached
+from druse.fingerprint.builder import Builder, check, reached, settled
 from druse.fingerprint.closure import Closure, collect
 from druse.fingerprint.encoding import finish
+from druse.fingerprint.functions import is_made_here
 from druse.fingerprint.graph import Node, settle, standing
+from druse.fingerprint.proxies import is_code
+from druse.fingerprint.selves import rebound_when_called
 from druse.fingerprint.state import Key, State
 from druse.fingerprint.values import plain_digest
 from druse_store import Digest
@@ -39,21 +42,22 @@ class Fingerprinter:
             return digest
         with self._lock:
             code = self._builder(self._packages, frozenset())
-            node = Builder(self._packages, State(frozenset()), code).node(value, path)
-            settle(node)
-            check(node)
-            return finish(standing(node))
+        node = Builder(self._packages, State(frozenset()), code).node(value, path)
+        settle(node)
+        check(node)
+        return finish(standing(node))
 
     def closure(self, obj: Any, *, packages: str | None = None) -> Closure:
         """All that a function, class, method, partial or instance depends on. Raises Unhashable."""
         policy = self._packages if packages is None else _checked(packages)
         with self._lock:
-            builder = self._builder(policy, frozenset())
+            builder = self._builder(policy, _own_state(obj))
             node = self._settled(builder, obj)
             rebound = {key for below in reached(node) if below.unit for key in below.unit.rebinds}
-            state = frozenset(rebound & builder.state.read)
-            if state:
-                node = self._settled(self._builder(policy, state), obj)
+            state = builder.state.names | (rebound & builder.state.read)
+            if state != builder.state.names:
+                builder = self._builder(policy, state)
+                node = self._settled(builder, obj)
             check(node)
             return collect(node)
 
@@ -64,9 +68,8 @@ class Fingerprinter:
         return builder
 
     def _settled(self, builder: Builder, obj: Any) -> Node:
-        node = builder.node(obj, _name(obj))
-        settle(node)
-        return node
+        with builder.lock:
+            return settled(builder.node(obj, _name(obj)))
 
     def __enter__(self) -> Self:
         _active.append(self)
@@ -79,6 +82,15 @@ class Fingerprinter:
         trace: TracebackType | None,
     ) -> None:
         _active.remove(self)
+
+
+def _own_state(obj: Any) -> frozenset[Key]:
+    """The attributes that a step, or the object of a method, rebinds itself when it is used."""
+    owner = getattr(obj, "__self__", obj)
+    if is_code(owner) or not is_made_here(type(owner)):
+        return frozenset()
+    entry = None if owner is obj else getattr(obj, "__name__", None)
+    return frozenset((id(owner), name) for name in rebound_when_called(type(owner), entry))
 
 
 _active: list[Fingerprinter] = []

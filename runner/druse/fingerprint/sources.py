@@ -1,8 +1,6 @@
 """Source text of what is loaded: files, and the cells of a notebook.
 
-A file may have been edited since it was imported, and what runs is the old code: then its text says
-nothing about it. So what is loaded is compared with what the text compiles to. The text is parsed
-once per process and state of the file.
+Parsed once per process and state of the file, and compared with what is loaded (`compiled`).
 """
 
 from __future__ import annotations
@@ -31,6 +29,7 @@ class Source:
     file: str
     text: bytes
     on_disk: bool
+    is_older: bool  # than the process, so that it is what was imported
     _tree: ast.Module | None = None
     _functions: dict[tuple[str, int], list[FunctionNode]] = field(default_factory=dict)
     _classes: dict[str, list[ast.ClassDef]] = field(default_factory=dict)
@@ -41,8 +40,7 @@ class Source:
     def tree(self) -> ast.Module:
         """Raises SyntaxError, ValueError."""
         if self._tree is None:
-            with _no_collection():  # parsing makes many objects, of which none is garbage
-                self._tree = ast.parse(self.text)
+            self._tree = ast.parse(self.text)
             self._index(self._tree.body, "")
         return self._tree
 
@@ -62,9 +60,11 @@ class Source:
         return self._classes.get(qualname, []) if self.tree else []
 
     def holds(self, code: CodeType) -> bool:
-        """Whether the text compiles to `code`."""
+        """Whether the text is what `code` was compiled from."""
+        if self.is_older:
+            return True
         if self._codes is None:
-            self._codes = compiled.codes(self.file, self.text, self.on_disk)
+            self._codes = compiled.codes(self.file, self.text)
         return code in self._codes
 
     def _index(self, body: list[Any], prefix: str) -> None:
@@ -84,14 +84,18 @@ class Source:
 
 
 _known: dict[str, tuple[Any, Source | None]] = {}
+_looked_at: set[str] = set()  # while a block of `one_look` is open
 _guard = threading.RLock()
 
 
 def source_of(file: str, module_globals: dict[str, Any] | None) -> Source | None:
     """The source of a file or cell as it is now; None where there is none to be had."""
     with _guard:
+        if file in _looked_at:
+            return _known[file][1]
         state = _state(file)
         known = _known.get(file)
+        _looked_at.add(file)
         if known is not None and known[0] == state:
             return known[1]
         source = _read(file, state, module_globals)
@@ -103,6 +107,24 @@ def known_files() -> frozenset[str]:
     """The files that have been asked for."""
     with _guard:
         return frozenset(_known)
+
+
+@contextmanager
+def one_look() -> Iterator[None]:
+    """Within the block, a file that was looked at is not looked at again; nor is garbage sought.
+
+    Parsing and walking make many objects, of which none is garbage.
+    """
+    with _guard:
+        _looked_at.clear()
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            _looked_at.clear()
+            if enabled:
+                gc.enable()
 
 
 def _state(file: str) -> Any:
@@ -118,19 +140,9 @@ def _state(file: str) -> Any:
 def _read(file: str, state: Any, module_globals: dict[str, Any] | None) -> Source | None:
     if type(state) is tuple and len(state) == 4:
         try:
-            return Source(file, Path(file).read_bytes(), True)
+            older = compiled.unchanged_since_start(file) and not compiled.outdated_compilation(file)
+            return Source(file, Path(file).read_bytes(), True, older)
         except OSError:
             return None
     lines = linecache.getlines(file, module_globals)
-    return Source(file, "".join(lines).encode("utf-8", "replace"), False) if lines else None
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+    return Source(file, "".join(lines).encode("utf-8", "replace"), False, False) if lines else None

@@ -8,6 +8,7 @@ from druse.fingerprint import functions
 from druse.fingerprint.builder import Refused
 from druse.fingerprint.encoding import atom, integer, length, raw_bytes, tag, text
 from druse.fingerprint.graph import Bag
+from druse.fingerprint.resolve import Found
 
 if TYPE_CHECKING:
     from druse.fingerprint.builder import Builder
@@ -39,6 +40,8 @@ def pairs(builder: Builder, value: Any, path: str) -> Bag:
 
 
 def shown(key: Any) -> str:
+    if type(key) is str:
+        return f'"{key[:60]}"'
     return repr(key)[:60] if atom(key) is not None else f"<{type(key).__name__}>"
 
 
@@ -77,8 +80,12 @@ def _mapping(kind: str) -> Any:
 
 def _namespace(builder: Builder, value: Any, node: Node) -> list[Part]:
     held = vars(value)
-    entries = [[text(key), builder.part(held[key], f"{node.path}.{key}")] for key in sorted(held)]
-    return [tag("namespace"), length(len(entries)), *(part for e in entries for part in e)]
+    parts: list[Part] = [tag("namespace")]
+    for key in sorted(held):
+        path = f"{node.path}.{key}"
+        state = builder.state.part(builder, Found(held[key], (), path, value, key), node)
+        parts += [text(key), builder.part(held[key], path) if state is None else state]
+    return [*parts, b"}"]
 
 
 def by(kind: str, *attributes: str) -> Any:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ast
 import threading
+import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from druse.errors import Unhashable
@@ -21,11 +23,14 @@ from druse.fingerprint.units import Unit
 
 if TYPE_CHECKING:
     from druse.fingerprint.builder import Builder
-    from druse.fingerprint.graph import Node, Part
+    from druse.fingerprint.graph import Node
 
 Key = tuple[int, str]
 
-_first_seen: dict[Key, tuple[Any, bytes, bytes]] = {}
+ABSENT: Final = object()
+_NOT_THERE: Final = b"-"
+
+_first_seen: dict[Key, tuple[Callable[[], Any], bytes, bytes]] = {}
 _guard: Final = threading.RLock()
 
 
@@ -36,22 +41,17 @@ class State:
         self.names = names
         self.read: set[Key] = set()
 
-    def part(self, builder: Builder, found: Found, around: Surroundings, node: Node) -> Part | None:
+    def of(self, owner: Any) -> set[str]:
+        """The names of an object's attributes that are state."""
+        return {name for key, name in self.names if key == id(owner)}
+
+    def part(self, builder: Builder, found: Found, node: Node) -> bytes | None:
         """What stands for a name that is state; None if it is none."""
         if found.owner is None or not found.key:
             return None
         key = (id(found.owner), found.key)
         self.read.add(key)
-        if key not in self.names:
-            return None
-        assert node.unit is not None
-        warning = (
-            f"{found.name} is rebound by the code that reads it: it is state, and left out of the "
-            "key as to what becomes of it"
-        )
-        if warning not in node.unit.warnings:
-            node.unit.warnings.append(warning)
-        return first_seen(builder, found)
+        return first_seen(builder, found, node) if key in self.names else None
 
     def note_rebinds(self, unit: Unit, template: Template, around: Surroundings) -> None:
         """What the code of `unit` rebinds, as far as it can be told."""
@@ -73,20 +73,40 @@ def _target(rebinding: Rebinding, around: Surroundings) -> Key | None:
     return id(held), rebinding.name
 
 
-def first_seen(builder: Builder, found: Found) -> Part:
+def first_seen(builder: Builder, found: Found, node: Node) -> bytes:
+    """What stands for a value that is state; empty where it was not there at first."""
     key = (id(found.owner), found.key)
     said = _initial_text(found)
     with _guard:
         known = _first_seen.get(key)
-        if known is None or known[0] is not found.owner or known[1] != said:
-            known = _first_seen[key] = (found.owner, said, _value(builder, found))
-        return tag("state") + known[2]
+        if known is None or known[0]() is not found.owner or known[1] != said:
+            known = _first_seen[key] = (_reference(found.owner), said, _value(builder, found))
+    if found.value is not ABSENT:
+        node.states.append((key, found.name))
+    return b"" if known[2] == _NOT_THERE else tag("state") + known[2]
+
+
+def described(name: str) -> str:
+    return (
+        f"{name} is rebound by the code that reads it: it is state, and counts as it was when "
+        "this process first looked"
+    )
+
+
+def _reference(owner: Any) -> Callable[[], Any]:
+    """Weak where that is possible; the dictionary of a module is none of these."""
+    try:
+        return weakref.ref(owner)
+    except TypeError:
+        return lambda: owner
 
 
 def _value(builder: Builder, found: Found) -> bytes:
     from druse.fingerprint.builder import Builder as Fresh
     from druse.fingerprint.builder import check
 
+    if found.value is ABSENT:
+        return _NOT_THERE
     node = Fresh(builder.packages, State(frozenset())).node(found.value, found.name)
     settle(node)
     try:

@@ -10,22 +10,13 @@ this code does not use, change nothing.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from typing import Any, Final
+from collections.abc import Iterable
 
-from druse.fingerprint.encoding import atom, integer, length, tag, text
-from druse.fingerprint.scopes import Occurrence, Scope
-from druse.fingerprint.template import IMPORT, OUTER, Call, Rebinding, Ref, Template
-
-FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-
-_SKIPPED: Final = frozenset({"ctx", "type_comment", "kind", "type_ignores", "str"})
-_REACHING: Final = frozenset(
-    {"eval", "exec", "compile", "getattr", "__import__", "globals", "locals", "vars", "input"}
-)
-_NAME_ATTRIBUTES: Final = frozenset({"__name__", "__qualname__"})
-_SOURCE_READERS: Final = frozenset({"getsource", "getsourcelines", "findsource"})
+from druse.fingerprint.encoding import tag
+from druse.fingerprint.sources import FunctionNode
+from druse.fingerprint.template import Template
+from druse.fingerprint.visitors import annotation, document, parameters, type_parameters
+from druse.fingerprint.writer import Writer
 
 
 def function_template(node: FunctionNode) -> Template:
@@ -33,17 +24,17 @@ def function_template(node: FunctionNode) -> Template:
 
     These are what they are at run time: the object tells.
     """
-    writer = _Writer()
+    writer = Writer()
     writer.out.append(tag(type(node).__name__))
     scope = writer.push("function")
-    writer.parameters(node.args, with_defaults=False)
+    parameters(writer, node.args)
     if isinstance(node, ast.Lambda):
         writer.visit(node.body)
     else:
         if node.returns is not None:
-            writer.annotation(node.returns)
-        writer.type_parameters(node)
-        writer.document(node)
+            annotation(writer, node.returns)
+        type_parameters(writer, node)
+        document(writer, node)
         writer.body(node.body)
     writer.pop(scope)
     return writer.template()
@@ -51,7 +42,7 @@ def function_template(node: FunctionNode) -> Template:
 
 def statements_template(statements: Iterable[ast.stmt]) -> Template:
     """Of statements of a module; the names that they bind count as they are."""
-    writer = _Writer()
+    writer = Writer()
     scope = writer.push("module")
     writer.body(list(statements))
     writer.pop(scope)
@@ -60,454 +51,12 @@ def statements_template(statements: Iterable[ast.stmt]) -> Template:
 
 def class_template(node: ast.ClassDef) -> Template:
     """Of a class: the annotations in its body, which no attribute tells completely."""
-    writer = _Writer()
+    writer = Writer()
     scope = writer.push("module")
     for statement in node.body:
         if isinstance(statement, ast.AnnAssign):
             writer.out.append(tag("field"))
             writer.visit(statement.target)
-            writer.annotation(statement.annotation, whole=True)
+            annotation(writer, statement.annotation, whole=True)
     writer.pop(scope)
-    template = writer.template()
-    template.docs = list(filter(None, [ast.get_docstring(node, clean=False)]))
-    return template
-
-
-class _Writer:
-    def __init__(self) -> None:
-        self.out: list[Any] = []
-        self._result = Template()
-        self._scopes: list[Scope] = []
-        self._extra: list[Occurrence] = []
-
-    def template(self) -> Template:
-        pieces: list[bytes | Ref] = []
-        run: list[bytes] = []
-        for piece in [*self.out, *(self._ref(seen) for seen in self._extra)]:
-            if type(piece) is bytes:
-                run.append(piece)
-                continue
-            if run:
-                pieces.append(b"".join(run))
-                run = []
-            pieces.append(piece)
-        if run:
-            pieces.append(b"".join(run))
-        self._result.pieces = pieces
-        return self._result
-
-    # --- scopes --------------------------------------------------------------------------------
-
-    def push(self, kind: str) -> Scope:
-        scope = Scope(kind)
-        self._scopes.append(scope)
-        return scope
-
-    def pop(self, scope: Scope) -> None:
-        """Decides what the names read in `scope` mean, or leaves it to the scope around."""
-        self._scopes.pop()
-        around = self._scopes[-1] if self._scopes else None
-        for place in scope.told_by_use():
-            self.out[place] = b""
-        self._hand_on_rebinds(scope, around)
-        for seen in scope.pending:
-            if seen.name in scope.globals:
-                self._outer(seen)
-            elif scope.sees(seen):
-                self._local(seen, scope)
-                if scope.kind == "class":
-                    self._hand_on(seen.again(), around)
-            else:
-                seen.direct = False
-                self._hand_on(seen, around)
-
-    def _hand_on(self, seen: Occurrence, around: Scope | None) -> None:
-        if around is None:
-            self._outer(seen)
-        else:
-            seen.direct = seen.direct or around.kind != "class"
-            around.pending.append(seen)
-
-    def _hand_on_rebinds(self, scope: Scope, around: Scope | None) -> None:
-        """Assignments to attributes of what this scope does not bind itself."""
-        for rebinding in scope.rebinds:
-            base = rebinding.base
-            assert base is not None
-            if base.name in scope.globals or not scope.binds(base.name):
-                (self._result if around is None else around).rebinds.append(rebinding)
-            elif (found := scope.imported(base.name)) is not None:
-                ref = replace(found.ref, chain=base.chain, line=base.line)
-                self._result.rebinds.append(replace(rebinding, base=ref))
-
-    def _outer(self, seen: Occurrence) -> None:
-        if seen.index < 0:
-            self._extra.append(seen)
-        else:
-            self.out[seen.index] = self._ref(seen)
-
-    def _local(self, seen: Occurrence, scope: Scope) -> None:
-        if seen.index < 0:
-            return
-        imported = scope.imported(seen.name)
-        if imported is not None:
-            self.out[seen.index] = imported.reading(seen)
-        else:
-            chain = b"".join(b"." + text(name) for name in seen.chain)
-            self.out[seen.index] = b"v" + text(seen.name) + chain
-
-    def _ref(self, seen: Occurrence) -> Ref:
-        return Ref(OUTER, seen.name, seen.chain, seen.line, seen.annotation)
-
-    def read(self, name: str, chain: tuple[str, ...], line: int, annotation: bool = False) -> None:
-        seen = Occurrence(len(self.out), name, chain, line, annotation)
-        self.out.append(b"")
-        self._scopes[-1].pending.append(seen)
-
-    def bind(self, name: str) -> None:
-        """A name is assigned, in this scope or where it is declared to be."""
-        scope = self._scopes[-1]
-        if name in scope.globals or name in scope.nonlocals:
-            self.out.append(b"g" + text(name))
-            self._result.rebinds.append(Rebinding(None, name, 0))
-        else:
-            scope.bind(name)
-            self.out.append(b"v" + text(name))
-
-    # --- nodes ---------------------------------------------------------------------------------
-
-    def visit(self, node: ast.AST) -> None:
-        kind = type(node)
-        special = _VISITORS.get(kind)
-        if special is not None:
-            special(self, node)
-            return
-        self.out.append(tag(kind.__name__))
-        self.fields(node)
-
-    def fields(self, node: ast.AST, leave_out: tuple[str, ...] = ()) -> None:
-        for name in node._fields:
-            if name in _SKIPPED or name in leave_out:
-                continue
-            value = getattr(node, name, None)
-            if value is None or value == []:
-                continue
-            self.out.append(b":" + text(name))
-            self.value(value)
-        self.out.append(b";")
-
-    def value(self, value: Any) -> None:
-        if isinstance(value, ast.AST):
-            self.visit(value)
-        elif type(value) is list:
-            if isinstance(value[0], ast.stmt):
-                self.body(value)
-            else:
-                self.sequence(value)
-        else:
-            encoded = atom(value)
-            assert encoded is not None, value
-            self.out.append(encoded)
-
-    def sequence(self, nodes: list[Any]) -> None:
-        self.out.append(b"[" + length(len(nodes)))
-        for node in nodes:
-            if node is None:  # a key of `{**other}`, a parameter by keyword without a default
-                self.out.append(b"N")
-            else:
-                self.value(node)
-
-    def body(self, statements: list[ast.stmt]) -> None:
-        """Statements, less those that do nothing."""
-        real = [s for s in statements if not _does_nothing(s)]
-        self.out.append(b"{" + length(len(real)))
-        for statement in real:
-            self.visit(statement)
-
-    # --- names ---------------------------------------------------------------------------------
-
-    def name(self, node: ast.Name) -> None:
-        if isinstance(node.ctx, ast.Load):
-            self._result.reads_doc |= node.id == "__doc__"
-            self.read(node.id, (), node.lineno)
-        else:
-            self.bind(node.id)
-
-    def attribute(self, node: ast.Attribute) -> None:
-        self._note_attribute(node.attr)
-        if not isinstance(node.ctx, ast.Load):
-            self.out.append(tag("Attribute="))
-            base = _chain_of(node.value)
-            if base is not None:
-                ref = Ref(OUTER, base[0], base[1], node.lineno)
-                self._scopes[-1].rebinds.append(Rebinding(ref, node.attr, node.lineno))
-            self.visit(node.value)
-            self.out.append(text(node.attr))
-            return
-        chain = _chain_of(node)
-        if chain is not None:
-            for attribute in chain[1]:
-                self._note_attribute(attribute)
-            self.read(chain[0], chain[1], node.lineno)
-            return
-        self.out.append(tag("Attribute"))
-        self.visit(node.value)
-        self.out.append(text(node.attr))
-
-    def _note_attribute(self, name: str) -> None:
-        self._result.reads_doc |= name in ("__doc__", "getdoc")
-        self._result.reads_names |= name in _NAME_ATTRIBUTES
-        self._result.reads_source |= name in _SOURCE_READERS
-
-    def constant(self, node: ast.Constant) -> None:
-        if type(node.value) is str and node.value.startswith("__"):
-            self._note_attribute(node.value)
-        encoded = atom(node.value)
-        assert encoded is not None, node.value
-        self.out.append(encoded)
-
-    def augmented(self, node: ast.AugAssign) -> None:
-        self.out.append(tag("AugAssign") + text(type(node.op).__name__))
-        if isinstance(node.target, ast.Name):
-            self.read(node.target.id, (), node.lineno)
-        self.visit(node.target)
-        self.visit(node.value)
-
-    def annotated(self, node: ast.AnnAssign) -> None:
-        """`x: int = 3` in a function is `x = 3`: nothing evaluates, or keeps, the annotation."""
-        if self._scopes[-1].kind != "class":
-            if node.value is None:
-                if isinstance(node.target, ast.Name):
-                    self._scopes[-1].bind(node.target.id)
-                return
-            self.out.append(tag("Assign"))
-            self.out.append(b":" + text("targets") + b"[" + length(1))
-            self.visit(node.target)
-            self.out.append(b":" + text("value"))
-            self.visit(node.value)
-            self.out.append(b";")
-            return
-        self.out.append(tag("AnnAssign"))
-        self.visit(node.target)
-        self.annotation(node.annotation)
-        if node.value is not None:
-            self.visit(node.value)
-        self.out.append(b";")
-
-    def declared(self, node: ast.Global | ast.Nonlocal) -> None:
-        """Says nothing of its own: the names that it declares are encoded as what they are."""
-        scope = self._scopes[-1]
-        (scope.globals if isinstance(node, ast.Global) else scope.nonlocals).update(node.names)
-
-    def call(self, node: ast.Call) -> None:
-        if isinstance(node.func, ast.Name) and node.func.id in _REACHING:
-            key = node.args[1] if node.func.id == "getattr" and len(node.args) > 1 else None
-            computed = not (isinstance(key, ast.Constant) and isinstance(key.value, str))
-            self._result.calls.append(Call(node.func.id, computed, node.lineno))
-            if not computed:
-                self._note_attribute(key.value)  # type: ignore[union-attr]
-        self.out.append(tag("Call"))
-        self.fields(node)
-
-    def joined(self, node: ast.JoinedStr) -> None:
-        """An f-string, its literal pieces joined: how it is split differs between versions."""
-        self.out.append(tag("JoinedStr"))
-        literal = ""
-        for piece in node.values:
-            if isinstance(piece, ast.Constant):
-                literal += str(piece.value)
-                continue
-            self.out.append(text(literal))
-            literal = ""
-            self.visit(piece)
-        self.out.append(text(literal) + b";")
-
-    # --- definitions ---------------------------------------------------------------------------
-
-    def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        self.out.append(tag(type(node).__name__))
-        self.sequence(node.decorator_list)
-        self.bind(node.name)
-        self._function(node)
-
-    def lambda_(self, node: ast.Lambda) -> None:
-        self.out.append(tag("Lambda"))
-        self._function(node)
-
-    def _function(self, node: FunctionNode) -> None:
-        for default in [*node.args.defaults, *node.args.kw_defaults]:
-            if default is None:
-                self.out.append(b"N")
-            else:
-                self.visit(default)
-        scope = self.push("function")
-        self.parameters(node.args, with_defaults=True)
-        if isinstance(node, ast.Lambda):
-            self.visit(node.body)
-        else:
-            if node.returns is not None:
-                self.annotation(node.returns)
-            self.type_parameters(node)
-            self.document(node)
-            self.body(node.body)
-        self.pop(scope)
-
-    def parameters(self, args: ast.arguments, *, with_defaults: bool) -> None:
-        if with_defaults:
-            self.out.append(length(len(args.defaults)))
-        for kind, group in (
-            (b"/", args.posonlyargs),
-            (b",", args.args),
-            (b"*", [args.vararg] if args.vararg else []),
-            (b"=", args.kwonlyargs),
-            (b"**", [args.kwarg] if args.kwarg else []),
-        ):
-            for arg in group:
-                self._scopes[-1].bind(arg.arg)
-                self.out.append(kind + text(arg.arg))
-                if arg.annotation is not None:
-                    self.annotation(arg.annotation)
-        self.out.append(b";")
-
-    def type_parameters(self, node: ast.AST) -> None:
-        for parameter in getattr(node, "type_params", ()):
-            self._scopes[-1].bind(parameter.name)
-            self.out.append(tag(type(parameter).__name__) + text(parameter.name))
-            bound = getattr(parameter, "bound", None)
-            if bound is not None:
-                self.annotation(bound)
-
-    def document(self, node: ast.AST) -> None:
-        found = ast.get_docstring(node, clean=False)  # type: ignore[arg-type]
-        if found is not None:
-            self._result.docs.append(found)
-
-    def class_(self, node: ast.ClassDef) -> None:
-        self.out.append(tag("ClassDef"))
-        self.sequence(node.decorator_list)
-        self.sequence(node.bases)
-        self.sequence(node.keywords)
-        self.bind(node.name)
-        scope = self.push("class")
-        self.type_parameters(node)
-        self.document(node)
-        self.body(node.body)
-        self.pop(scope)
-
-    def comprehension(self, node: Any) -> None:
-        """The first iterable is evaluated outside of the comprehension's own scope."""
-        self.out.append(tag(type(node).__name__) + length(len(node.generators)))
-        self.visit(node.generators[0].iter)
-        scope = self.push("comprehension")
-        for place, generator in enumerate(node.generators):
-            self.out.append(integer(generator.is_async))
-            self.visit(generator.target)
-            if place:
-                self.visit(generator.iter)
-            self.sequence(generator.ifs)
-        for name in ("key", "value", "elt"):
-            if hasattr(node, name):
-                self.visit(getattr(node, name))
-        self.pop(scope)
-
-    def walrus(self, node: ast.NamedExpr) -> None:
-        """Binds in the function around, also from within a comprehension."""
-        self.out.append(tag("NamedExpr") + text(node.target.id))
-        for scope in reversed(self._scopes):
-            if scope.kind != "comprehension":
-                scope.bind(node.target.id)
-                break
-        self.visit(node.value)
-
-    # --- other binders -------------------------------------------------------------------------
-
-    def handler(self, node: ast.ExceptHandler) -> None:
-        if node.name is not None:
-            self._scopes[-1].bind(node.name)
-        self.out.append(tag("ExceptHandler"))
-        self.fields(node)
-
-    def capture(self, node: Any) -> None:
-        name = node.rest if isinstance(node, ast.MatchMapping) else node.name
-        if name is not None:
-            self._scopes[-1].bind(name)
-        self.out.append(tag(type(node).__name__))
-        self.fields(node)
-
-    def imported(self, node: ast.Import | ast.ImportFrom) -> None:
-        """Binds local names to what is imported; by itself it says nothing more."""
-        scope = self._scopes[-1]
-        for alias in node.names:
-            name = alias.asname or alias.name.partition(".")[0]
-            self.out.append(b"")
-            if isinstance(node, ast.ImportFrom):
-                module, level = node.module or "", node.level
-                ref = Ref(IMPORT, name, (), node.lineno, False, module, level, alias.name)
-            else:
-                ref = Ref(IMPORT, name, (), node.lineno, module=alias.name)
-            top = isinstance(node, ast.Import) and alias.asname is None and "." in alias.name
-            scope.import_(name, replace(ref, top=top), len(self.out) - 1)
-            self.out[-1] = ref
-
-    # --- annotations ---------------------------------------------------------------------------
-
-    def annotation(self, node: ast.expr, *, whole: bool = False) -> None:
-        """As text, except for user classes; `whole`: as any expression (a class's fields)."""
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            said = node.value
-            try:
-                node = ast.parse(said.strip(), mode="eval").body
-            except (SyntaxError, ValueError):
-                self.out.append(text(said))
-                return
-        if whole:
-            self.visit(node)
-            return
-        before = len(self._scopes[-1].pending)
-        self.visit(node)
-        for seen in self._scopes[-1].pending[before:]:
-            seen.annotation = True
-
-
-def _does_nothing(statement: ast.stmt) -> bool:
-    if isinstance(statement, ast.Expr):
-        return isinstance(statement.value, ast.Constant)
-    return isinstance(statement, ast.Pass)
-
-
-def _chain_of(node: ast.AST) -> tuple[str, tuple[str, ...]] | None:
-    """`a.b.c` as ("a", ("b", "c")); None where it does not begin with a name."""
-    chain: list[str] = []
-    while isinstance(node, ast.Attribute):
-        chain.append(node.attr)
-        node = node.value
-    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-        return node.id, tuple(reversed(chain))
-    return None
-
-
-_VISITORS: Final[dict[type, Callable[[_Writer, Any], None]]] = {
-    ast.Name: _Writer.name,
-    ast.Attribute: _Writer.attribute,
-    ast.Constant: _Writer.constant,
-    ast.AugAssign: _Writer.augmented,
-    ast.AnnAssign: _Writer.annotated,
-    ast.Global: _Writer.declared,
-    ast.Nonlocal: _Writer.declared,
-    ast.Call: _Writer.call,
-    ast.JoinedStr: _Writer.joined,
-    ast.FunctionDef: _Writer.function,
-    ast.AsyncFunctionDef: _Writer.function,
-    ast.Lambda: _Writer.lambda_,
-    ast.ClassDef: _Writer.class_,
-    ast.ListComp: _Writer.comprehension,
-    ast.SetComp: _Writer.comprehension,
-    ast.DictComp: _Writer.comprehension,
-    ast.GeneratorExp: _Writer.comprehension,
-    ast.NamedExpr: _Writer.walrus,
-    ast.ExceptHandler: _Writer.handler,
-    ast.MatchAs: _Writer.capture,
-    ast.MatchStar: _Writer.capture,
-    ast.MatchMapping: _Writer.capture,
-    ast.Import: _Writer.imported,
-    ast.ImportFrom: _Writer.imported,
-}
+    return writer.template()

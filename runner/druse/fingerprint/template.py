@@ -6,7 +6,7 @@ bytes, and references by name that are resolved when a key is made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Final
 
 OUTER: Final = "outer"  # bound outside of the function: in an enclosing one, its module, builtins
@@ -21,10 +21,13 @@ class Ref:
     name: str
     chain: tuple[str, ...]
     line: int
+    _: KW_ONLY
     annotation: bool = False
     module: str = ""  # of an import: what is imported, relative to `level`
     level: int = 0
     member: str | None = None  # `from module import member`
+    target: str = ""  # an attribute of what it means is assigned
+    optional: bool = False  # a class body has bound the name, but perhaps not yet
     top: bool = False  # `import a.b` binds `a`; `module` may be several, separated by commas
 
     def together(self, other: Ref) -> Ref | None:

@@ -24,14 +24,20 @@ def _tensor(builder: Builder, value: Any, node: Node) -> list[Part]:
     plain = value.detach().cpu()
     if plain.layout != torch.strided:
         plain = plain.to_dense()
+    own = builder.part(type(value), node.path)
     head = tag("tensor") + text(str(value.dtype)) + integer(bool(value.requires_grad))
     shape = b"".join(map(integer, (plain.ndim, *plain.shape)))
     flat = plain.resolve_conj().resolve_neg().contiguous().reshape(-1)
     if flat.dtype in (torch.float32, torch.float64, torch.float16):
-        return [head + shape + arrays.memory_digest(flat.numpy())]
+        return [own, head + shape + arrays.memory_digest(flat.numpy())]
     if flat.is_quantized:
-        return [head + shape, builder.part(flat.int_repr(), node.path), text(str(value.qscheme()))]
-    return [head + shape + arrays.memory_digest(flat.view(torch.uint8).numpy())]
+        return [
+            own,
+            head + shape,
+            builder.part(flat.int_repr(), node.path),
+            text(str(value.qscheme())),
+        ]
+    return [own, head + shape + arrays.memory_digest(flat.view(torch.uint8).numpy())]
 
 
 def _module(builder: Builder, value: Any, node: Node) -> list[Part]:
@@ -56,6 +62,7 @@ def _is_device(value: Any) -> bool:
     return f"{type(value).__module__}.{type(value).__qualname__}" == "torch.device"
 
 
+WHOLE: Final = True
 TREATMENTS: Final[dict[str, Any]] = {
     "torch.Tensor": _tensor,
     "torch._tensor.Tensor": _tensor,

@@ -24,4 +24,5 @@ def plain_digest(value: Any) -> Digest | None:
     encoded = atom(value)
     if encoded is None and type(value) in CONTAINERS:
         encoded = PlainEncoder().encode(value)
-    return None if encoded is None else finish(inline(encoded))
+        encoded = None if encoded is None else inline(encoded)
+    return None if encoded is None else finish(encoded)

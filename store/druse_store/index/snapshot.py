@@ -17,18 +17,22 @@ from druse_store.index.values import (
     BLOBS,
     CELLS,
     CHUNKS,
+    CLOCK,
     CURRENT,
     EDGES,
     EXPERIMENTS,
+    ORIGINS,
     PACKS,
     PINS,
     RECORDS,
     RUNS,
+    TRASH,
     WRITERS,
     BlobEntry,
     ChunkEntry,
     FileEntry,
     Head,
+    Origin,
 )
 
 
@@ -86,12 +90,31 @@ class Snapshot:
     # --- records -------------------------------------------------------------------------------
 
     def record(self, digest: bytes) -> bytes | None:
-        """The encoded record, checked against its digest."""
+        """The encoded record, unless it was removed."""
         value = self._txn.get(digest, db=self._dbs[RECORDS])
-        return None if value is None else values.body(RECORDS, digest, value)
+        if value is None or value[values.STATE_AT] == values.TOMBSTONED:
+            return None
+        return values.body(RECORDS, digest, value)
 
     def has_record(self, digest: bytes) -> bool:
-        return self._txn.get(digest, db=self._dbs[RECORDS]) is not None
+        value = self._txn.get(digest, db=self._dbs[RECORDS])
+        return value is not None and value[values.STATE_AT] != values.TOMBSTONED
+
+    def is_removed(self, digest: bytes) -> bool:
+        """Whether a record was removed, and could still be brought back."""
+        value = self._txn.get(digest, db=self._dbs[RECORDS])
+        return value is not None and bool(value[values.STATE_AT] == values.TOMBSTONED)
+
+    def origin(self, digest: bytes) -> Origin | None:
+        """Where a record came from, unless it was computed here."""
+        value = self._txn.get(digest, db=self._dbs[ORIGINS])
+        return None if value is None else values.unpack_origin(digest, value)
+
+    def origins(self) -> Iterator[tuple[Digest, Origin]]:
+        """All records that were computed elsewhere."""
+        for key, value in self._txn.cursor(db=self._dbs[ORIGINS]):
+            digest = trusted(bytes(key))
+            yield digest, values.unpack_origin(digest, value)
 
     def current(self, key: bytes) -> Digest | None:
         value = self._txn.get(key, db=self._dbs[CURRENT])
@@ -99,12 +122,12 @@ class Snapshot:
 
     def currents(self, signature: bytes) -> list[tuple[int, Digest]]:
         """(replicate, record) for every replicate of a signature, in order."""
-        found = self._under(CURRENT, signature)
+        found = self.rows_under(CURRENT, signature)
         return [(values.replicate_of(key), trusted(digest)) for key, digest in found]
 
     def under_base(self, base: bytes) -> list[bytes]:
         """The keys of `current` that stand under a base signature."""
-        return [key[32:] for key, _ in self._under(BASES, base)]
+        return [key[32:] for key, _ in self.rows_under(BASES, base)]
 
     def edges(self, node: bytes) -> tuple[str, ...]:
         value = self._txn.get(node, db=self._dbs[EDGES])
@@ -118,7 +141,7 @@ class Snapshot:
 
     def run_keys(self, experiment: str | None = None) -> list[tuple[str, int]]:
         prefix = b"" if experiment is None else values.run_key(experiment, 0)[:-4]
-        return [values.split_run_key(key) for key, _ in self._under(RUNS, prefix)]
+        return [values.split_run_key(key) for key, _ in self.rows_under(RUNS, prefix)]
 
     def last_version(self, experiment: str) -> int | None:
         versions = self.run_keys(experiment)
@@ -126,7 +149,7 @@ class Snapshot:
 
     def cells(self, run_key: bytes) -> list[list[Any]]:
         """The pieces of a run's cells, in order."""
-        return [packing.unpack(data) for _, data in self._under(CELLS, run_key)]
+        return [packing.unpack(data) for _, data in self.rows_under(CELLS, run_key)]
 
     def next_version(self, experiment: str) -> int:
         key = experiment.encode("utf-8", "surrogateescape")
@@ -136,7 +159,7 @@ class Snapshot:
     def pins(self) -> list[tuple[str, Any]]:
         return [
             (key.decode("utf-8", "surrogateescape"), packing.unpack(data))
-            for key, data in self._under(PINS, b"")
+            for key, data in self.rows_under(PINS, b"")
         ]
 
     def pin(self, name: str) -> Any:
@@ -155,10 +178,33 @@ class Snapshot:
 
     def open_files(self, kind: int) -> list[bytes]:
         """The ids of the packs or segments that are not sealed."""
-        return [key[1:] for key, _ in self._under(WRITERS, bytes((kind,)))]
+        return [key[1:] for key, _ in self.rows_under(WRITERS, bytes((kind,)))]
 
     def head(self) -> Head:
         return values.unpack_head(self._txn.get(values.HEAD_KEY, db=self._dbs[values.HEAD]))
+
+    def clock(self) -> list[tuple[int, int]]:
+        """(commit, time in ns) of some commits, in order."""
+        found = self.rows_under(CLOCK, b"")
+        return [(int.from_bytes(k, "big"), int.from_bytes(time, "little")) for k, time in found]
+
+    def commit_at(self, time: int) -> int:
+        """The latest commit known to have happened by this time (ns since 1970), or 0."""
+        upto = self.head().commit
+        cursor = self._txn.cursor(db=self._dbs[CLOCK])
+        for key, value in cursor.iterprev():
+            name = bytes(key)
+            noted = int.from_bytes(values.body(CLOCK, name, value, 8), "little")
+            if noted + values.TICK <= time:
+                return upto  # what came later would have been noted, until the next one was
+            if noted <= time:
+                return int.from_bytes(name, "big")
+            upto = int.from_bytes(name, "big") - 1
+        return 0
+
+    def trash(self, after: int = 0) -> list[tuple[bytes, bytes]]:
+        """What was thrown away at a commit behind `after`, see `trash`."""
+        return [row for row in self.rows_under(TRASH, b"") if row[0] >= values.clock_key(after + 1)]
 
     def count(self, table: str) -> int:
         return int(self._txn.stat(self._dbs[table])["entries"])
@@ -179,7 +225,8 @@ class Snapshot:
                 break
         return rows
 
-    def _under(self, table: str, prefix: bytes) -> list[tuple[bytes, bytes]]:
+    def rows_under(self, table: str, prefix: bytes) -> list[tuple[bytes, bytes]]:
+        """Keys that begin with `prefix`, and their checked bodies."""
         found = []
         cursor = self._txn.cursor(db=self._dbs[table])
         if cursor.set_range(prefix):

@@ -14,10 +14,12 @@ from druse_store.index.values import (
     BLOBS,
     CELLS,
     CHUNKS,
+    CLOCK,
     CURRENT,
     EDGES,
     EXPERIMENTS,
     LIVE,
+    ORIGINS,
     PACKS,
     PINS,
     RECORDS,
@@ -28,6 +30,7 @@ from druse_store.index.values import (
     ChunkEntry,
     FileEntry,
     Head,
+    Origin,
 )
 
 
@@ -94,8 +97,31 @@ class Tables(Snapshot):
     # --- records -------------------------------------------------------------------------------
 
     def add_records(self, records: dict[Digest, bytes]) -> None:
-        items = ((key, values.seal(RECORDS, key, packed)) for key, packed in records.items())
-        self._put_sorted(RECORDS, items)
+        if records:
+            since = self.head().commit + 1
+            seal = values.seal_record
+            items = ((key, seal(key, packed, LIVE, since)) for key, packed in records.items())
+            self._put_sorted(RECORDS, items)
+
+    def mark_records(self, digests: Iterable[bytes], state: int) -> None:
+        """Gives those records that are there a state, as of this commit."""
+        since = self.head().commit + 1
+        db = self._dbs[RECORDS]
+        for digest in digests:
+            value = self._txn.get(digest, db=db)
+            if value is not None:
+                packed = values.body(RECORDS, digest, value)
+                self._txn.put(digest, values.seal_record(digest, packed, state, since), db=db)
+
+    def freshen_records(self, digests: Iterable[bytes], upto: int) -> None:
+        """Notes that records were used now, unless they were behind the commit `upto`."""
+        db = self._dbs[RECORDS]
+        for digest in digests:
+            value = self._txn.get(digest, db=db)
+            if value is not None:
+                state, since = values.record_state(value)
+                if state != values.TOMBSTONED and since <= upto:
+                    self.mark_records((digest,), state)
 
     def move_pointers(self, pointers: dict[bytes, Digest]) -> None:
         """(signature, replicate) points at a record from now on."""
@@ -115,6 +141,9 @@ class Tables(Snapshot):
             if fresh:
                 items.append((node, values.seal(EDGES, node, pack_edges(known + fresh))))
         self._put_sorted(EDGES, items)
+
+    def put_origin(self, digest: bytes, origin: Origin) -> None:
+        self._txn.put(digest, values.pack_origin(digest, origin), db=self._dbs[ORIGINS])
 
     def _put_sorted(self, table: str, items: Iterable[tuple[bytes, bytes]]) -> None:
         ordered = sorted(items)
@@ -137,7 +166,7 @@ class Tables(Snapshot):
 
     def drop_under(self, table: str, prefix: bytes) -> int:
         """Removes every entry whose key begins with `prefix`; returns how many."""
-        keys = [key for key, _ in self._under(table, prefix)]
+        keys = [key for key, _ in self.rows_under(table, prefix)]
         for key in keys:
             self.drop(table, key)
         return len(keys)
@@ -145,6 +174,19 @@ class Tables(Snapshot):
     def _put_packed(self, table: str, key: bytes, value: Any) -> None:
         sealed = values.seal(table, key, packing.pack(value))
         self._txn.put(key, sealed, db=self._dbs[table])
+
+    def put_row(self, table: str, key: bytes, body: bytes) -> None:
+        """A row whose body is made already."""
+        self._txn.put(key, values.seal(table, key, body), db=self._dbs[table])
+
+    def tick(self, commit: int, time: int, every: int = values.TICK) -> None:
+        """Notes when a commit happened (ns since 1970), unless one was noted just before."""
+        cursor = self._txn.cursor(db=self._dbs[CLOCK])
+        if cursor.last():
+            last = int.from_bytes(cursor.value()[:8], "little")
+            if last <= time < last + every:
+                return
+        self.put_row(CLOCK, values.clock_key(commit), time.to_bytes(8, "little"))
 
     # --- files ---------------------------------------------------------------------------------
 

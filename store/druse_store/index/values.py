@@ -9,13 +9,16 @@ current  signature, replicate (4, big-endian) -> record 32
 bases    base, signature, replicate           -> nothing
 packs    file id     -> kind 1 | state 1 | committed end 8 | last frame 8 | uid 4
 writers  kind, file id                        -> nothing      (the files that are not sealed)
-records  digest      -> the encoded record
+records  digest      -> the encoded record | state 1 | since 8
 head     "head"      -> commit 8 | log segment 8 | offset 8   (of the last log frame)
+clock    commit (8, big-endian) -> time 8, in ns since 1970   (of some commits, 10 s apart)
+trash    commit (8, big-endian), kind, key -> what was there   (see `trash`)
+origins  record      -> signer's key 32 | remote 16 | state 1     (records that others computed)
 
 `offset` is that of the payload; `since` is the commit that made or last freshened the entry, or
 tombstoned it. What is SUSPECT did not check when it was read: it may be read again, but is not
-known, so that the next put stores it anew. Bodies of variable length are msgpack, except `edges`
-(see `snapshot.pack_edges`).
+known, so that the next put stores it anew. A record that is EVICTED is there without its artifacts.
+Bodies of variable length are msgpack, except `edges` (see `snapshot.pack_edges`).
 """
 
 from __future__ import annotations
@@ -33,20 +36,29 @@ CHUNKS, BLOBS = "chunks", "blobs"
 RECORDS, CURRENT, BASES, EDGES = "records", "current", "bases", "edges"
 EXPERIMENTS, RUNS, CELLS, PINS = "experiments", "runs", "cells", "pins"
 PACKS, WRITERS, HEAD = "packs", "writers", "head"
+CLOCK, TRASH, ORIGINS = "clock", "trash", "origins"
 # In the order of their numbers, which are part of the format.
 TABLES = (
     *(CHUNKS, BLOBS, RECORDS, CURRENT, BASES, EDGES),
-    *(EXPERIMENTS, RUNS, CELLS, PINS, PACKS, WRITERS, HEAD),
+    *(EXPERIMENTS, RUNS, CELLS, PINS, PACKS, WRITERS, HEAD, CLOCK, TRASH),
+    ORIGINS,
 )
 SEEDS = {name: number for number, name in enumerate(TABLES, 1)}
 
-LIVE, TOMBSTONED, SUSPECT = 0, 1, 2
+REVOKED, WITHDRAWN = 1, 2  # of origins
+LIVE, TOMBSTONED, SUSPECT, EVICTED = 0, 1, 2, 3
 OPEN, SEALED, QUARANTINED = 0, 1, 2
+TICK = 10_000_000_000  # ns between commits whose time is noted
 
 _CHUNK = struct.Struct("<8sQIIBBQ")
 _BLOB = struct.Struct("<32sQIBQ")
 _FILE = struct.Struct("<BBQQI")
 _HEAD = struct.Struct("<Q8sQ")
+_ORIGIN = struct.Struct("<32s16sB")
+_RECORD_TAIL = struct.Struct("<BQ")
+RECORD_TAIL = _RECORD_TAIL.size
+STATE_AT = -RECORD_TAIL - 4  # where the state stands in the row of a record, from its end
+_NUMBER = struct.Struct(">Q")
 _REPLICATE = struct.Struct(">I")
 HEAD_KEY = b"head"
 MAX_VALUE = packing.MAX_SIZE + 64
@@ -92,6 +104,18 @@ class Head(NamedTuple):
     offset: int = 0
 
 
+class Origin(NamedTuple):
+    """Who computed a record elsewhere, and through which remote it came here.
+
+    One that is REVOKED, since its key is trusted no more, or that its signer has WITHDRAWN, is
+    nobody's current one.
+    """
+
+    signer: bytes
+    remote: bytes
+    state: int = LIVE
+
+
 def seal(table: str, key: bytes, body: bytes) -> bytes:
     """The value that is stored for `body` under `key`."""
     return body + crc32(body, crc32(key, SEEDS[table])).to_bytes(4, "little")
@@ -106,7 +130,7 @@ def body(table: str, key: bytes, value: memoryview | bytes, size: int | None = N
     check = crc32(stored, crc32(key, SEEDS[table]))
     if len(data) < 4 or int.from_bytes(data[-4:], "little") != check:
         raise damaged(table, key)
-    return stored
+    return stored[:-RECORD_TAIL] if table == RECORDS else stored
 
 
 def damaged(table: str, key: bytes) -> IndexDamaged:
@@ -114,6 +138,17 @@ def damaged(table: str, key: bytes) -> IndexDamaged:
         f"the entry {bytes(key)[:40].hex()} of the index's table {table!r} does not check; "
         "`druse repair --rebuild-index` makes a new index from the packs"
     )
+
+
+def seal_record(key: bytes, packed: bytes, state: int, since: int) -> bytes:
+    """The row of a record."""
+    return seal(RECORDS, key, packed + _RECORD_TAIL.pack(state, since))
+
+
+def record_state(value: memoryview | bytes) -> tuple[int, int]:
+    """State and since of a record's row, unchecked."""
+    state, since = _RECORD_TAIL.unpack_from(value, len(value) - RECORD_TAIL - 4)
+    return state, since
 
 
 def pack_chunk(key: bytes, entry: ChunkEntry) -> bytes:
@@ -160,6 +195,19 @@ def unpack_head(value: memoryview | bytes | None) -> Head:
     if value is None:
         return Head()
     return Head._make(_HEAD.unpack(body(HEAD, HEAD_KEY, value, _HEAD.size)))
+
+
+def pack_origin(key: bytes, origin: Origin) -> bytes:
+    return seal(ORIGINS, key, _ORIGIN.pack(*origin))
+
+
+def unpack_origin(key: bytes, value: memoryview | bytes) -> Origin:
+    return Origin._make(_ORIGIN.unpack(body(ORIGINS, key, value, _ORIGIN.size)))
+
+
+def clock_key(commit: int) -> bytes:
+    """The key of `clock`, and the beginning of a key of `trash`."""
+    return _NUMBER.pack(commit)
 
 
 def record_key(signature: bytes, replicate: int) -> bytes:

@@ -1,0 +1,114 @@
+"""Collections of one open store: planned, executed, taken back. One at a time on the machine."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from druse_store import disk
+from druse_store.errors import InvalidInput, StoreBusy
+from druse_store.gc.evict import evicting
+from druse_store.gc.execute import Executor
+from druse_store.gc.plan import GcPlan, GcProgress, Meter, Planner, Settings
+from druse_store.gc.report import Freed, GcReport
+from druse_store.gc.shares import by_run
+from druse_store.gc.undo import Undo, Undone
+from druse_store.location import Location
+from druse_store.policy import Policy
+from druse_store.run import RunName
+
+if TYPE_CHECKING:
+    from druse_store.session import Session
+
+Progress = Callable[[GcProgress], None]
+
+
+class Collector:
+    """What the collections of a store have in common."""
+
+    def __init__(
+        self,
+        session: Session,
+        progress: Progress | None = None,
+        step: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        self._session = session
+        self.meter = Meter(progress)
+        self._step = step
+
+    def plan(self, settings: Settings) -> GcPlan:
+        """What a collection would do now."""
+        self._session.flush_for_reading()
+        self._session.writer.leave_files()
+        planner = Planner(self._session, settings, self)
+        return evicting(planner, settings.policy.max_size)
+
+    def execute(self, plan: GcPlan) -> GcReport:
+        """Does what the plan says, as far as it still holds. Raises StoreBusy."""
+        with self.lock():
+            return Executor(self._session, plan, self.meter, self._step).run()
+
+    def collect(self, settings: Settings, *, alone: bool, details: bool) -> GcReport:
+        """Plans and executes, without another collection in between. `alone`: nobody else may have
+        the store open. `details`: with what becomes of each run. Raises StoreBusy."""
+        with ExitStack() as stack:
+            if alone:
+                stack.enter_context(self._session.users.alone())
+            stack.enter_context(self.lock())
+            plan = self.plan(settings)
+            shares = plan.by_run() if details else []
+            report = Executor(self._session, plan, self.meter, self._step).run()
+            report.by_run = shares
+            return report
+
+    def by_run(self, plan: GcPlan) -> list[Freed]:
+        """Whose bytes the plan frees."""
+        planner = Planner(self._session, plan.settings, self)
+        return by_run(plan, self._session.environment, planner.read_list)
+
+    def undo(self, only: Collection[RunName] | None) -> Undone:
+        """Brings back what was removed, all of it or some runs. Raises StoreBusy, RunNotFound."""
+        self._session.flush_for_reading()
+        with self.lock():
+            return Undo(self._session).run(only)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Raises StoreBusy while another collection goes on."""
+        fd = _open_lock(self._session.location)
+        try:
+            if not disk.try_lock(fd, fcntl.LOCK_EX):
+                raise StoreBusy(
+                    f"another process collects garbage in {self._session.location.root}; it does "
+                    "what this one would do: try again when it is done"
+                )
+            yield
+        finally:
+            os.close(fd)
+
+
+def _open_lock(location: Location) -> int:
+    path = location.holds / "collector"
+    with disk.translated("opening", path):
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        mode = location.file_mode
+        if mode is not None and os.fstat(fd).st_uid == os.getuid():
+            os.fchmod(fd, mode)
+    return fd
+
+
+def settings(policy: Policy | None, grace: float, now: float | None, waste: float) -> Settings:
+    """The settings of a collection. Raises InvalidInput."""
+    policy = Policy() if policy is None else policy
+    if not isinstance(policy, Policy):
+        raise InvalidInput(f"a collection wants a Policy, not {type(policy).__name__}")
+    if not grace >= 0:
+        raise InvalidInput(f"a grace is a number of seconds, 0 or more: {grace!r}")
+    if not 0 <= waste <= 1:
+        raise InvalidInput(f"waste is a share from 0 to 1: {waste!r}")
+    at = time.time() if now is None else now
+    return Settings(policy=policy, grace=grace, now=at, waste=waste)

@@ -1,0 +1,146 @@
+"""Executing a plan: see the package for the order, and why it is safe to be killed anywhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from druse_store import changes, disk, holds, reserve
+from druse_store.changes import Change
+from druse_store.gc.compact import Compactor
+from druse_store.gc.plan import GcPlan, Meter, Planner
+from druse_store.gc.report import Counts, GcReport
+from druse_store.gc.spared import Spared
+from druse_store.gc.sweep import Sweeper
+from druse_store.index import values
+from druse_store.index.bulk import Bulk
+from druse_store.index.snapshot import Snapshot
+from druse_store.index.values import BLOBS, CHUNKS, EVICTED, LIVE, RECORDS, TOMBSTONED
+from druse_store.retention import GONE
+from druse_store.run import RunName
+
+if TYPE_CHECKING:
+    from druse_store.session import Session
+
+# The steps between which a collection may be killed; `step` is called behind each of them.
+STEPS = (
+    *("levels", "remove records", "evict", "recall records", "revive"),
+    *("tombstone blobs", "tombstone chunks", "sweep records", "sweep blobs", "sweep chunks"),
+    *("empty the trash", "forget packs", "unlink a pack", "copy packs", "swap places"),
+)
+
+
+class Executor:
+    """One execution of a plan, by whoever holds the collector's lock."""
+
+    def __init__(
+        self, session: Session, plan: GcPlan, advance: Meter, step: Callable[[str], None]
+    ) -> None:
+        self._session = session
+        self._plan = plan
+        self._step = step
+        self._advance = advance
+        planner = Planner(session, plan.settings, plan.collector)
+        writer = session.writer
+        writer.leave_files()
+        self._spared = Spared(session.location, plan.leases, plan.head, planner.read_list)
+        self._sweeper = Sweeper(writer.committer, self._spared, plan.limit, advance, step)
+        self._compactor = Compactor(
+            session.location, session.environment, self._sweeper, advance, step
+        )
+
+    def run(self) -> GcReport:
+        began = time.monotonic()
+        plan, sweeper = self._plan, self._sweeper
+        with self._reserve():
+            self._logical()
+            if not plan.marked.problems:
+                self._tombstones()
+                self._sweep()
+                self._packs()
+        done = self._compactor.done
+        swept = Counts(*(sweeper.swept[table] for table in (RECORDS, BLOBS, CHUNKS)))
+        marked = Counts(*(sweeper.marked[table] for table in (RECORDS, BLOBS, CHUNKS)))
+        return GcReport(
+            dry_run=False,
+            levels=plan.levels,
+            freed=done.freed,
+            later=plan.later,
+            swept=swept,
+            waiting=Counts() if plan.immediate else marked,
+            evicted=sweeper.evicted,
+            packs_removed=done.removed,
+            packs_written=done.written,
+            problems=[*plan.problems, *done.damaged],
+            size=disk.usage(self._session.location.root),
+            seconds=time.monotonic() - began,
+        )
+
+    @contextmanager
+    def _reserve(self) -> Iterator[None]:
+        """Removal needs room as well: what was set aside for it is given back at the end."""
+        location = self._session.location
+        reserve.release(location)
+        try:
+            yield
+        finally:
+            reserve.set_aside(location)
+
+    def _logical(self) -> None:
+        """Runs and records: what the log has to tell."""
+        marked = self._plan.marked
+        if self._plan.levels:
+            self._sweeper.transact("levels", self._lower)
+        self._sweeper.mark_records("recall records", bytes(marked.records.revived), LIVE)
+        self._sweeper.mark_records("remove records", bytes(marked.records.fresh), TOMBSTONED)
+        plan = self._plan
+        evicted = sorted(plan.evicted - plan.removed()) if plan.evicted else []
+        self._sweeper.mark_records("evict", b"".join(evicted), EVICTED)
+
+    def _lower(self, tables: Bulk) -> list[Change]:
+        """Lowers levels, but for runs that were pinned or named since the plan."""
+        pinned = {RunName(*target[1:]) for _, target in tables.pins() if target[0] == "run"}
+        made: list[Change] = []
+        for run in self._plan.levels:
+            key = values.run_key(run.experiment, run.version)
+            if RunName(run.experiment, run.version) in pinned or tables.run(key) is None:
+                continue
+            if run.new == GONE:
+                made.append([changes.REMOVE_RUN, run.experiment, run.version])
+            else:
+                made.append([changes.LEVEL, run.experiment, run.version, run.new])
+            changes.apply(tables, made[-1])
+        return made
+
+    def _tombstones(self) -> None:
+        marked = self._plan.marked
+        self._sweeper.revive(BLOBS, bytes(marked.blobs.revived))
+        self._sweeper.revive(CHUNKS, bytes(marked.chunks.revived))
+        self._sweeper.tombstone(BLOBS, bytes(marked.blobs.fresh))
+        self._sweeper.tombstone(CHUNKS, bytes(marked.chunks.fresh))
+
+    def _sweep(self) -> None:
+        marked, limit = self._plan.marked, self._sweep_limit()
+        self._sweeper.sweep_records(bytes(marked.records.due), limit)
+        if self._plan.immediate:
+            self._sweeper.sweep_records(bytes(marked.records.fresh), limit)
+        for table, doomed in ((BLOBS, marked.blobs), (CHUNKS, marked.chunks)):
+            self._sweeper.sweep(table, bytes(doomed.due), limit)
+            if self._plan.immediate:
+                self._sweeper.sweep(table, bytes(doomed.fresh), limit)
+        self._sweeper.empty_trash(limit)
+
+    def _sweep_limit(self) -> int:
+        """Tombstones of this commit or before are swept: none that a live hold may not know of."""
+        oldest = holds.oldest(self._session.location.holds)
+        if not self._plan.immediate:
+            return min(self._plan.limit, oldest - 1)
+        with Snapshot(self._session.environment) as snapshot:
+            return min(snapshot.head().commit, oldest - 1)
+
+    def _packs(self) -> None:
+        plan = self._plan
+        self._compactor.run(plan.packs.dead, plan.packs.groups)
+        self._compactor.orphans([pack for pack, _ in plan.orphans])

@@ -1,0 +1,124 @@
+"""Which packs go, which are written anew, and what that frees to the byte. Pure.
+
+A pack that is written anew gets, behind its header, first the raw chunks that lie side by side, as
+extents, and large raw chunks, as extents of their own, so that they can be mapped; then the frames
+of all others; then its seal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from druse_store.frames import ENTRY_SIZE, FILE_HEADER_SIZE, HEADER_SIZE, padding
+
+SEAL_SIZE = HEADER_SIZE
+MAPPED = 64 << 10  # bytes from which on a single raw chunk is worth aligning
+
+
+class Use(NamedTuple):
+    """What of a pack stays: the bytes of chunks, each with a frame header, and where raw ones lie
+    (offset << 32 | size), in order."""
+
+    kept: int
+    raw: list[int]
+
+
+class Extent(NamedTuple):
+    """Raw chunks side by side: places in a sorted list, and their bytes."""
+
+    first: int
+    last: int
+    size: int
+
+
+class Group(NamedTuple):
+    """Packs that are written anew as one, and how long that one will be."""
+
+    packs: list[bytes]
+    size: int
+
+
+@dataclass(slots=True)
+class PackPlan:
+    """What happens to the packs."""
+
+    dead: list[bytes] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+    freed: int = 0
+    rewritten: int = 0  # bytes that are written
+
+
+def extents(raw: list[int]) -> Iterator[Extent]:
+    """The extents that sorted raw chunks (offset << 32 | size) make: see above."""
+    first = 0
+    for place in range(1, len(raw) + 1):
+        before = raw[place - 1]
+        if place < len(raw) and raw[place] >> 32 == (before >> 32) + (before & 0xFFFFFFFF):
+            continue
+        size = sum(chunk & 0xFFFFFFFF for chunk in raw[first:place])
+        if place - first > 1 or size >= MAPPED:
+            yield Extent(first, place, size)
+        first = place
+
+
+def layout(uses: Iterable[Use]) -> int:
+    """The size of the pack that holds what these keep; 0 if that is nothing."""
+    end = FILE_HEADER_SIZE
+    rest = 0
+    for use in uses:
+        rest += use.kept
+        for first, last, size in extents(use.raw):
+            count = last - first
+            rest -= size + count * HEADER_SIZE
+            table = end + HEADER_SIZE + count * ENTRY_SIZE
+            end = table + padding(table) + size
+    if rest == 0 and end == FILE_HEADER_SIZE:
+        return 0
+    return end + rest + SEAL_SIZE
+
+
+def choose(
+    sizes: Mapping[bytes, int],
+    uses: Mapping[bytes, Use],
+    waste: float,
+    pack_size: int,
+    need: int = 0,
+) -> PackPlan:
+    """What to do with these packs: `sizes` are their bytes, `waste` the share of dead ones from
+    which on a pack is worth writing anew, or less, as long as `need` bytes are not found."""
+    plan = PackPlan()
+    wasteful: list[tuple[float, bytes, int]] = []
+    for pack, size in sizes.items():
+        alone = layout([uses[pack]]) if pack in uses else 0
+        if alone == 0:
+            plan.dead.append(pack)
+            plan.freed += size
+        elif size > alone:
+            wasteful.append(((size - alone) / size, pack, alone))
+    wasteful.sort(key=lambda found: (-found[0], found[1]))
+    group: list[bytes] = []
+    total = 0
+    found = plan.freed
+    for share, pack, alone in wasteful:
+        if share < waste and found >= need:
+            break
+        found += sizes[pack] - alone
+        if group and total + alone > pack_size:
+            _close(plan, group, sizes, uses)
+            group, total = [], 0
+        group.append(pack)
+        total += alone
+    if group:
+        _close(plan, group, sizes, uses)
+    return plan
+
+
+def _close(
+    plan: PackPlan, packs: list[bytes], sizes: Mapping[bytes, int], uses: Mapping[bytes, Use]
+) -> None:
+    size = layout(uses[pack] for pack in packs)
+    plan.groups.append(Group(packs, size))
+    plan.rewritten += size
+    plan.freed += sum(sizes[pack] for pack in packs) - size

@@ -1,0 +1,200 @@
+"""Tombstones, and the removal of what has them, in key order, a slice of keys a transaction.
+
+Each transaction looks again at every entry that it touches: what is spared, or was freshened since
+the plan, stays. Blobs go before chunks in both phases. So a blob entry that is there has all its
+chunks, and one that came back to life meanwhile is seen here, and gives its chunks theirs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from druse_store import trash
+from druse_store.changes import MARK, Change
+from druse_store.commit import Committer
+from druse_store.digest import SIZE, trusted
+from druse_store.gc.spared import Spared
+from druse_store.index import values
+from druse_store.index.bulk import Bulk, Row, state_of, with_state
+from druse_store.index.values import BLOBS, CHUNKS, EVICTED, LIVE, RECORDS, SUSPECT, TOMBSTONED
+from druse_store.records import Record
+
+SLICE = 10_000  # keys per transaction
+_RECORDS = 4_000  # records per transaction: each has rows in several tables
+
+Step = Callable[[str], None]
+Advance = Callable[[str, int, int], None]
+
+
+class Sweeper:
+    """The transactions of one collection on records, blobs and chunks."""
+
+    def __init__(
+        self, committer: Committer, spared: Spared, limit: int, advance: Advance, step: Step
+    ) -> None:
+        self._committer = committer
+        self._spared = spared
+        self._limit = limit
+        self._advance = advance
+        self._step = step
+        self._comeback: set[bytes] = set()  # chunks of blobs that live again
+        self.marked = dict.fromkeys((RECORDS, BLOBS, CHUNKS), 0)
+        self.swept = dict.fromkeys((RECORDS, BLOBS, CHUNKS), 0)
+        self.evicted = 0
+
+    def transact(self, name: str, work: Callable[[Bulk], list[Change]]) -> None:
+        """One transaction, behind a look at what is to be spared."""
+
+        def careful(tables: Bulk) -> list[Change]:
+            self._spared.look(tables)
+            return work(tables)
+
+        self._committer.transact(careful, Bulk)
+        self._step(name)
+
+    # --- records -------------------------------------------------------------------------------
+
+    def mark_records(self, name: str, digests: bytes, state: int) -> None:
+        """Marks records as removed, evicted or neither; logged."""
+        for part in self._parts(name, digests, _RECORDS):
+
+            def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
+                chosen = [
+                    key
+                    for key, value in tables.rows(RECORDS, part)
+                    if state == LIVE or self._may_go(key, value)
+                ]
+                tables.mark_records(chosen, state)
+                self.marked[RECORDS] += len(chosen) * (state == TOMBSTONED)
+                self.evicted += len(chosen) * (state == EVICTED)
+                return [[MARK, state, b"".join(chosen)]] if chosen else []
+
+            self.transact(name, work)
+
+    def sweep_records(self, digests: bytes, limit: int) -> None:
+        """Drops the rows of records that were removed; that they were is in the log already."""
+        for part in self._parts("sweep records", digests, _RECORDS):
+
+            def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
+                spared = self._spared.digests
+                due = [
+                    row
+                    for row in tables.rows(RECORDS, part)
+                    if _is_due(row[1], limit) and row[0] not in spared
+                ]
+                _drop_records(tables, due)
+                self.swept[RECORDS] += len(due)
+                return []
+
+            self.transact("sweep records", work)
+
+    # --- blobs and chunks ----------------------------------------------------------------------
+
+    def revive(self, table: str, digests: bytes) -> None:
+        """Takes tombstones away."""
+        for part in self._parts("revive", digests, SLICE):
+
+            def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
+                commit = tables.head().commit + 1
+                rows = [
+                    (key, with_state(table, key, value, LIVE, commit))
+                    for key, value in tables.rows(table, part)
+                    if state_of(value)[0] == TOMBSTONED
+                ]
+                tables.put_rows(table, rows)
+                return []
+
+            self.transact("revive", work)
+
+    def tombstone(self, table: str, digests: bytes) -> None:
+        """Gives tombstones to what the plan found dead, and is so still."""
+        name = f"tombstone {table}"
+        for part in self._parts(name, digests, SLICE):
+
+            def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
+                commit = tables.head().commit + 1
+                rows: list[Row] = []
+                for key, value in tables.rows(table, part):
+                    if self._may_go(key, value):
+                        rows.append((key, with_state(table, key, value, TOMBSTONED, commit)))
+                    elif table == BLOBS:
+                        self._spared.add_blob(tables, key)
+                tables.put_rows(table, rows)
+                self.marked[table] += len(rows)
+                tables.tick(commit, time.time_ns(), 0)
+                return []
+
+            self.transact(name, work)
+
+    def sweep(self, table: str, digests: bytes, limit: int) -> None:
+        """Drops what has a tombstone of `limit` or before."""
+        name = f"sweep {table}"
+        for part in self._parts(name, digests, SLICE):
+
+            def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
+                due: list[bytes] = []
+                for key, value in tables.rows(table, part):
+                    if _is_due(value, limit) and key not in self._spared.digests:
+                        values.body(table, key, value)
+                        due.append(key)
+                    elif table == BLOBS:
+                        self._came_back(tables, key)
+                    elif key in self._spared.digests:
+                        self._comeback.add(key)
+                tables.drop_rows(table, due)
+                self.swept[table] += len(due)
+                return []
+
+            self.transact(name, work)
+        self.revive(CHUNKS, b"".join(sorted(self._comeback)))
+        self._comeback.clear()
+
+    def empty_trash(self, limit: int) -> None:
+        """What was thrown away at `limit` or before cannot be brought back any more."""
+
+        def work(tables: Bulk) -> list[Change]:
+            trash.empty(tables, limit)
+            return []
+
+        self.transact("empty the trash", work)
+
+    def _may_go(self, key: bytes, value: bytes) -> bool:
+        state, since = state_of(value)
+        return state != TOMBSTONED and since <= self._limit and key not in self._spared.digests
+
+    def _came_back(self, tables: Bulk, digest: bytes) -> None:
+        """A blob that is not swept: it was relied upon again, or its time has not come."""
+        entry = tables.blob(digest)
+        if entry is None or entry.state == TOMBSTONED:
+            if digest not in self._spared.digests or entry is None:
+                return
+            tables.put_blob(digest, entry._replace(state=LIVE, since=tables.head().commit + 1))
+        if entry.state != SUSPECT:
+            chunks = self._spared.chunks_of(trusted(digest), entry.chunks, entry.size)
+            self._comeback.update((entry.chunks, *chunks))
+            self._spared.digests.update((entry.chunks, *chunks))
+
+    def _parts(self, name: str, digests: bytes, size: int) -> Iterator[list[bytes]]:
+        total = len(digests) // SIZE
+        for start in range(0, total, size):
+            self._advance(name, start, total)
+            stop = min(start + size, total)
+            yield [bytes(digests[at * SIZE : at * SIZE + SIZE]) for at in range(start, stop)]
+
+
+def _is_due(value: bytes, limit: int) -> bool:
+    state, since = state_of(value)
+    return state == TOMBSTONED and since <= limit
+
+
+def _drop_records(tables: Bulk, rows: list[Row]) -> None:
+    """Drops records, and what of the other tables leads to them."""
+    for table in (RECORDS, values.ORIGINS):
+        tables.drop_rows(table, [key for key, _ in rows])
+    for key, value in rows:
+        record = Record.decode(values.body(RECORDS, key, value))
+        cell = values.record_key(record.signature, record.replicate)
+        if tables.current(cell) == key:
+            tables.drop(values.CURRENT, cell)
+            tables.drop(values.BASES, record.base + cell)

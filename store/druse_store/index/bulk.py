@@ -1,0 +1,101 @@
+"""The index by the hundred thousand: scans without an object per entry, and changes in key order.
+
+Rows are handed out as they are stored, unchecked: whoever acts on one checks it (`values.body`).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
+
+from druse_store.digest import SIZE
+from druse_store.errors import IndexDamaged
+from druse_store.index import values
+from druse_store.index.environment import Error, translate
+from druse_store.index.snapshot import Snapshot
+from druse_store.index.tables import Tables
+
+Row = tuple[bytes, bytes]
+
+# Where state and since stand in a row, from its end: they are the last of each body, but for
+# records, which end with the same two fields.
+_TAIL = struct.Struct("<BQ4x")
+_HEADS = 256
+
+
+def state_of(value: bytes) -> tuple[int, int]:
+    """State and since of a row of chunks, blobs or records."""
+    state, since = _TAIL.unpack_from(value, len(value) - _TAIL.size)
+    return state, since
+
+
+def with_state(table: str, key: bytes, value: bytes, state: int, since: int) -> bytes:
+    """The row with another state. Raises IndexDamaged where it does not check."""
+    values.body(table, key, value)
+    fields = _TAIL.pack(state, since)[:-4]
+    return values.seal(table, key, value[: -_TAIL.size] + fields)
+
+
+class Scan(Snapshot):
+    """A read transaction that hands out bytes."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> Scan:
+        try:
+            self._txn = self._environment.env.begin(buffers=False)
+        except Error as error:
+            raise translate(error, self._environment.folder) from error
+        return self
+
+    def rows(self, table: str, keys: Sequence[bytes]) -> list[Row]:
+        """The rows of these keys that are there, in their order."""
+        found: list[Row] = self._txn.cursor(db=self._dbs[table]).getmulti(keys)
+        return found
+
+    def slices(self, table: str) -> Iterator[tuple[int, list[Row]]]:
+        """All rows of a table whose keys are digests: for each first byte, those that begin so.
+
+        Raises IndexDamaged at the end if that were not all that the table says it has.
+        """
+        cursor = self._txn.cursor(db=self._dbs[table])
+        seen = 0
+        for head in range(_HEADS):
+            rows: list[Row] = []
+            if cursor.set_range(bytes((head,))):
+                # Compares whole rows, which their keys decide, without a call back into Python.
+                stop = (bytes((head,)) + b"\xff" * SIZE,)
+                rows += takewhile(stop.__gt__, cursor.iternext())
+            seen += len(rows)
+            yield head, rows
+        if seen != self.count(table):
+            raise IndexDamaged(
+                f"not all rows of the index's table {table!r} are to be found; `druse repair "
+                "--rebuild-index` makes a new index from the packs"
+            )
+
+
+class Bulk(Tables):
+    """A write transaction for many entries at once."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> Bulk:
+        self._txn = self._environment.env.begin(write=True, buffers=False)
+        return self
+
+    def rows(self, table: str, keys: Sequence[bytes]) -> list[Row]:
+        """The rows of these keys that are there, in their order."""
+        found: list[Row] = self._txn.cursor(db=self._dbs[table]).getmulti(keys)
+        return found
+
+    def put_rows(self, table: str, rows: Sequence[Row]) -> None:
+        """Puts whole rows, which are in the order of their keys."""
+        if rows:
+            self._txn.cursor(db=self._dbs[table]).putmulti(rows)
+
+    def drop_rows(self, table: str, keys: Iterable[bytes]) -> None:
+        delete, db = self._txn.delete, self._dbs[table]
+        for key in keys:
+            delete(key, db=db)

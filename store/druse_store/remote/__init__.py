@@ -1,0 +1,1 @@
+"""Sharing: places through which machines exchange packs and signed records."""

@@ -1,0 +1,180 @@
+"""Bringing records: what trusted signers published under base signatures, into the store's index.
+
+Records are small and come whole; their blobs stay where they are until somebody needs them. A
+record never takes the place of a local one. From a remote whose policy is `any`, records of
+unknown signers come only if they have metrics and no values: what loads a value may run its code,
+and not only the encoding `pickle` is one (a user's loader may well unpickle what is bytes here).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from druse_store import changes
+from druse_store.digest import Digest
+from druse_store.errors import ClaimRefused, InvalidRecord, RecordDamaged
+from druse_store.index.values import WITHDRAWN, Origin, record_key
+from druse_store.records import Record
+from druse_store.remote import bodies, layout
+from druse_store.remote.claims import Claim
+from druse_store.remote.reading import Heard, read_topic
+from druse_store.remote.site import Site
+from druse_store.trust import PublicKey, Trust
+
+if TYPE_CHECKING:
+    from druse_store.session import Session
+    from druse_store.view import View
+
+
+@dataclass(slots=True)
+class Brought:
+    """What came, and why the rest did not. `indexes` lead to the blobs of what there is."""
+
+    records: int = 0
+    known: int = 0
+    withheld: int = 0
+    refused: list[str] = field(default_factory=list)
+    unknown: dict[str, int] = field(default_factory=dict)
+    indexes: set[str] = field(default_factory=set)
+
+    def is_empty(self) -> bool:
+        """Whether nothing at all was there."""
+        return not (self.records or self.known or self.withheld or self.refused or self.unknown)
+
+    def reasons(self) -> list[str]:
+        """Sentences for people: why some of what lies there is not used."""
+        strangers = [
+            f"{count} signed object{'s' if count > 1 else ''} by a key {signer}… that is not "
+            "trusted here (`druse trust add NAME KEY`)"
+            for signer, count in sorted(self.unknown.items())
+        ]
+        withheld = [
+            f"{self.withheld} records by keys that are not trusted here have values besides their "
+            "metrics, which are loaded only from trusted keys (`druse trust add NAME KEY`)"
+        ]
+        return self.refused + strangers + withheld * bool(self.withheld)
+
+
+def bring_records(session: Session, site: Site, trust: Trust, bases: Iterable[Digest]) -> Brought:
+    """Brings what is published under these base signatures. Raises RemoteError."""
+    brought = Brought()
+    believed = trust.believed()
+    open_to_all = trust.policy(site.id.hex()) == "any"
+    for base in dict.fromkeys(bases):
+        heard = read_topic(site, layout.records_topic(base), None if open_to_all else believed)
+        brought.refused += heard.refused
+        for signer, count in heard.unknown.items():
+            brought.unknown[signer] = brought.unknown.get(signer, 0) + count
+        _adopt_topic(session, site, believed, base, heard, brought)
+    return brought
+
+
+def _adopt_topic(
+    session: Session,
+    site: Site,
+    believed: dict[PublicKey, str],
+    base: Digest,
+    heard: Heard,
+    brought: Brought,
+) -> None:
+    said: list[tuple[Claim, bodies.RecordsBody]] = []
+    for claim in heard.claims:
+        try:
+            said.append((claim, bodies.decode_records(claim)))
+        except ClaimRefused as error:
+            brought.refused.append(str(error))
+    taken_back = _note_retractions(session, site, heard.topic, said)
+    for claim, body in said:
+        brought.indexes.update(body.indexes)
+        trusted = claim.signer in believed
+        with session.batch(), session.reading() as view:
+            wanted = list(_wanted(view, base, claim, body, trusted, taken_back, brought))
+        origin = Origin(claim.signer, site.id)
+        with session.batch():
+            for record in wanted:
+                _adopt(session, record, origin, claim, brought)
+
+
+def _wanted(
+    view: View,
+    base: Digest,
+    claim: Claim,
+    body: bodies.RecordsBody,
+    trusted: bool,
+    taken_back: dict[PublicKey, set[Digest]],
+    brought: Brought,
+) -> Iterable[Record]:
+    """The records whose cells have no usable record here."""
+    gone = taken_back.get(claim.signer, set())
+    for packed in body.records:
+        try:
+            record = Record.decode(packed)
+            if record.base != base:
+                raise RecordDamaged("a record stands under another base than its own")
+            if record.status == "failed":
+                continue
+            if not trusted and (record.artifacts or record.output is not None):
+                brought.withheld += 1
+                continue
+        except RecordDamaged as error:
+            brought.refused.append(f"{claim.key}: {error}")
+            continue
+        current = view.current(record_key(record.signature, record.replicate))
+        if current is not None and not _failed(view, current):
+            brought.known += 1
+        elif not gone or record.digest not in gone:
+            yield record
+
+
+def _failed(view: View, digest: Digest) -> bool:
+    record = view.record_by_digest(digest)
+    return record is not None and record.status == "failed"
+
+
+def _adopt(
+    session: Session, record: Record, origin: Origin, claim: Claim, brought: Brought
+) -> None:
+    try:
+        with session.writing() as writing:
+            writing.writer.adopt(record, origin)
+    except (InvalidRecord, RecordDamaged) as error:
+        brought.refused.append(f"{claim.key}: {error}")
+    else:
+        brought.records += 1
+
+
+def _note_retractions(
+    session: Session, site: Site, topic: str, said: list[tuple[Claim, bodies.RecordsBody]]
+) -> dict[PublicKey, set[Digest]]:
+    """What each signer has taken back, ever; takes it out of use here."""
+    seen = site.memory.read(topic)
+    fresh = [
+        (claim.signer.short, {digest.hex() for digest in body.retracted})
+        for claim, body in said
+        if body.retracted
+    ]
+    if any(not digests <= seen[short].retracted for short, digests in fresh):
+        with site.memory.changing(topic) as seen:
+            for short, digests in fresh:
+                seen[short].retracted |= digests
+    found = {
+        claim.signer: {Digest.from_hex(text) for text in seen[claim.signer.short].retracted}
+        for claim, _ in said
+    }
+    for signer, taken_back in found.items():
+        for digest in taken_back:
+            _withdraw(session, signer, digest)
+    return found
+
+
+def _withdraw(session: Session, signer: PublicKey, digest: Digest) -> None:
+    """Takes a record that its signer took back out of the index, where it came from there."""
+    with session.reading() as view:
+        origin = view.origin(digest)
+    if origin is None or origin.signer != signer or origin.state == WITHDRAWN:
+        return
+    with session.writing() as writing:
+        writing.writer.flush()
+        writing.writer.flush(writing.writer.change([changes.WITHDRAW, digest]))

@@ -1,0 +1,321 @@
+# ruff: noqa: E501 - a case is a program on a line
+"""What is left out as state, which packages count, and what is said to be out of sight."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from support.edited import Project
+
+LAZY = """
+_model = None
+def model():
+    global _model
+    if _model is None:
+        _model = {}
+    return _model
+def step(x): return model()
+"""
+
+
+def test_a_lazily_loaded_singleton_is_state_and_warned_of_once(project: Project) -> None:
+    project.write(steps=LAZY.replace("{}", "open('/dev/null')"))
+    before = project.key()
+    assert len(before.warnings) == 1 and "steps._model" in before.warnings[0]
+    ran = "import steps\nFingerprinter().closure(steps.step)\nsteps.step(1)"
+    after = project.key(first=ran)
+    assert after.digest == before.digest
+    assert after.warnings == before.warnings
+
+
+def test_what_is_loaded_into_a_singleton_counts_by_its_code(project: Project) -> None:
+    project.write(steps=LAZY.replace("{}", "[1]"))
+    before = project.key()
+    project.write(steps=LAZY.replace("{}", "[2]"))
+    assert project.key().digest != before.digest
+
+
+def test_the_first_value_of_a_counter_counts_but_not_how_far_it_came(project: Project) -> None:
+    text = "n = {}\ndef step(x):\n    global n\n    n += 1\n    return n\n"
+    project.write(steps=text.format(0))
+    before = project.key()
+    ran = "import steps\nFingerprinter().closure(steps.step)\nsteps.step(1)"
+    assert project.key(first=ran).digest == before.digest
+    project.write(steps=text.format(5))
+    assert project.key().digest != before.digest
+
+
+def test_a_global_that_only_code_out_of_reach_rebinds_counts(project: Project) -> None:
+    project.write(steps="K = 1\ndef set_k(k):\n    global K\n    K = k\ndef step(x): return K\n")
+    before = project.key()
+    assert before.warnings == ()
+    assert project.key(first="import steps\nsteps.set_k(2)").digest != before.digest
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("conf.model", "import conf\ndef step(x):\n    if not conf.model: conf.model = [x]\n    return conf.model\n"),
+        ("C.n", "class C: n = 0\ndef step(x):\n    C.n += 1\n    return C.n\n"),
+        ("steps.S.n", "import types\nS = types.SimpleNamespace(n=0)\ndef step(x):\n    S.n += 1\n    return S.n\n"),
+        ("f.n", "def f(): f.n += 1\nf.n = 0\ndef step(x):\n    f()\n    return f.n\n"),
+    ],
+)  # fmt: skip
+def test_an_attribute_that_the_code_rebinds_is_state(
+    project: Project, name: str, text: str
+) -> None:
+    project.write(steps=text, conf="model = None")
+    before = project.key()
+    ran = "import steps\nFingerprinter().closure(steps.step)\nsteps.step(1)\nsteps.step(2)"
+    after = project.key(first=ran)
+    assert after.digest == before.digest
+    assert len(before.warnings) == 1 and name in before.warnings[0]
+
+
+STEP = """
+class Step:
+    def __init__(self, k, start=0):
+        self.k = k
+        self.calls = 0
+        self.model = None
+    def __call__(self, x):
+        self.calls += 1
+        self.prepare(x)
+        return self.model, self.k, self.calls
+    def prepare(self, x):
+        self.model = [x, self.k]
+        if not hasattr(self, "table"):
+            self.table = [self.k]
+step = Step(3)
+"""
+
+
+def test_attributes_that_a_step_rebinds_when_it_is_called_are_state(project: Project) -> None:
+    project.write(steps=STEP)
+    before = project.key()
+    ran = "import steps\nFingerprinter().closure(steps.step)\nsteps.step(1)\nsteps.step(2)"
+    after = project.key(first=ran)
+    assert after.digest == before.digest
+    assert {w.partition(" is ")[0] for w in before.warnings} == {"Step.calls", "Step.model"}
+    project.write(steps=STEP.replace("Step(3)", "Step(4)"))
+    assert project.key().digest != before.digest
+
+
+def test_an_attribute_that_only_code_out_of_reach_rebinds_counts(project: Project) -> None:
+    text = """
+    class Step:
+        def __init__(self): self.model = None
+        def load(self, path): self.model = path
+        def __call__(self, x): return self.model
+    step = Step()
+    step.load({})
+    """
+    project.write(steps=textwrap.dedent(text).format(1))
+    before = project.key()
+    project.write(steps=textwrap.dedent(text).format(2))
+    assert project.key().digest != before.digest
+
+
+def test_the_state_of_an_object_that_code_reads_counts_even_if_methods_set_it(
+    project: Project,
+) -> None:
+    text = (
+        "class M:\n    def fit(self, x): self.w = x; return self\n    def p(self): return self.w\n"
+    )
+    text += "m = M().fit({})\ndef step(x): return m.p()\n"
+    project.write(steps=text.format(1))
+    before = project.key()
+    project.write(steps=text.format(2))
+    assert project.key().digest != before.digest
+
+
+def test_a_cached_property_and_a_cache_do_not_count_for_what_they_hold(project: Project) -> None:
+    text = """
+    import functools
+    class C:
+        def __init__(self): self.k = 1
+        @functools.cached_property
+        def p(self): return [self.k]
+    c = C()
+    @functools.lru_cache(maxsize=7)
+    def f(x): return x
+    def step(x): return c.p, f(x)
+    """
+    project.write(steps=textwrap.dedent(text))
+    before = project.key()
+    ran = "import steps\nsteps.step(1)"
+    assert project.key(first=ran).digest == before.digest
+
+
+# --- packages --------------------------------------------------------------------------------
+
+
+def install(
+    folder: Path, name: str, version: str, text: str, *, editable: Path | None = None
+) -> Path:
+    """Lays a distribution out as an installer does. Its folder of packages is returned."""
+    site = folder / "lib" / "site-packages"
+    info = site / f"{name}-{version}.dist-info"
+    for old in site.glob(f"{name}-*.dist-info"):
+        for file in old.iterdir():
+            file.unlink()
+        old.rmdir()
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n\nK\n"
+    )
+    record = f"{name}-{version}.dist-info/METADATA,,\n"
+    if editable is None:
+        (site / name).mkdir(exist_ok=True)
+        (site / name / "__init__.py").write_text(text)
+        record += f"{name}/__init__.py,sha256={hash(text)},10\n"
+    else:
+        (editable / f"{name}.py").write_text(text)
+    (info / "RECORD").write_text(record)
+    return site
+
+
+def test_the_versions_of_packages_that_are_referred_to_count(
+    project: Project, tmp_path: Path
+) -> None:
+    project.path = [str(install(tmp_path, "first", "1.0", "def f(x): return x\n"))]
+    install(tmp_path, "second", "1.0", "def f(x): return x\n")
+    project.write(steps="import first, second\ndef step(x): return first.f(x)\n")
+    before, ignored = project.key(), project.key(packages="ignore")
+    assert [c[1::4] for c in before.components if c[0] == "package"] == [("first", "1.0")]
+    install(tmp_path, "first", "1.0", "def f(x): return x + 1\n")
+    install(tmp_path, "second", "2.0", "")
+    assert project.key().digest == before.digest  # its version says what it is
+    install(tmp_path, "first", "1.1", "def f(x): return x + 1\n")
+    assert project.key().digest != before.digest
+    assert project.key(packages="ignore").digest == ignored.digest
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from first import f\ndef step(x): return f(x)\n",
+        "def step(x):\n    import first\n    return first.f(x)\n",
+        "def step(x):\n    from first import f\n    return f(x)\n",
+        "import first\nclass C(first.C): pass\ndef step(x): return C()\n",
+        "import first\nc = first.C()\ndef step(x): return c\n",
+        "import first\n@first.deco\ndef step(x): return x\n",
+        "import first\ndef helper(x): return first.f\ndef step(x): return helper(x)\n",
+        "import functools, first\nstep = functools.partial(first.f, 1)\n",
+    ],
+)
+def test_a_package_counts_however_it_is_referred_to(
+    project: Project, tmp_path: Path, text: str
+) -> None:
+    package = "def f(x): return x\nclass C: pass\ndef deco(g):\n    def w(*a): return g(*a)\n    return w\n"
+    project.path = [str(install(tmp_path, "first", "1.0", package))]
+    project.write(steps=text)
+    before = project.key()
+    assert before.names("package") == {"first"} and before.uncacheable is None
+    install(tmp_path, "first", "1.1", package)
+    assert project.key().digest != before.digest
+
+
+def test_what_a_package_decorates_counts_with_it(project: Project, tmp_path: Path) -> None:
+    package = "import functools\ndef deco(n):\n    def d(g):\n        @functools.wraps(g)\n        def w(*a): return g(*a) * n\n        return w\n    return d\n"
+    project.path = [str(install(tmp_path, "first", "1.0", package))]
+    text = "import first\n@first.deco({})\ndef step(x): return x + {}\n"
+    keys = set()
+    for values in ((1, 1), (1, 2), (2, 1)):
+        project.write(steps=text.format(*values))
+        keys.add(project.key().digest)
+    assert len(keys) == 3
+
+
+def test_an_editable_installation_is_user_code(project: Project, tmp_path: Path) -> None:
+    source = tmp_path / "src"
+    source.mkdir()
+    site = install(tmp_path, "mine", "1.0", "def f(x): return 1\n", editable=source)
+    project.path = [str(site), str(source)]
+    project.write(steps="import mine\ndef step(x): return mine.f(x)\n")
+    before = project.key()
+    (source / "mine.py").write_text("def f(x): return 2\n")
+    assert project.key().digest != before.digest
+
+
+def test_what_was_installed_from_a_folder_counts_by_its_files(
+    project: Project, tmp_path: Path
+) -> None:
+    site = install(tmp_path, "mine", "1.0", "def f(x): return 1\n")
+    project.path = [str(site)]
+    (site / "mine-1.0.dist-info" / "direct_url.json").write_text('{"url": "file:///src"}')
+    project.write(steps="import mine\ndef step(x): return mine.f(x)\n")
+    before = project.key()
+    record = site / "mine-1.0.dist-info" / "RECORD"
+    record.write_text(record.read_text().replace("sha256=", "sha256=9"))
+    assert project.key().digest != before.digest
+
+
+def test_the_real_name_of_a_distribution_is_found(project: Project) -> None:
+    project.write(
+        steps="from sklearn.svm import SVC\nimport yaml\ndef step(x): return SVC(), yaml.load(x)\n"
+    )
+    assert project.key().names("package") == {"scikit-learn", "pyyaml"}
+
+
+def test_an_extension_module_of_the_users_counts_by_its_file(project: Project) -> None:
+    import _ctypes_test
+
+    built = Path(_ctypes_test.__file__)
+    name = "built" + built.name.partition("_ctypes_test")[2]
+    (project.folder / name).write_bytes(built.read_bytes())
+    spec = (
+        "import importlib.util, sys, glob\n"
+        "s = importlib.util.spec_from_file_location('_ctypes_test', glob.glob('built*')[0])\n"
+        "m = importlib.util.module_from_spec(s)\nsys.modules['_ctypes_test'] = m\n"
+        "s.loader.exec_module(m)\nimport steps"
+    )
+    project.write(steps="import _ctypes_test\ndef step(x): return _ctypes_test.func(x)\n")
+    before = project.key(first=spec)
+    with (project.folder / name).open("ab") as stream:
+        stream.write(b"\0")
+    assert project.key(first=spec).digest != before.digest
+
+
+# --- blind spots -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return os.environ['A']", "reads the environment"),
+        ("return environ.get('A')", "reads the environment"),
+        ("return os.getenv('A')", "reads the environment"),
+        ("return getattr(helpers, x)()", "computed name"),
+        ("return eval(x)", "evaluates code"),
+        ("return importlib.import_module(x)", "computed names"),
+        ("return subprocess.run(x)", "another program"),
+        ("return requests.get(x)", "network"),
+        ("import urllib.request\n    return urllib.request.urlopen(x)", "network"),
+        ("return sqlite3.connect(x)", "database"),
+        ("return pd.read_parquet(x)", "InputFile"),
+    ],
+)
+def test_what_a_key_cannot_see_is_said_with_its_place(
+    project: Project, body: str, said: str
+) -> None:
+    head = "import os, importlib, subprocess, sqlite3, helpers, requests\nfrom os import environ\nimport pandas as pd\n"
+    project.write(
+        steps=f"{head}def deep(x):\n    {body}\ndef step(x): return deep(x)\n", helpers=""
+    )
+    spots = project.key().blind_spots
+    assert any(said in spot for spot in spots), spots
+    assert all(spot.startswith("steps.py:") for spot in spots if said in spot)
+
+
+def test_a_module_that_is_passed_on_counts_as_a_whole(project: Project) -> None:
+    project.write(
+        steps="import helpers\ndef step(x): return getattr(helpers, x)()\n",
+        helpers="def f(): return 1\n",
+    )
+    before = project.key()
+    project.write(helpers="def f(): return 2\n")
+    assert project.key().digest != before.digest

@@ -1,0 +1,129 @@
+"""A collection that is killed behind each of its steps, by a real signal in a real process."""
+
+import os
+import shutil
+import signal
+
+import pytest
+from tests.support.runs import add_run, noise, pack_bytes, payloads_of
+
+from druse_store import Digest, Policy, Store, rebuild_index
+from druse_store.gc import compact, sweep
+from druse_store.gc.collector import Collector, settings
+from druse_store.gc.execute import STEPS
+
+POLICY = Policy(keep_last=2, max_size=None)
+SHARED = noise(150_000, "shared")
+
+
+@pytest.fixture(autouse=True)
+def small_transactions(monkeypatch):
+    monkeypatch.setattr(compact, "SLICE", 7)
+    monkeypatch.setattr(sweep, "SLICE", 7)
+
+
+def fill(store):
+    """Every kind of garbage, some with tombstones of an earlier collection, some of it in use."""
+    for version in range(4):
+        cells = [[SHARED, noise(90_000, (version, i)), b"text " * (version + 9)] for i in range(3)]
+        add_run(store, "exp", cells)
+        add_run(store, "gone", [[noise(80_000, ("gone", version)), noise(250_000, version)]])
+    store.put(noise(300_000, "nobody's"))
+    for version in range(2):
+        store.remove_run("gone", version)
+    later = store.run("exp").finished / 1e9 + 8000
+    store.gc(Policy(keep_last=3), grace=3600, now=later)
+    store.pin("revived", Digest.of(noise(250_000, 0)))
+    store.pin("put again", store.put(noise(250_000, 1)))
+    store.remove_run("gone", 2)
+
+
+def child(path, stop):
+    """Collects, and kills itself behind the step of this number."""
+    left = stop
+
+    def step(name):
+        nonlocal left
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+
+    with Store.open(path) as store:
+        Collector(store._session, step=step).collect(
+            settings(POLICY, 0, None, 0.05), alone=False, details=False
+        )
+
+
+def run_child(path, stop):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            child(path, stop)
+        finally:
+            os._exit(3 if stop is None else 0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def check(path, *, collected):
+    """All that is needed is there, byte for byte; it can be put and restored."""
+    with Store.open(path) as store:
+        for version in (2, 3):
+            expected = [
+                payload
+                for i in range(3)
+                for payload in (SHARED, noise(90_000, (version, i)), b"text " * (version + 9))
+            ]
+            assert payloads_of(store, "exp", version) == expected
+        for version in range(4):
+            assert store.run("exp", version) is not None
+        assert store.get(store.pins()["put again"]) == noise(250_000, 1)
+        if collected:
+            assert store.get(store.pins()["revived"]) == noise(250_000, 0)
+
+
+@pytest.fixture
+def filled(tmp_path):
+    with Store.open(tmp_path / "filled") as store:
+        fill(store)
+    return tmp_path / "filled"
+
+
+def names_of_steps(path, filled):
+    names = []
+    with Store.open(shutil.copytree(filled, path)) as store:
+        report = Collector(store._session, step=names.append).collect(
+            settings(POLICY, 0, None, 0.05), alone=False, details=False
+        )
+    assert report.problems == []
+    return names
+
+
+def test_killed_behind_any_step_the_next_collection_completes_it(tmp_path, filled):
+    names = names_of_steps(tmp_path / "whole", filled)
+    expected = pack_bytes(tmp_path / "whole")
+    assert set(names) == set(STEPS) - {"evict", "recall records"}
+    for stop in range(len(names)):
+        path = shutil.copytree(filled, tmp_path / f"killed-{stop}")
+        assert run_child(path, stop) == -signal.SIGKILL, names[stop]
+        check(path, collected=False)
+        with Store.open(path) as store:
+            store.put(noise(80_000, ("gone", 1)))  # what was garbage, taken in again
+            assert store.get(store.put(SHARED)) == SHARED
+            store.gc(POLICY, grace=0, waste=0.05)
+            assert store.verify().findings == [], names[stop]
+        check(path, collected=True)
+        # What was copied before the kill lies in packs of its own: some headers more.
+        assert abs(pack_bytes(path) - expected) < 1_000, names[stop]
+
+
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
+def test_killed_and_its_index_lost_a_rebuild_has_all_that_is_needed(tmp_path, filled, part):
+    count = len(names_of_steps(tmp_path / "whole", filled))
+    path = shutil.copytree(filled, tmp_path / "store")
+    assert run_child(path, int(count * part)) == -signal.SIGKILL
+    assert rebuild_index(path).damage == []
+    check(path, collected=False)
+    with Store.open(path) as store:
+        store.gc(POLICY, grace=0, waste=0.05)
+        assert store.verify().findings == []
+    check(path, collected=True)
