@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ class Setting:
     left_out: tuple[str, ...]
     packages: str
     modules: tuple[LoadedModule, ...]
+    folder: str
+    path: tuple[str, ...]
     log_level: int
 
     @classmethod
@@ -49,6 +52,8 @@ class Setting:
             left_out=(str(place.store.path),),
             packages=place.keys.packages,
             modules=tuple(modules),
+            folder=os.path.realpath(os.curdir),
+            path=tuple(sys.path),
             log_level=logging.getLogger("druse").getEffectiveLevel(),
         )
 
@@ -101,6 +106,7 @@ class Bench:
         self.place = WorkerPlace(setting)
         self._finder = Finder()
         self._finder.add(setting.modules)
+        sys.path += [folder for folder in setting.path if folder not in sys.path]
         self._set_up = SetUps(self.place)
         self._experiments: dict[str, Prepared | Exception] = {}
         self._keys = self.place.keys.fingerprinter.__enter__()

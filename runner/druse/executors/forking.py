@@ -11,7 +11,6 @@ import threading
 from collections import deque
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 from druse.errors import ExecutorLost
 from druse.executors.template import ENDED, MADE, NEWS, kill
@@ -112,12 +111,17 @@ class Template:
 
 _guard = threading.Lock()
 _shared: tuple[object, Template] | None = None
+_AT_START = ("PYTHON", "LD_", "OMP_", "OPENBLAS_", "MKL_", "MALLOC_", "TMPDIR")
 
 
 def template() -> Template:
-    """The process's template: the one that is there, if nothing that it took over has changed."""
+    """The process's template: the one that is there, if nothing that it began with has changed.
+
+    What else it took over, workers get from the run.
+    """
     global _shared  # noqa: PLW0603 - starting one takes longer than many runs do
-    key = (os.getpid(), Path.cwd(), tuple(sys.path), tuple(sorted(os.environ.items())))
+    variables = sorted(item for item in os.environ.items() if item[0].startswith(_AT_START))
+    key = (os.getpid(), tuple(variables))
     with _guard:
         if _shared is not None and _shared[0] == key and _shared[1].is_alive:
             return _shared[1]

@@ -129,7 +129,7 @@ class ProcessExecutor:
         each = _Worker(self._template.fork())
         connection = each.child.connection
         self._workers[connection] = each
-        self._send(each, worker.SETTING, self._setting)
+        self._send(each, worker.SETTING, (self._setting, dict(os.environ)))
         self._selector.register(connection, selectors.EVENT_READ)
         os.write(self._wake, b"x")
         return each

@@ -28,10 +28,9 @@ def main(descriptor: int) -> None:
     connection = Connection(descriptor)
     inbox: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(connection, inbox), daemon=True).start()
-    what, setting = inbox.get()
+    what, content = inbox.get()
     assert what == SETTING
-    assert isinstance(setting, Setting)
-    bench = Bench(setting)
+    bench = Bench(_take_over(*content))
     try:
         _serve(_Sender(connection), inbox, bench)
     finally:
@@ -44,6 +43,15 @@ def _read(connection: Connection, inbox: queue.SimpleQueue[tuple[int, Any]]) -> 
         while True:
             inbox.put(messages.decode(connection.recv_bytes()))
     os._exit(0)
+
+
+def _take_over(setting: Setting, variables: dict[str, str]) -> Setting:
+    """Makes the surroundings those of the run."""
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(setting.folder)
+    sys.path[:] = setting.path
+    return setting
 
 
 def _seed_anew() -> None:
