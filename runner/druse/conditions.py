@@ -6,6 +6,7 @@ a callable is applied for each replicate, with the generators seeded, before any
 
 from __future__ import annotations
 
+import copy
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -147,6 +148,12 @@ class Condition:
         if replicate not in self._cells:
             error = given.error if isinstance(given.error, TreatmentFailed) else None
             self._cells[replicate] = Initial(self, replicate, given.extra, error)
+
+    def lean(self) -> Condition:
+        """As it is sent to workers: without its treatment, and what that gave for each cell."""
+        lean = copy.copy(self)
+        lean.treatment, lean._cells = None, {}
+        return lean
 
     def is_same_everywhere(self, key: str) -> bool:
         """Whether a key has the same value in every replicate."""
