@@ -73,6 +73,7 @@ class Session:
         self._depth = 0
         self._batch_hold: int | None = None
         self._guard = threading.RLock()
+        self._gate = threading.RLock()
         self._lock: WriteLock | None = None
         self._writing: Writing | None = None
         self._holds: Holds | None = None
@@ -190,9 +191,14 @@ class Session:
     def _take_hold(self) -> int | None:
         if self._holds is None:
             return None
-        with Snapshot(self.environment) as snapshot:
-            commit = snapshot.head().commit
-        return self._holds.take(commit)
+        with self._gate:
+            with Snapshot(self.environment) as snapshot:
+                commit = snapshot.head().commit
+            return self._holds.take(commit)
+
+    def no_new_holds(self) -> AbstractContextManager[bool]:
+        """For the block, other threads of this process wait before they write or open a blob."""
+        return self._gate
 
     def _give_back(self, token: int | None) -> None:
         if token is not None and self._holds is not None:
