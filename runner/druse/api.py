@@ -11,7 +11,7 @@ from druse.experiment import STRATEGIES
 from druse.listener import Listener
 from druse.plan import Options
 from druse.run import GraphRun
-from druse.session import Session, Wanted
+from druse.session import Session, Wanted, shown_as_due
 from druse_store import Store
 
 if TYPE_CHECKING:
@@ -64,4 +64,5 @@ def _run(
 
     session = Session(store, wanted, options, views=views)
     chosen = make_executor or choose([each.experiment for each in wanted])
-    return GraphRun(session, chosen, listener or Listener()).run()
+    with shown_as_due(wanted):
+        return GraphRun(session, chosen, listener or Listener()).run()

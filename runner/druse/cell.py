@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from druse import seeds
 from druse.context import FrozenContext
 from druse.errors import PipelineExecutionError
-from druse.names import STEP_NAME_KEY
+from druse.names import SOURCE, STEP_NAME_KEY
 from druse.pipelines import without_metrics
 from druse.plain import plain
 from druse.plugins import BUILT_IN, BasePlugin
@@ -85,7 +85,7 @@ class CellRun:
         seed = up.prepared.seed
         self._seed_fn = seed.seed_fn or seeds.seed_generators
         self._seed_replicate = task.cell.replicate if seed.auto_seed else 0
-        self._place = "the datasource"
+        self._place = SOURCE
 
     async def run(self) -> Outcome:
         """Never raises what the user's code raised: it is in the outcome."""
@@ -128,6 +128,7 @@ class CellRun:
                     artifact.position, artifact.step_name = position, self._place
             for hook in self._up.hooks:
                 hook.after_step(experiment, step, data.get(), ctx)
+            ctx.artifacts._end_step()
             self._outcome.step_seconds.append(time.perf_counter() - began)
             self._trace(before, reads_before)
 

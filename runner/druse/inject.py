@@ -125,6 +125,9 @@ class ResourceFactory:
             made.append(({}, self.fn(ctx)))
         return made[0][1]
 
+    def __deepcopy__(self, memo: object) -> ResourceFactory:
+        return self  # whoever gets it from a context shares what it made
+
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.fn, self.key)
 
