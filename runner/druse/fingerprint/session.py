@@ -7,7 +7,7 @@ one plan, before user code runs. What source says is kept by the process.
 from __future__ import annotations
 
 import threading
-from types import FunctionType, TracebackType
+from types import TracebackType
 from typing import Any, Final, Self
 
 from druse.fingerprint.builder import Builder, check, reached, settled
@@ -15,6 +15,7 @@ from druse.fingerprint.closure import Closure, collect
 from druse.fingerprint.encoding import finish
 from druse.fingerprint.functions import is_made_here
 from druse.fingerprint.graph import Node, settle, standing
+from druse.fingerprint.proxies import is_code
 from druse.fingerprint.selves import rebound_when_called
 from druse.fingerprint.state import Key, State
 from druse.fingerprint.values import plain_digest
@@ -86,7 +87,7 @@ class Fingerprinter:
 def _own_state(obj: Any) -> frozenset[Key]:
     """The attributes that a step, or the object of a method, rebinds itself when it is used."""
     owner = getattr(obj, "__self__", obj)
-    if isinstance(owner, type | FunctionType) or not is_made_here(type(owner)):
+    if is_code(owner) or not is_made_here(type(owner)):
         return frozenset()
     entry = None if owner is obj else getattr(obj, "__name__", None)
     return frozenset((id(owner), name) for name in rebound_when_called(type(owner), entry))

@@ -310,7 +310,7 @@ def annotation(writer: Writer, node: ast.expr, *, whole: bool = False) -> None:
     before = len(writer.scopes[-1].pending)
     writer.visit(node)
     for seen in writer.scopes[-1].pending[before:]:
-        seen.annotation = not whole
+        seen.annotation, seen.optional = not whole, True
 
 
 _ATTRIBUTE: Final = tag("Attribute")
