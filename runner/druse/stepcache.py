@@ -187,7 +187,8 @@ class StepCache:
         elif kind == "metrics":
             seen = {name: tuple(values) for name, values in metrics._values.items()}
         elif kind == "artifacts":
-            seen = [(a.name, a.data) for a in self._ctx.artifacts._items]
+            log = self._ctx.artifacts
+            seen = [(a.name, a.data) for a in log._items[log._begin :]]
         elif kind == "name":
             seen = self._ctx._data.get("step_name")
         else:
