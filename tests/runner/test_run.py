@@ -16,6 +16,7 @@ from druse import (
     ExperimentInput,
     ParallelExecution,
     Treatment,
+    api,
     location,
     pipeline_step,
 )
@@ -82,6 +83,11 @@ def make_graph(seed: int, count: int, replicates: int, plugin: Any) -> list[Expe
     return made
 
 
+def resume(made: list[Experiment]) -> dict[str, Any]:
+    graph = ExperimentGraph.from_experiments(made)
+    return api.run(graph.wanted(), strategy="resume", views="none")
+
+
 def ran() -> list[str]:
     path = Path("ran")
     lines = path.read_text().splitlines() if path.exists() else []
@@ -120,7 +126,7 @@ def test_exactly_what_needs_a_failed_cell_is_blocked_and_after_the_fix_runs(
             blocked.add((name, condition, replicate))
     failed = broken - blocked
 
-    found = ExperimentGraph.from_experiments(made).run(strategy="resume")
+    found = resume(made)
     assert ran() == sorted(" ".join(map(str, c)) for c in set(all_cells) - blocked)
     for name, result in found.items():
         expected = {f"{c}_rep_{r}" for n, c, r in failed | blocked if n == name}
@@ -131,12 +137,12 @@ def test_exactly_what_needs_a_failed_cell_is_blocked_and_after_the_fix_runs(
     for path in Path("broken").iterdir():
         path.unlink()
     made = make_graph(count, count, replicates, plugin)
-    fixed = ExperimentGraph.from_experiments(made).run(strategy="resume")
+    fixed = resume(made)
     assert ran() == sorted(" ".join(map(str, c)) for c in failed | blocked)
     assert not any(result.errors for result in fixed.values())
 
     made = make_graph(count, count, replicates, lambda: None)
-    ExperimentGraph.from_experiments(made).run(strategy="resume")
+    resume(made)
     assert ran() == []
 
 
