@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from druse.inject import inject_from_ctx, resource_factory
     from druse.pipelines import Pipeline, pipeline
     from druse.plugins import ArtifactPlugin, BasePlugin, LoggingPlugin, SeedPlugin
+    from druse.quick import quick_experiment
     from druse.result import Result
     from druse.step import PipelineStep, pipeline_step
     from druse.treatments import Treatment, treatment
@@ -56,6 +57,7 @@ _HOMES = {
     "inject": ("inject_from_ctx", "resource_factory"),
     "pipelines": ("Pipeline", "pipeline"),
     "plugins": ("ArtifactPlugin", "BasePlugin", "LoggingPlugin", "SeedPlugin"),
+    "quick": ("quick_experiment",),
     "result": ("Result",),
     "step": ("PipelineStep", "pipeline_step"),
     "treatments": ("Treatment", "treatment"),
@@ -92,6 +94,7 @@ __all__ = [
     "list_datasources",
     "pipeline",
     "pipeline_step",
+    "quick_experiment",
     "register_datasource",
     "resource_factory",
     "standalone_context",

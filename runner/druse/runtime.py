@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from druse.artifact import Artifact, default_loader
 from druse.errors import ArtifactNotFound, DruseError
-from druse.places import Files, state
+from druse.places import Files, State, state
 from druse.stored import StoredArtifact, materialise
 from druse.watch import unwatched
 from druse_store import ArtifactRef, Store, StoreError
@@ -38,7 +38,7 @@ class Workplace:
         self.files = files
         self.keys = keys
         self._scratch: Path | None = None
-        self._made: dict[tuple[str, str], tuple[int, int, int, int]] = {}
+        self._made: dict[tuple[str, str], State] = {}
 
     @property
     def scratch(self) -> Path:

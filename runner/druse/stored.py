@@ -25,8 +25,8 @@ def step_names(run: Run) -> list[str]:
 
 
 def find_artifact(record: Record, name: str, position: int | None = None) -> ArtifactRef | None:
-    """The artifact of this name that a cell wrote (by the step at `position`)."""
-    for artifact in record.artifacts:
+    """The artifact of this name that a cell wrote last (or the step at `position`)."""
+    for artifact in reversed(record.artifacts):
         if artifact.name == name and position in (None, artifact.step):
             return artifact
     return None

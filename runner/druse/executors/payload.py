@@ -59,7 +59,7 @@ def _lean(prepared: Prepared) -> Prepared:
 def _lean_experiment(experiment: Experiment) -> Experiment:
     """Without what takes no part in cells: verifiers, and plugins that only look on."""
     lean = copy.copy(experiment)
-    lean.hypotheses = lean.active_hypotheses = []
+    lean.hypotheses = []
     lean.plugins = [
         plugin
         for plugin in experiment.plugins
