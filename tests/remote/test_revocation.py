@@ -58,11 +58,11 @@ def test_what_a_trusted_computation_gave_as_well_rests_on_nobody(pair):
 def test_it_is_out_of_use_until_the_key_is_trusted_again(pair):
     ann, bob = pair
     bob.trust.remove("ann")
-    assert revocation.enforce(bob.store, bob.trust) == {ann.signer.public: True}
+    assert revocation.enforce_trust(bob.store, bob.trust) == {ann.signer.public: True}
     assert not bob.has(0)
-    assert revocation.enforce(bob.store, bob.trust) == {}
+    assert revocation.enforce_trust(bob.store, bob.trust) == {}
     bob.trusts(ann)
-    assert revocation.enforce(bob.store, bob.trust) == {ann.signer.public: False}
+    assert revocation.enforce_trust(bob.store, bob.trust) == {ann.signer.public: False}
     assert bob.has(0)
 
 
@@ -80,6 +80,6 @@ def test_where_anybody_is_believed_nothing_is_hidden_until_that_ends(pair):
     remote_id = bob.site().id.hex()
     bob.trust.set_policy(remote_id, "any")
     bob.trust.remove("ann")
-    assert revocation.enforce(bob.store, bob.trust) == {}
+    assert revocation.enforce_trust(bob.store, bob.trust) == {}
     bob.trust.set_policy(remote_id, "signed")
-    assert revocation.enforce(bob.store, bob.trust) == {ann.signer.public: True}
+    assert revocation.enforce_trust(bob.store, bob.trust) == {ann.signer.public: True}

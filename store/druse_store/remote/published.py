@@ -101,7 +101,7 @@ def _add_topic(site: Site, trust: Trust, topic: str, listing: Listing) -> None:
     listing.runs += found.values()
 
 
-def find_run(site: Site, trust: Trust, experiment: str, run_id: str = "") -> PublishedRun:
+def find_published(site: Site, trust: Trust, experiment: str, run_id: str = "") -> PublishedRun:
     """One run by the beginning of its id; the latest without. Raises RunNotFound."""
     listing = published(site, trust, experiment)
     runs = [run for run in listing.runs if run.id.startswith(run_id.lower())]
@@ -120,7 +120,7 @@ def find_run(site: Site, trust: Trust, experiment: str, run_id: str = "") -> Pub
     return runs[-1]
 
 
-def records_of(
+def published_records(
     store: Store, site: Site, run: PublishedRun
 ) -> tuple[dict[Digest, Record], set[str]]:
     """The records of a run, by digest, exactly as its owner has them, failed cells' too; and the

@@ -2,7 +2,8 @@
 
 Records are small and come whole; their blobs stay where they are until somebody needs them. A
 record never takes the place of a local one. From a remote whose policy is `any`, records of
-unknown signers come only if none of their values is a pickle: loading one would run their code.
+unknown signers come only if they have metrics and no values: what loads a value may run its code,
+and not only the encoding `pickle` is one (a user's loader may well unpickle what is bytes here).
 """
 
 from __future__ import annotations
@@ -33,13 +34,14 @@ class Brought:
 
     records: int = 0
     known: int = 0
+    withheld: int = 0
     refused: list[str] = field(default_factory=list)
     unknown: dict[str, int] = field(default_factory=dict)
     indexes: set[str] = field(default_factory=set)
 
     def is_empty(self) -> bool:
         """Whether nothing at all was there."""
-        return not (self.records or self.known or self.refused or self.unknown)
+        return not (self.records or self.known or self.withheld or self.refused or self.unknown)
 
     def reasons(self) -> list[str]:
         """Sentences for people: why some of what lies there is not used."""
@@ -48,7 +50,11 @@ class Brought:
             "trusted here (`druse trust add NAME KEY`)"
             for signer, count in sorted(self.unknown.items())
         ]
-        return self.refused + strangers
+        withheld = [
+            f"{self.withheld} records by keys that are not trusted here have values besides their "
+            "metrics, which are loaded only from trusted keys (`druse trust add NAME KEY`)"
+        ]
+        return self.refused + strangers + withheld * bool(self.withheld)
 
 
 def bring_records(session: Session, site: Site, trust: Trust, bases: Iterable[Digest]) -> Brought:
@@ -107,7 +113,10 @@ def _wanted(
             record = Record.decode(packed)
             if record.base != base:
                 raise RecordDamaged("a record stands under another base than its own")
-            if record.status == "failed" or (not trusted and _needs_pickle(record)):
+            if record.status == "failed":
+                continue
+            if not trusted and (record.artifacts or record.output is not None):
+                brought.withheld += 1
                 continue
         except RecordDamaged as error:
             brought.refused.append(f"{claim.key}: {error}")
@@ -122,13 +131,6 @@ def _wanted(
 def _failed(view: View, digest: Digest) -> bool:
     record = view.record_by_digest(digest)
     return record is not None and record.status == "failed"
-
-
-def _needs_pickle(record: Record) -> bool:
-    refs = [artifact.ref for artifact in record.artifacts]
-    if record.output is not None:
-        refs.append(record.output)
-    return any(ref.encoding == "pickle" for ref in refs)
 
 
 def _adopt(

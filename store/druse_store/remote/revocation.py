@@ -71,7 +71,7 @@ def _taken(record: Record) -> list[Digest]:
     return [*(read.value for read in record.reads), *record.needs]
 
 
-def enforce(store: Store, trust: Trust) -> dict[PublicKey, bool]:
+def enforce_trust(store: Store, trust: Trust) -> dict[PublicKey, bool]:
     """Hides what untrusted keys signed, and shows again what keys signed that are trusted again.
 
     Returns the keys whose records changed, and whether they are hidden now.
