@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from druse.plan import Decision, State
+from druse.rewritten import Rewritten
 from druse.task import CellName, Failure, Outcome, Sighting, Stopped, Warned
 from druse.unpickled import finished
 from druse_store import BlobVanished, Record, StoreError
@@ -25,6 +26,7 @@ class Intake:
         self._dispatcher = dispatcher
         self._scheduler = current.scheduler
         self._plan = current.plan
+        self._rewritten = Rewritten(current)
         self._vanished: dict[CellName, int] = {}
 
     def take(self, news: News) -> None:
@@ -49,6 +51,7 @@ class Intake:
         outcome.attempts += current.attempts.pop(cell, 0)
         for name, digest in finished(outcome.seen, current.session.keys).items():
             outcome.reads.setdefault(name, digest)
+        self._rewritten.take(outcome.written, cell)
         previous = self._plan.decisions[cell].record
         try:
             record = self._commit(outcome)
