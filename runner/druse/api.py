@@ -15,6 +15,7 @@ from druse.session import Session, Wanted
 from druse_store import Store
 
 if TYPE_CHECKING:
+    from druse.exchange import Exchange
     from druse.executors import Executor
     from druse.result import Result
     from druse.runtime import Workplace
@@ -40,6 +41,7 @@ def run(
     views: str = "full",
     make_executor: Callable[[Workplace], Executor] | None = None,
     listener: Listener | None = None,
+    exchange: Exchange | None = None,
 ) -> dict[str, Result]:
     """Runs experiments that are in an order in which they can run; results by name.
 
@@ -48,8 +50,8 @@ def run(
     options = Options(check_strategy(strategy), frozenset(force), frozenset(no_cache))
     if store is None:
         with location.open_store() as opened:
-            return _run(opened, wanted, options, views, make_executor, listener)
-    return _run(store, wanted, options, views, make_executor, listener)
+            return _run(opened, wanted, options, views, make_executor, listener, exchange)
+    return _run(store, wanted, options, views, make_executor, listener, exchange)
 
 
 def _run(
@@ -59,9 +61,10 @@ def _run(
     views: str,
     make_executor: Callable[[Workplace], Executor] | None,
     listener: Listener | None,
+    exchange: Exchange | None,
 ) -> dict[str, Result]:
     from druse.executors.choose import choose
 
     session = Session(store, wanted, options, views=views)
     chosen = make_executor or choose([each.experiment for each in wanted])
-    return GraphRun(session, chosen, listener or Listener()).run()
+    return GraphRun(session, chosen, listener or Listener(), exchange).run()

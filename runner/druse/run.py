@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from druse import finish
 from druse.commit import Committer
+from druse.exchange import Exchange
 from druse.executors import Executor
 from druse.listener import Listener
 from druse.plan import Decision, State
@@ -33,7 +35,12 @@ class GraphRun:
         session: Session,
         make_executor: Callable[[Workplace], Executor],
         listener: Listener,
+        exchange: Exchange | None = None,
     ) -> None:
+        self._exchange = exchange or Exchange()
+        self._held: list[CellName] = []  # ready, and not claimed yet
+        self._claimed: deque[CellName] = deque()
+        self._under_way = 0
         self._session = session
         self._plan = session.plan
         self._make_executor = make_executor
@@ -53,10 +60,11 @@ class GraphRun:
 
     def _run(self) -> dict[str, Result]:
         session = self._session
+        self._exchange.look(session.store, self._plan.prepared.values())
         session.decide_all()
         self._listener.planned(self._plan)
         self._before_run()
-        place = Workplace(session.store, session.files, session.keys)
+        place = Workplace(session.store, session.files, session.keys, self._exchange)
         executor: Executor | None = None
         try:
             if self._schedule():
@@ -105,6 +113,7 @@ class GraphRun:
         while self._scheduler.is_active:
             self._dispatch_ready(executor)
             outcomes = executor.wait()
+            self._under_way -= len(outcomes)
             for outcome in outcomes:
                 self._take(outcome, executor)
             if not outcomes and not self._scheduler.active and self._scheduler.is_active:
@@ -112,15 +121,36 @@ class GraphRun:
 
     def _dispatch_ready(self, executor: Executor) -> None:
         while executor.has_room():
-            cell = self._scheduler.get_ready()
-            if cell is None:
+            cell = self._claimed.popleft() if self._claimed else self._scheduler.get_ready()
+            if cell is not None:
+                self._dispatch(cell, executor)
+            elif not self._held or not self._take_turn(executor):
                 return
-            self._dispatch(cell, executor)
+
+    def _take_turn(self, executor: Executor) -> bool:
+        """Claims some of the cells that are ready. Whether there is something to go on with."""
+        wait = not self._under_way
+        mine, done = self._exchange.turn(self._session, self._held, self._find_done, wait=wait)
+        over = {*mine, *done}
+        self._held = [cell for cell in self._held if cell not in over]
+        self._claimed.extend(mine)
+        for cell in done:
+            self._settle(cell, self._decide(cell), executor)
+        return bool(over)
+
+    def _find_done(self, cells: Sequence[CellName]) -> list[CellName]:
+        """Those that a record answers by now."""
+        for name in {cell.experiment for cell in cells}:
+            self._session.decider.forget(name)
+        return [cell for cell in cells if self._decide(cell).state is State.HIT]
 
     def _dispatch(self, cell: CellName, executor: Executor) -> None:
         decision = self._decide(cell)
         if decision.state is State.HIT:
             self._settle(cell, decision, executor)
+            return
+        if self._exchange.claims and not self._exchange.has_claimed(cell):
+            self._held.append(cell)
             return
         upstream: dict[str, UpstreamArtifact] = {}
         for source in self._plan.prepared[cell.experiment].inputs:
@@ -135,6 +165,7 @@ class GraphRun:
         self._plan.decisions[cell] = decision
         self._listener.started(cell)
         self._runs[cell.experiment].begin()
+        self._under_way += 1
         task = Task(cell, upstream, self._session.options.no_cache)
         executor.submit(self._plan.prepared[cell.experiment], task)
 
@@ -166,7 +197,7 @@ class GraphRun:
 
     def _recompute(self, source: Input, cell: CellName, found: UpstreamArtifact) -> CellName | None:
         """The producer of an artifact whose bytes are gone, due again; None if they are here."""
-        if found.artifact.ref.root.digest in self._session.store:
+        if self._exchange.bring(self._session.store, [found.artifact], None):
             return None
         return self._due_again(self._plan.producer_cell(source, cell.condition, cell.replicate))
 
@@ -193,11 +224,13 @@ class GraphRun:
         previous = self._plan.decisions[cell].record
         record = self._commit(outcome)
         if outcome.failure is not None:
+            self._exchange.failed(cell, record)
             run.failed(cell, record, outcome)
             for blocked in self._scheduler.failed(cell):
                 self._runs[blocked.experiment].blocked(blocked, cell)
                 self._end_if_over(blocked.experiment, executor)
         else:
+            self._exchange.computed(cell, record, outcome.seconds)
             self._compare(cell, previous, record)
             self._plan.decisions[cell] = Decision(
                 State.HIT, self._plan.decisions[cell].reason, record
@@ -272,6 +305,14 @@ class GraphRun:
         if executor is not None:
             executor.finish(prepared)
         started = time.perf_counter()
+        if self._session.views == "full":
+            self._bring_artifacts(run)
         self.results[name] = finish.end(self._session, prepared, run, self._listener)
         run.seconds_to_end = time.perf_counter() - started
+        self._exchange.ended(self._session.store, prepared, run.run, run.is_new)
         self._listener.ended(run.summary())
+
+    def _bring_artifacts(self, run: ExperimentRun) -> None:
+        """What the view will show is here then, or named as missing."""
+        artifacts = [a for record, _ in run.records().values() for a in record.artifacts]
+        self._exchange.bring(self._session.store, artifacts, None)

@@ -21,6 +21,7 @@ from druse_store.remote import bodies, layout
 from druse_store.remote.claims import Claim
 from druse_store.remote.reading import Heard, read_topic
 from druse_store.remote.site import Site
+from druse_store.remote.transfer import all_at_once
 from druse_store.trust import PublicKey, Trust
 
 if TYPE_CHECKING:
@@ -62,8 +63,12 @@ def bring_records(session: Session, site: Site, trust: Trust, bases: Iterable[Di
     brought = Brought()
     believed = trust.believed()
     open_to_all = trust.policy(site.id.hex()) == "any"
-    for base in dict.fromkeys(bases):
-        heard = read_topic(site, layout.records_topic(base), None if open_to_all else believed)
+    signers = None if open_to_all else believed
+
+    def read(base: Digest) -> tuple[Digest, Heard]:
+        return base, read_topic(site, layout.records_topic(base), signers)
+
+    for base, heard in all_at_once(read, dict.fromkeys(bases)):
         brought.refused += heard.refused
         for signer, count in heard.unknown.items():
             brought.unknown[signer] = brought.unknown.get(signer, 0) + count
