@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from druse_store.digest import Digest
-    from druse_store.errors import StoreError
+    from druse_store.errors import KeyMissing, StoreError, StoreNotFound, TrustError
     from druse_store.index.values import Origin
     from druse_store.policy import Policy
     from druse_store.rebuild import Rebuilt, rebuild_index
@@ -74,6 +74,7 @@ __all__ = [
     "Fetched",
     "Finding",
     "Flight",
+    "KeyMissing",
     "KnownRemote",
     "LeaseKey",
     "Listing",
@@ -107,11 +108,13 @@ __all__ = [
     "Stats",
     "Store",
     "StoreError",
+    "StoreNotFound",
     "Tier",
     "Timeouts",
     "Traffic",
     "Transferred",
     "Trust",
+    "TrustError",
     "Usage",
     "VersionUsage",
     "View",
@@ -134,7 +137,7 @@ __all__ = [
 
 _HOMES = {
     "digest": ("Digest",),
-    "errors": ("StoreError",),
+    "errors": ("KeyMissing", "StoreError", "StoreNotFound", "TrustError"),
     "policy": ("Policy",),
     "rebuild": ("Rebuilt", "rebuild_index"),
     "records": ("ArtifactRef", "BlobRef", "ObjectRef", "Read", "Record", "extend"),

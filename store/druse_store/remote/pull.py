@@ -73,6 +73,7 @@ def bring_records(session: Session, site: Site, trust: Trust, bases: Iterable[Di
         for signer, count in heard.unknown.items():
             brought.unknown[signer] = brought.unknown.get(signer, 0) + count
         _adopt_topic(session, site, believed, base, heard, brought)
+    session.flush()  # inside somebody's batch, too: whoever asked wants to see them
     return brought
 
 
