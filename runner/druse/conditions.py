@@ -17,6 +17,7 @@ from druse.fingerprint.values import value_digest
 from druse.names import BASELINE, CONDITION_KEY, REPLICATE_KEY, SEED_USED_KEY
 from druse.plugins import SeedPlugin
 from druse.reads import ABSENT
+from druse.task import Given
 from druse.treatments import Treatment
 from druse_store import Digest
 
@@ -26,9 +27,15 @@ _PLACE = -3  # of treatments, among the places that seeds are derived for
 class TreatmentFailed(DruseError):
     """A callable treatment raised; `traceback_str` says where."""
 
-    def __init__(self, name: str, error: BaseException) -> None:
+    def __init__(self, name: str, error: BaseException | str, trace: str | None = None) -> None:
         super().__init__(f"Treatment '{name}' failed: {error}")
-        self.traceback_str = "".join(traceback.format_exception(error))
+        if trace is None and isinstance(error, BaseException):
+            trace = "".join(traceback.format_exception(error))
+        self._of = (name, str(error), trace or "")
+        self.traceback_str = trace or ""
+
+    def __reduce__(self) -> tuple[type[TreatmentFailed], tuple[str, str, str]]:
+        return type(self), self._of
 
 
 class Initial:
@@ -47,6 +54,11 @@ class Initial:
         self._extra = extra
         self.replicate = replicate
         self.error = error
+
+    @property
+    def extra(self) -> Mapping[str, Any]:
+        """What a callable treatment added."""
+        return self._extra
 
     def values(self) -> dict[str, Any]:
         """A dict of one's own; the values in it are shared."""
@@ -106,6 +118,19 @@ class Condition:
         if known is None:
             known = self._cells[replicate] = self._apply(replicate)
         return known
+
+    def given(self, replicate: int) -> Given | None:
+        """What a worker has to be told of the cell of a replicate; None where it knows all."""
+        if self._is_constant:
+            return None
+        initial = self.cell(replicate)
+        return Given(initial.extra, initial.error)
+
+    def hand(self, replicate: int, given: Given) -> None:
+        """In a worker: how the cell of a replicate begins."""
+        if replicate not in self._cells:
+            error = given.error if isinstance(given.error, TreatmentFailed) else None
+            self._cells[replicate] = Initial(self, replicate, given.extra, error)
 
     def is_same_everywhere(self, key: str) -> bool:
         """Whether a key has the same value in every replicate."""

@@ -112,21 +112,19 @@ class Exchange:
         self,
         session: Session,
         due: Sequence[CellName],
-        find_done: Callable[[Sequence[CellName]], list[CellName]],
-        *,
-        wait: bool,
+        find_done: Callable[[Sequence[CellName], list[Record]], list[CellName]],
     ) -> tuple[list[CellName], list[CellName]]:
         """Which of these cells to compute now, and which others have computed meanwhile."""
         assert self._flight is not None
         by_key = {self._key(session, cell): cell for cell in due}
 
-        def done(keys: Sequence[LeaseKey]) -> set[LeaseKey]:
-            found = set(find_done([by_key[key] for key in keys]))
+        def done(keys: Sequence[LeaseKey], new: list[Record]) -> set[LeaseKey]:
+            found = set(find_done([by_key[key] for key in keys], new))
             return {key for key in keys if by_key[key] in found}
 
         mean = self._seconds / self._computed if self._computed else _TURN
         count = min(max(int(_TURN / max(mean, 1e-3)), 1), _MOST)
-        turn = self._flight.turn(list(by_key), count, done, wait=wait)
+        turn = self._flight.turn(list(by_key), count, done, wait=False)
         for key in turn.mine:
             self._keys[by_key[key]] = key
         return [by_key[key] for key in turn.mine], [by_key[key] for key in turn.done]

@@ -10,11 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from druse.fingerprint.values import value_digest
-from druse.reads import CLOSED, OPEN
+from druse.reads import CLOSED, OFF_PATH, OPEN
 from druse.unpickled import class_digest, package_digest
 from druse_store import Digest, Record, View, extend
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from druse.conditions import Condition, Initial
     from druse.key import Keys
     from druse.places import Files
@@ -52,6 +54,7 @@ class Missing(NamedTuple):
 
 
 Answer = Found | Pending | Missing
+Fronts = frozenset[Digest]
 
 NO_RECORD = "nothing is known for its code, parameters and seed"
 NEW_REPLICATE = "this replicate has not been computed"
@@ -69,6 +72,7 @@ class Lookup:
         self._inputs = {each.alias: each for each in prepared.inputs}
         self._stored = {each.key: each for each in prepared.stored}
         self._next: dict[Digest, tuple[str, ...]] = {}
+        self._sighted: dict[Digest, tuple[str, ...]] = {}
         self._shared_values: dict[str, Digest | None] = {}
         self._ends: dict[str, list[Digest]] = {}
 
@@ -102,10 +106,36 @@ class Lookup:
             return Found(failed)
         return Missing(NEW_REPLICATE if ends else NO_RECORD)
 
-    def forget(self) -> None:
-        """New records came: what was read of the trie may be outdated."""
-        self._next.clear()
-        self._ends.clear()
+    # --- while a run goes on -------------------------------------------------------------------
+
+    def learn(self, record: Record) -> None:
+        """A new record came: what was read of the trie gets its reads, and its end."""
+        keys = [*(read.key for read in record.reads), ""]
+        for node, key in zip(record.nodes(), keys, strict=True):
+            known = self._next.get(node)
+            if known is not None and key not in known:
+                self._next[node] = (*known, key)
+                self._ends.clear()
+
+    def sight(self, node: Digest, key: str) -> bool:
+        """A cell that is under way read `key` at this node. Whether nobody had done so before."""
+        known = self._sighted.get(node, ())
+        if key in known:
+            return False
+        self._sighted[node] = (*known, key)
+        return True
+
+    def fronts(self, view: View, condition: Condition, replicate: int) -> tuple[Fronts, bool]:
+        """How far a cell's signature can be foretold: the nodes that today's values lead to.
+
+        Two cells of which these have none in common read something that differs. Also whether the
+        way goes on from there, as far as is known.
+        """
+        walk = _Walk(self, view, condition, replicate, self._sighted)
+        ends = walk.run(self._prepared.start)
+        return frozenset(ends + walk.open), bool(walk.open)
+
+    # --- the trie ------------------------------------------------------------------------------
 
     def next_reads(self, view: View, node: Digest) -> tuple[str, ...]:
         known = self._next.get(node)
@@ -179,9 +209,18 @@ def _place(rest: str) -> tuple[int, str]:
 class _Walk:
     """One walk along the trie, for one cell."""
 
-    def __init__(self, lookup: Lookup, view: View, condition: Condition, replicate: int) -> None:
+    def __init__(
+        self,
+        lookup: Lookup,
+        view: View,
+        condition: Condition,
+        replicate: int,
+        sighted: Mapping[Digest, tuple[str, ...]] | None = None,
+    ) -> None:
         self._lookup = lookup
         self._view = view
+        self._sighted = sighted or {}
+        self.open: list[Digest] = []
         self._condition = condition
         self._initial = condition.cell(replicate)
         self._replicate = replicate
@@ -195,7 +234,10 @@ class _Walk:
         waiting = [start]
         while waiting:
             node = waiting.pop()
-            for name in self._lookup.next_reads(self._view, node):
+            names = self._lookup.next_reads(self._view, node) + self._sighted.get(node, ())
+            if all(name in OFF_PATH for name in names):
+                self.open.append(node)
+            for name in names:
                 if not name:
                     ends.append(node)
                     continue
@@ -205,8 +247,10 @@ class _Walk:
                     if not self._lookup.next_reads(self._view, following):
                         self.parted = name
                     waiting.append(following)
-                elif name not in self.pending:
-                    self.parted = name
+                elif name not in OFF_PATH:
+                    self.open.append(node)
+                    if name not in self.pending:
+                        self.parted = name
         return ends
 
     def _value(self, name: str) -> Digest | None:

@@ -191,6 +191,9 @@ class Decider:
         self._lookups = lookups
         self._options = options
         self._fresh = fresh
+        self._by_start: dict[Digest, list[Lookup]] = {}
+        for name, lookup in lookups.items():
+            self._by_start.setdefault(plan.prepared[name].start, []).append(lookup)
 
     def decide(self, view: View, cell: CellName) -> Decision:
         """The decision about a cell as things are now."""
@@ -207,6 +210,7 @@ class Decider:
     def _is_fresh(self, record: Record) -> bool:
         return bool(self._fresh) and record.digest in self._fresh
 
-    def forget(self, experiment: str) -> None:
+    def learn(self, experiment: str, record: Record) -> None:
         """A new record of an experiment came: more may be found now."""
-        self._lookups[experiment].forget()
+        for lookup in self._by_start[self._plan.prepared[experiment].start]:
+            lookup.learn(record)

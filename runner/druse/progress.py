@@ -87,7 +87,8 @@ class ExperimentRun:
 
     def unhit(self, cell: CellName) -> None:
         """A cell that was answered has to be executed after all."""
-        del self._hits[cell]
+        self._hits.pop(cell, None)
+        self._executed.pop(cell, None)
         self._due.add(cell)
 
     def executed(self, cell: CellName, record: Record, outcome: Outcome) -> None:

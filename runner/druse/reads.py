@@ -30,6 +30,11 @@ ABSENT = Digest.of(b"druse:absent:1\x00")
 OPEN = Digest.of(b"druse:bound:open:1\x00")
 CLOSED = Digest.of(b"druse:bound:closed:1\x00")
 
+# What ends the path of a record that must not be found again: no value of today answers to these.
+FAILED = "failed:"
+UNSTORABLE = "unstorable:"
+OFF_PATH = frozenset({FAILED, UNSTORABLE})
+
 Frame = dict[str, Digest]
 
 

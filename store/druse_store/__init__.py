@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from druse_store.digest import Digest
-    from druse_store.errors import KeyMissing, StoreError, StoreNotFound, TrustError
+    from druse_store.errors import BlobVanished, KeyMissing, StoreError, StoreNotFound, TrustError
     from druse_store.index.values import Origin
     from druse_store.policy import Policy
     from druse_store.rebuild import Rebuilt, rebuild_index
@@ -65,6 +65,7 @@ __all__ = [
     "ArtifactRef",
     "ArtifactUsage",
     "BlobRef",
+    "BlobVanished",
     "Brought",
     "Capabilities",
     "Cell",
@@ -137,8 +138,8 @@ __all__ = [
 
 _HOMES = {
     "digest": ("Digest",),
-    "errors": ("KeyMissing", "StoreError", "StoreNotFound", "TrustError"),
     "policy": ("Policy",),
+    "errors": ("BlobVanished", "KeyMissing", "StoreError", "StoreNotFound", "TrustError"),
     "rebuild": ("Rebuilt", "rebuild_index"),
     "records": ("ArtifactRef", "BlobRef", "ObjectRef", "Read", "Record", "extend"),
     "repaired": ("Fetch", "Repaired"),

@@ -18,12 +18,13 @@ compressors are kept per thread, and zstd releases the interpreter lock while it
 from __future__ import annotations
 
 import re
+import struct
 import sys
 import threading
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from functools import cache
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from druse_store.errors import FrameDamaged, UnknownCodec
 
@@ -105,6 +106,28 @@ def decode(codec: int, stored: Buffer, size: int) -> bytes:
     if codec == Codec.ZSTD:
         return _decompress(flat(stored), size)
     return _unpack(flat(stored), codec, size)
+
+
+def decode_many(chunks: Sequence[tuple[int, Buffer, int]]) -> list[Buffer | None]:
+    """`decode(*chunk)` for each, on all cores; None for one that cannot be decoded."""
+    plain: list[Buffer | None] = [None] * len(chunks)
+    together = [place for place, chunk in enumerate(chunks) if chunk[0] == Codec.ZSTD]
+    sizes = [chunks[place][2] for place in together]
+    try:
+        found = _decompress_many([flat(chunks[place][1]) for place in together], sizes)
+    except FrameDamaged:
+        together = []  # one of them: each for itself tells which
+    else:
+        for place, data in zip(together, found, strict=True):
+            plain[place] = data
+    done = set(together)
+    for place, chunk in enumerate(chunks):
+        if place not in done:
+            try:
+                plain[place] = decode(*chunk)
+            except (FrameDamaged, UnknownCodec):
+                continue
+    return plain
 
 
 def pays(data: Buffer, itemsize: int = 1) -> bool:
@@ -194,6 +217,25 @@ def _decompress(stored: memoryview, size: int) -> bytes:
     if len(plain) != size:
         raise FrameDamaged(f"a zstd chunk of {size} bytes decompressed to {len(plain)}")
     return plain
+
+
+def _decompress_many(stored: list[memoryview], sizes: list[int]) -> list[Buffer]:
+    """Raises FrameDamaged if one of them is."""
+    if not stored:
+        return []
+    mine = _mine()
+    expected = struct.pack(f"={len(sizes)}Q", *sizes)
+    try:
+        threads = -1 if sum(sizes) > _SMALL else 0
+        found = mine.decompressor.multi_decompress_to_buffer(
+            stored,  # type: ignore[arg-type]  # a list is invariant
+            decompressed_sizes=expected,
+            threads=threads,
+        )
+    except mine.zstandard.ZstdError as error:
+        raise FrameDamaged(f"one of {len(sizes)} zstd chunks does not decompress") from error
+    # The stubs do not say that a segment is a buffer, which it is.
+    return [cast("Buffer", found[place]) for place in range(len(found))]
 
 
 def _pack(data: memoryview, width: int, effort: int) -> bytes:

@@ -117,6 +117,11 @@ def test_dataclasses_and_enums_count_by_class_and_fields_that_are_compared(value
     assert values("Colour.RED", "Colour.BLUE", "Colour(1)", before=DATA) == ["run", "run", "hit"]
 
 
+def test_copying_and_pickling_an_instance_leave_its_key_as_it_was(values: Values) -> None:
+    expressions = ["Point(1)", "copy.deepcopy(Point(1))", "Point(1)"]
+    assert values(*expressions, before=DATA) == ["run", "hit", "hit"]
+
+
 def test_arrays_count_by_dtype_shape_and_content_in_their_logical_order(values: Values) -> None:
     same = ["A", "np.asfortranarray(A)", "np.tile(A, (1, 2))[:, :3]", "A.copy()"]
     assert values(*same, before="A = np.arange(6).reshape(2, 3)") == ["run", *["hit"] * 3]

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
-from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from druse.errors import Unhashable
 from druse.fingerprint.encoding import atom, digest_of, inline, tag, text
 from druse.fingerprint.graph import Edge, Node, Part, settle
-from druse.fingerprint.packages import Distribution, Origin, file_digest, module_file
+from druse.fingerprint.packages import (
+    Distribution,
+    Origin,
+    file_digest,
+    is_extension,
+    module_file,
+)
 from druse.fingerprint.plain import CONTAINERS, PlainEncoder
+from druse.fingerprint.proxies import is_code
+from druse.fingerprint.sources import one_look
 from druse.fingerprint.units import Unit
 
 if TYPE_CHECKING:
     from druse.fingerprint.state import State
 
 Expand = Callable[["Builder", Any, Node], list[Part]]
-_EXTENSIONS: Final = (".so", ".pyd", ".dylib")
 
 
 class Refused(Exception):
@@ -32,13 +39,15 @@ class Refused(Exception):
 class Builder:
     """Nodes by the identity of what they stand for. Values seen by it count as they were then.
 
-    `code` is the builder whose nodes stand for functions and classes, if not this one.
+    `code` is the builder whose nodes stand for functions and classes, if not this one; threads
+    share it, so whoever uses it holds its lock, and leaves no node of it without its digest.
     """
 
     def __init__(self, packages: str, state: State, code: Builder | None = None) -> None:
         self.packages = packages
         self.state = state
         self.code = code or self
+        self.lock = threading.RLock()
         self._nodes: dict[int, Node] = {}
         self._externals: dict[str, Node] = {}
         self._packages: dict[Distribution, Node] = {}
@@ -65,8 +74,9 @@ class Builder:
         return node if node.unit is not None else Edge(node, kind, name, line)
 
     def node(self, value: Any, path: str) -> Node:
-        if self.code is not self and isinstance(value, FunctionType | type | ModuleType):
-            return self.code.node(value, path)
+        if self.code is not self and is_code(value):
+            with self.code.lock:
+                return settled(self.code.node(value, path))
         known = self._nodes.get(id(value))
         if known is not None:
             return known
@@ -111,6 +121,7 @@ class Builder:
         node = self.code._externals.get(dotted)
         if node is None:
             node = Node(dotted, None, dotted, self.external(dotted, origin))
+            settle(node)
             self.code._externals[dotted] = node
         return node
 
@@ -120,9 +131,8 @@ class Builder:
         while name:
             if name in sys.modules:
                 file = module_file(name)
-                if file is not None and file.endswith(_EXTENSIONS):
-                    return [tag("extension") + file_digest(file)]
-                return []
+                is_own = file is not None and is_extension(name)
+                return [tag("extension") + file_digest(str(file))] if is_own else []
             name = name.rpartition(".")[0]
         return []
 
@@ -140,8 +150,9 @@ class Builder:
 
 
 def settled(node: Node) -> Node:
-    """The node, with its digest. Raises Unhashable, naming what has none."""
-    settle(node)
+    """The node, with its digest."""
+    with one_look():
+        settle(node)
     return node
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 from druse.fingerprint import blindspots
@@ -12,6 +12,7 @@ from druse.fingerprint.encoding import integer, length, tag, text
 from druse.fingerprint.locate import NoSource, template_of
 from druse.fingerprint.packages import Origin, origin_of_file, origin_of_module
 from druse.fingerprint.places import shown_file
+from druse.fingerprint.proxies import is_class, is_code, is_function, is_module
 from druse.fingerprint.resolve import (
     External,
     Found,
@@ -108,6 +109,9 @@ def reference(builder: Builder, ref: Ref, around: Surroundings, node: Node) -> l
             meaning = External(".".join((external.dotted, *meaning.rest)), external.origin)
     if isinstance(meaning, External):
         return [_external(builder, meaning, node.unit, ref.line)]
+    if node.unit is not None and not is_code(meaning.value):
+        cls = type(meaning.value)
+        blindspots.note_external(node.unit, f"{cls.__module__}.{cls.__qualname__}", ref.line)
     stands: Part | None = builder.state.part(builder, meaning, node)
     if stands is None:
         path = f"{node.path} reads {meaning.name}"
@@ -124,11 +128,7 @@ def _note_missing(meaning: Nothing, ref: Ref, node: Node) -> None:
 
 
 def _is_users_class(meaning: Found | External) -> bool:
-    return (
-        isinstance(meaning, Found)
-        and isinstance(meaning.value, type)
-        and is_made_here(meaning.value)
-    )
+    return isinstance(meaning, Found) and is_class(meaning.value) and is_made_here(meaning.value)
 
 
 def _external(builder: Builder, meaning: External, unit: Unit | None, line: int) -> Node:
@@ -139,16 +139,16 @@ def _external(builder: Builder, meaning: External, unit: Unit | None, line: int)
 
 def external_name(value: Any) -> External | None:
     """The name of a function, class or constant of the standard library or a package."""
-    if isinstance(value, FunctionType):
+    if is_function(value):
         origin = origin_of(value)
         if origin.is_user or origin.kind == "druse" or not _is_found_where_it_says(value):
             return None
         return External(f"{value.__module__}.{value.__qualname__}", origin)
-    if isinstance(value, type):
+    if is_class(value):
         return None if is_made_here(value) else _of_module(value, value.__qualname__)
     if type(value) is BuiltinFunctionType:
         owner = value.__self__
-        if owner is not None and not isinstance(owner, ModuleType):
+        if owner is not None and not is_module(owner):
             return None
         return _of_module(value, value.__name__)
     return constant_of_a_package(value)
@@ -172,7 +172,7 @@ def is_made_here(cls: type) -> bool:
         return True
     if not cls.__flags__ & _HEAP_TYPE or is_importable(cls):
         return False
-    return any(isinstance(held, FunctionType) for held in vars(cls).values())
+    return any(is_function(held) for held in vars(cls).values())
 
 
 def constant_of_a_package(value: Any) -> External | None:
@@ -204,8 +204,8 @@ def _held(builder: Builder, function: FunctionType, node: Node) -> list[Part]:
     if hasattr(function, "__wrapped__"):
         parts += [b"w", builder.part(function.__wrapped__, f"{name}.__wrapped__")]
     for key, value in sorted(vars(function).items()):
-        if key in _NOT_STATE or callable(value):
-            continue
+        if key in _NOT_STATE or (node.unit is None and callable(value)):
+            continue  # what a package hangs on its wrappers follows from what they wrap
         state = builder.state.part(builder, Found(value, (), f"{name}.{key}", function, key), node)
         stands = builder.part(value, f"{name}.{key}") if state is None else state
         parts += [b"." + text(key), stands]
@@ -258,7 +258,7 @@ def expand_builtin(builder: Builder, value: Any, node: Node) -> list[Part]:
     owner = getattr(value, "__self__", None)
     name = getattr(value, "__name__", type(value).__name__)
     module = getattr(value, "__module__", None)
-    if owner is not None and not isinstance(owner, ModuleType):
+    if owner is not None and not is_module(owner):
         return [tag("bound") + text(name), builder.part(owner, f"{node.path}.__self__")]
     defined = getattr(value, "__objclass__", None)
     if defined is not None:

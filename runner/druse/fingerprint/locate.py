@@ -10,6 +10,7 @@ from types import CodeType, FunctionType
 from typing import Any, Final
 
 from druse.fingerprint.compiled import unchanged_since_start
+from druse.fingerprint.proxies import is_function
 from druse.fingerprint.sources import FunctionNode, Source, source_of
 from druse.fingerprint.syntax import class_template, function_template
 from druse.fingerprint.template import Template
@@ -168,9 +169,7 @@ def _files_of(cls: type) -> list[tuple[str, dict[str, Any] | None]]:
     files: dict[str, dict[str, Any] | None] = {}
     for value in vars(cls).values():
         function = getattr(value, "__func__", getattr(value, "fget", value))
-        if isinstance(function, FunctionType) and function.__qualname__.startswith(
-            cls.__qualname__ + "."
-        ):
+        if is_function(function) and function.__qualname__.startswith(cls.__qualname__ + "."):
             files.setdefault(function.__code__.co_filename, function.__globals__)
     own = getattr(module, "__file__", None)
     if isinstance(own, str) and not files:
@@ -180,10 +179,6 @@ def _files_of(cls: type) -> list[tuple[str, dict[str, Any] | None]]:
 
 def _has_methods(node: ast.ClassDef, cls: type) -> bool:
     """Whether the class's functions lie within the definition."""
-    lines = [
-        value.__code__.co_firstlineno
-        for value in vars(cls).values()
-        if isinstance(value, FunctionType)
-    ]
+    lines = [value.__code__.co_firstlineno for value in vars(cls).values() if is_function(value)]
     end = node.end_lineno or node.lineno
     return bool(lines) and all(node.lineno <= line <= end for line in lines)

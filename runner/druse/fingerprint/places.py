@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,17 +15,27 @@ def shown_file(file: str, module_globals: dict[str, Any] | None = None) -> str |
 
     None for what is no file: a cell of a notebook, say.
     """
-    if file.startswith("<") or not Path(file).is_file():
-        return None
     name = str((module_globals or {}).get("__name__", ""))
-    depth = name.count(".") + (Path(file).name == "__init__.py")
-    return _shown(os.path.realpath(file), depth)
+    return _shown(file, name.count("."))
 
 
 @lru_cache(maxsize=4096)
-def _shown(real: str, depth: int) -> str:
-    path = Path(real)
-    for folder in path.parents:
-        if folder.parent != folder and any((folder / mark).exists() for mark in _MARKS):
-            return path.relative_to(folder).as_posix()
+def _shown(file: str, depth: int) -> str | None:
+    if file.startswith("<") or not Path(file).is_file():
+        return None
+    path = Path(os.path.realpath(file))
+    root = _root(path.parent)
+    if root is not None:
+        return path.relative_to(root).as_posix()
+    depth += path.name == "__init__.py"
     return "/".join(path.parts[-depth - 1 :])
+
+
+@cache
+def _root(folder: Path) -> Path | None:
+    """The nearest folder upward that looks like a project's."""
+    if folder.parent == folder:
+        return None
+    if any((folder / mark).exists() for mark in _MARKS):
+        return folder
+    return _root(folder.parent)

@@ -7,8 +7,11 @@ scope ends. A class's names are seen by its body only, not by the functions in i
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from druse.fingerprint.template import Rebinding, Ref
+
+_FUNCTIONS: Final = ("function", "comprehension")
 
 
 @dataclass(slots=True)
@@ -21,11 +24,12 @@ class Occurrence:
     line: int
     annotation: bool = False
     target: str = ""
+    optional: bool = False
     direct: bool = True
 
     def again(self) -> Occurrence:
         """The same name, in case the scope has not bound it yet: a class body looks further."""
-        return replace(self, index=-1, direct=False)
+        return replace(self, index=-1, direct=False, optional=True)
 
 
 @dataclass(slots=True)
@@ -61,6 +65,10 @@ class Scope:
     def told_by_use(self) -> list[int]:
         """The places of imports that need not be told: what they bind says it where it is read."""
         return [place for found in self._imports.values() if found for place in found.places]
+
+    def surely_local(self, name: str) -> bool:
+        """Whether a name is known to be local already, and not by an import."""
+        return name in self.bound and name not in self._imports and self.kind in _FUNCTIONS
 
     def binds(self, name: str) -> bool:
         return self.kind != "module" and name in self.bound and name not in self.nonlocals

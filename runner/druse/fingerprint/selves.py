@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from druse.fingerprint.locate import NoSource, definition_of
 from druse.fingerprint.packages import origin_of_module
+from druse.fingerprint.proxies import is_function
 from druse.fingerprint.sources import FunctionNode
 
 _CONSTRUCTORS: Final = frozenset(
@@ -111,11 +112,11 @@ def _methods(cls: type) -> list[tuple[str, OwnNames]]:
 
 def _functions_in(value: Any) -> list[FunctionType]:
     if isinstance(value, property):
-        return [f for f in (value.fget, value.fset) if isinstance(f, FunctionType)]
+        return [f for f in (value.fget, value.fset) if is_function(f)]
     value = getattr(value, "func", value)  # a cached property
     while hasattr(value, "__wrapped__"):
         value = value.__wrapped__
-    return [value] if isinstance(value, FunctionType) else []
+    return [value] if is_function(value) else []
 
 
 def own_names(node: FunctionNode) -> OwnNames:

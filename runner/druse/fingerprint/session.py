@@ -7,14 +7,15 @@ one plan, before user code runs. What source says is kept by the process.
 from __future__ import annotations
 
 import threading
-from types import FunctionType, TracebackType
+from types import TracebackType
 from typing import Any, Final, Self
 
-from druse.fingerprint.builder import Builder, check, reached
+from druse.fingerprint.builder import Builder, check, reached, settled
 from druse.fingerprint.closure import Closure, collect
 from druse.fingerprint.encoding import finish
 from druse.fingerprint.functions import is_made_here
 from druse.fingerprint.graph import Node, settle, standing
+from druse.fingerprint.proxies import is_code
 from druse.fingerprint.selves import rebound_when_called
 from druse.fingerprint.state import Key, State
 from druse.fingerprint.values import plain_digest
@@ -41,10 +42,10 @@ class Fingerprinter:
             return digest
         with self._lock:
             code = self._builder(self._packages, frozenset())
-            node = Builder(self._packages, State(frozenset()), code).node(value, path)
-            settle(node)
-            check(node)
-            return finish(standing(node))
+        node = Builder(self._packages, State(frozenset()), code).node(value, path)
+        settle(node)
+        check(node)
+        return finish(standing(node))
 
     def closure(self, obj: Any, *, packages: str | None = None) -> Closure:
         """All that a function, class, method, partial or instance depends on. Raises Unhashable."""
@@ -67,9 +68,8 @@ class Fingerprinter:
         return builder
 
     def _settled(self, builder: Builder, obj: Any) -> Node:
-        node = builder.node(obj, _name(obj))
-        settle(node)
-        return node
+        with builder.lock:
+            return settled(builder.node(obj, _name(obj)))
 
     def __enter__(self) -> Self:
         _active.append(self)
@@ -87,7 +87,7 @@ class Fingerprinter:
 def _own_state(obj: Any) -> frozenset[Key]:
     """The attributes that a step, or the object of a method, rebinds itself when it is used."""
     owner = getattr(obj, "__self__", obj)
-    if isinstance(owner, type | FunctionType) or not is_made_here(type(owner)):
+    if is_code(owner) or not is_made_here(type(owner)):
         return frozenset()
     entry = None if owner is obj else getattr(obj, "__name__", None)
     return frozenset((id(owner), name) for name in rebound_when_called(type(owner), entry))

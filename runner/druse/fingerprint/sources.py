@@ -40,8 +40,7 @@ class Source:
     def tree(self) -> ast.Module:
         """Raises SyntaxError, ValueError."""
         if self._tree is None:
-            with _no_collection():  # parsing makes many objects, of which none is garbage
-                self._tree = ast.parse(self.text)
+            self._tree = ast.parse(self.text)
             self._index(self._tree.body, "")
         return self._tree
 
@@ -85,19 +84,41 @@ class Source:
 
 
 _known: dict[str, tuple[Any, Source | None]] = {}
+_looked_at: set[str] = set()  # while a block of `one_look` is open
 _guard = threading.RLock()
 
 
 def source_of(file: str, module_globals: dict[str, Any] | None) -> Source | None:
     """The source of a file or cell as it is now; None where there is none to be had."""
     with _guard:
+        if file in _looked_at:
+            return _known[file][1]
         state = _state(file)
         known = _known.get(file)
+        _looked_at.add(file)
         if known is not None and known[0] == state:
             return known[1]
         source = _read(file, state, module_globals)
         _known[file] = (state, source)
         return source
+
+
+@contextmanager
+def one_look() -> Iterator[None]:
+    """Within the block, a file that was looked at is not looked at again; nor is garbage sought.
+
+    Parsing and walking make many objects, of which none is garbage.
+    """
+    with _guard:
+        _looked_at.clear()
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            _looked_at.clear()
+            if enabled:
+                gc.enable()
 
 
 def _state(file: str) -> Any:
@@ -119,14 +140,3 @@ def _read(file: str, state: Any, module_globals: dict[str, Any] | None) -> Sourc
             return None
     lines = linecache.getlines(file, module_globals)
     return Source(file, "".join(lines).encode("utf-8", "replace"), False, False) if lines else None
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -100,7 +100,6 @@ class Compactor:
                 for key, value in rows:
                     into = found.get(value[:8])
                     if into is not None:
-                        values.body(CHUNKS, key, value)
                         into += key
                         into += value
         return found

@@ -33,12 +33,17 @@ if TYPE_CHECKING:
 class Brought:
     """What came, and why the rest did not. `indexes` lead to the blobs of what there is."""
 
-    records: int = 0
+    new: list[Record] = field(default_factory=list)
     known: int = 0
     withheld: int = 0
     refused: list[str] = field(default_factory=list)
     unknown: dict[str, int] = field(default_factory=dict)
     indexes: set[str] = field(default_factory=set)
+
+    @property
+    def records(self) -> int:
+        """How many came."""
+        return len(self.new)
 
     def is_empty(self) -> bool:
         """Whether nothing at all was there."""
@@ -148,7 +153,7 @@ def _adopt(
     except (InvalidRecord, RecordDamaged) as error:
         brought.refused.append(f"{claim.key}: {error}")
     else:
-        brought.records += 1
+        brought.new.append(record)
 
 
 def _note_retractions(
