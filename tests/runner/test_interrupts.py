@@ -87,7 +87,7 @@ def test_workers_that_are_killed_fail_their_cells_and_the_run_goes_on(project: P
         run.wait_until_ran(running, count)
         os.kill(workers_of(running.pid)[0], signal.SIGKILL)
         killed += 1
-    out, err = running.communicate(timeout=60)
+    _, err = running.communicate(timeout=60)
     assert running.returncode == 1, err
     import json
 
@@ -109,7 +109,7 @@ def test_workers_that_are_killed_cost_nothing_where_cells_are_retried(project: P
     for count in (20, 60, 100):
         run.wait_until_ran(running, count)
         os.kill(workers_of(running.pid)[0], signal.SIGKILL)
-    out, err = running.communicate(timeout=60)
+    _, err = running.communicate(timeout=60)
     assert running.returncode == 0, err
     assert len(run.committed()) == 300
     run.check_the_rest_runs()
@@ -129,6 +129,6 @@ def test_the_process_that_workers_are_forked_from_is_replaced_when_it_dies(
     for pid in workers:
         if is_running(pid):
             os.kill(pid, signal.SIGKILL)
-    out, err = running.communicate(timeout=60)
+    _, err = running.communicate(timeout=60)
     assert running.returncode == 0, err
     assert len(run.committed()) == 200
