@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from druse import location
 from druse.errors import DefinitionError
+from druse.executors.choose import choose
 from druse.experiment import STRATEGIES
 from druse.listener import Listener
 from druse.plan import Options
 from druse.run import GraphRun
-from druse.session import Session, Wanted
+from druse.session import Session, Wanted, shown_as_due
 from druse_store import Store
 
 if TYPE_CHECKING:
-    from druse.executors import Executor
+    from druse.exchange import Exchange
+    from druse.executors.spec import Spec
     from druse.result import Result
-    from druse.runtime import Workplace
 
 
 def check_strategy(strategy: str) -> str:
@@ -38,30 +40,25 @@ def run(
     force: Iterable[str] = (),
     no_cache: Iterable[str] = (),
     views: str = "full",
-    make_executor: Callable[[Workplace], Executor] | None = None,
+    executor: Spec | None = None,
+    timeout: float | None = None,
+    retries: int | None = None,
     listener: Listener | None = None,
+    exchange: Exchange | None = None,
+    on_start: Callable[[GraphRun], None] | None = None,
 ) -> dict[str, Result]:
     """Runs experiments that are in an order in which they can run; results by name.
 
-    `store` is the nearest one unless it is given. Raises StoreError, DefinitionError, Unhashable.
+    `store` is the nearest one unless it is given. `executor`, `timeout` and `retries` override what
+    the experiments' plugins say. Raises StoreError, DefinitionError, Unhashable; KeyboardInterrupt
+    after a Ctrl-C, or after `stop` was called on what `on_start` got: what had finished is kept.
     """
     options = Options(check_strategy(strategy), frozenset(force), frozenset(no_cache))
-    if store is None:
-        with location.open_store() as opened:
-            return _run(opened, wanted, options, views, make_executor, listener)
-    return _run(store, wanted, options, views, make_executor, listener)
-
-
-def _run(
-    store: Store,
-    wanted: list[Wanted],
-    options: Options,
-    views: str,
-    make_executor: Callable[[Workplace], Executor] | None,
-    listener: Listener | None,
-) -> dict[str, Result]:
-    from druse.executors.choose import choose
-
-    session = Session(store, wanted, options, views=views)
-    chosen = make_executor or choose([each.experiment for each in wanted])
-    return GraphRun(session, chosen, listener or Listener()).run()
+    choices = choose([each.experiment for each in wanted], executor, timeout, retries)
+    with nullcontext(store) if store is not None else location.open_store() as opened:
+        session = Session(opened, wanted, options, views=views)
+        run = GraphRun(session, choices, listener or Listener(), exchange)
+        if on_start is not None:
+            on_start(run)
+        with shown_as_due(wanted):
+            return run.run()

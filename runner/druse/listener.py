@@ -25,6 +25,9 @@ class Listener:
     def finished(self, cell: CellName, status: str) -> None:
         """A cell was executed ("run" or "failed"), and that is durable."""
 
+    def retried(self, cell: CellName, why: str) -> None:
+        """A cell failed, and is tried again."""
+
     def hit(self, cell: CellName) -> None:
         """A cell that depended on others turned out to be a hit."""
 

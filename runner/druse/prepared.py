@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from druse import conditions, key
 from druse.artifact import Artifact
-from druse.conditions import Condition
+from druse.conditions import Bare, Condition
 from druse.errors import DefinitionError
 from druse.fingerprint import Manifest
 from druse.fingerprint.values import value_digest
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from druse.treatments import Treatment
 
 _START = b"druse:start:1\x00"
+_STEP_BASE = b"druse:step-base:1\x00"
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,37 @@ class Prepared:
             parts.append(("uncacheable", Digest.of(os.urandom(32))))
         return key.joined(key._DOMAIN, parts)
 
+    def step_base(self, position: int) -> Digest:
+        """The base signature of what a cacheable step (-1: the datasource) keeps by itself: its
+        code and parameters, and the hooks of plugins; not its input, nor a seed."""
+        hooks = self.parts[1 + len(self.steps) :]
+        digests = [("part", self.parts[position + 1].digest)]
+        digests += [(str(place), part.digest) for place, part in enumerate(hooks)]
+        return key.joined(_STEP_BASE, digests)
+
+    @property
+    def made(self) -> list[Any]:
+        """What makes a cell's data, one after the other: the datasource, then the steps."""
+        return [self.experiment.datasource, *self.steps]
+
+    @cached_property
+    def step_bases(self) -> list[Digest]:
+        """Those of all steps that keep something by themselves."""
+        return [
+            self.step_base(place - 1)
+            for place, step in enumerate(self.made)
+            if step.cacheable and not self.parts[place].uncacheable
+        ]
+
     @cached_property
     def start(self) -> Digest:
         """Where the chain of reads begins: the base signature and the root seed."""
         return extend(Digest.of(_START + self.base), "seed", value_digest(self.seed.root, "seed"))
+
+    @cached_property
+    def bare(self) -> Bare:
+        """The context before any condition."""
+        return Bare(self.experiment.initial_ctx)
 
     @cached_property
     def table(self) -> ParameterTable:
@@ -133,6 +161,14 @@ class Prepared:
             if part.uncacheable:
                 return f"{part.label}: {part.uncacheable}"
         return None
+
+    @cached_property
+    def code(self) -> frozenset[str] | None:
+        """The first names of the functions and classes that count; None where all may."""
+        components = [component for part in self.parts for _, component in part.components]
+        if any(component.kind == "version" for component in components):
+            return None
+        return frozenset(c.name.partition(".")[0] for c in components)
 
     @cached_property
     def volatile(self) -> str | None:

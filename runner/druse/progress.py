@@ -87,7 +87,8 @@ class ExperimentRun:
 
     def unhit(self, cell: CellName) -> None:
         """A cell that was answered has to be executed after all."""
-        del self._hits[cell]
+        self._hits.pop(cell, None)
+        self._executed.pop(cell, None)
         self._due.add(cell)
 
     def executed(self, cell: CellName, record: Record, outcome: Outcome) -> None:
@@ -155,6 +156,8 @@ class ExperimentRun:
     def _is_answered_by(self, latest: Run) -> bool:
         if not latest.complete or self.failures:
             return False
+        if latest.info.get("steps") != self._prepared.step_names:
+            return False  # its view and errors would use names that are gone
         known = {(cell.condition, cell.replicate): cell.record for cell in latest.cells}
         return all(
             known.get((cell.condition, cell.replicate)) == record.digest
@@ -173,6 +176,7 @@ class ExperimentRun:
             "replicates": prepared.replicates,
             "steps": prepared.step_names,
             "id": prepared.base.hex(),
+            "bases": [base.hex() for base in (prepared.base, *prepared.step_bases)],
             "seed": prepared.seed.root,
             "description": prepared.experiment.description or "",
             "host": socket.gethostname(),

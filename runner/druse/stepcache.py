@@ -101,6 +101,8 @@ class StepCache:
             found = self._walk(view, signature, replicate)
         if found is None:
             return None
+        with unwatched():
+            self._place.bring(found)
         try:
             held = self._replay(position, found)
         except StoreError as error:
@@ -162,13 +164,13 @@ class StepCache:
             return self._reads.current(rest, self._ctx._data)
         if kind == "param":
             return self._reads.parameter(rest, self._ctx._data)
-        if kind in ("file", "class", "package", "up"):
+        if kind in ("file", "dir", "class", "package", "up"):
             return self._outside(kind, rest)
         return self._inside(kind, rest)
 
     def _outside(self, kind: str, rest: str) -> Digest | None:
-        if kind == "file":
-            return self._place.files.digest(self._place.files.path(rest))
+        if kind in ("file", "dir"):
+            return self._place.files.current(f"{kind}:{rest}")
         if kind == "class":
             return class_digest(self._place.keys, rest)
         if kind == "package":
@@ -187,7 +189,8 @@ class StepCache:
         elif kind == "metrics":
             seen = {name: tuple(values) for name, values in metrics._values.items()}
         elif kind == "artifacts":
-            seen = [(a.name, a.data) for a in self._ctx.artifacts._items]
+            log = self._ctx.artifacts
+            seen = [(a.name, a.data) for a in log._items[log._begin :]]
         elif kind == "name":
             seen = self._ctx._data.get("step_name")
         else:
@@ -240,7 +243,7 @@ class StepCache:
                 reads.defaulted(rest)
         elif kind == "name":
             reads.step_name(data.get("step_name"))
-        elif kind in ("file", "class", "package", "up", "stored"):
+        elif kind in ("file", "dir", "class", "package", "up", "stored"):
             reads.note(read.key, read.value)
 
     # --- executing -----------------------------------------------------------------------------
@@ -267,15 +270,22 @@ class StepCache:
         held = Held(value)
         try:
             with unwatched():
-                self._keep(step, start, frame, before, held, seconds)
+                self._keep(position, start, frame, before, held, seconds)
         except (StoreError, Unhashable, InvalidMetric) as error:
             self._warn(f"{type(step).__name__} runs uncached: its output cannot be kept: {error}")
         return held
 
     def _keep(
-        self, step: Any, start: Digest, frame: Frame, before: _Before, held: Held, seconds: float
+        self,
+        position: int,
+        start: Digest,
+        frame: Frame,
+        before: _Before,
+        held: Held,
+        seconds: float,
     ) -> None:
         store, ctx = self._place.store, self._ctx
+        step = self._prepared.made[position + 1]
         value = held.get()
         output = store.put_object(value)
         try:
@@ -308,7 +318,7 @@ class StepCache:
                 signature=signature,
                 replicate=self._replicate(step),
                 status="ok",
-                base=start,
+                base=self._prepared.step_base(position),
                 start=start,
                 reads=reads,
                 metrics=metrics,

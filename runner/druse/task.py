@@ -22,18 +22,56 @@ class CellName(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamArtifact:
-    """An artifact that a cell will read."""
+    """An artifact that a cell will read; its bytes too, where other processes cannot see them."""
 
     artifact: ArtifactRef
+    data: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a callable treatment added for one cell, or how it failed: it was applied already."""
+
+    extra: Mapping[str, Any]
+    error: Exception | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A cell that is to be executed, with what it reads of others."""
+    """A cell that is to be executed, with what it reads of others.
+
+    `timeout` in seconds. `tells` asks for sightings of what the cell reads, as it reads it.
+    """
 
     cell: CellName
     upstream: Mapping[str, UpstreamArtifact]
     no_cache: frozenset[str] = frozenset()
+    timeout: float | None = None
+    tells: bool = False
+    given: Given | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A cell that is under way has read something."""
+
+    cell: CellName
+    name: str
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """An executor cannot go on, and with it the run."""
+
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something that an executor has to say to people."""
+
+    text: str
 
 
 @dataclass(slots=True)
@@ -59,7 +97,9 @@ class WrittenArtifact:
 class Outcome:
     """What came of a task. `gone`: an upstream input whose bytes could not be had.
 
-    `unstorable` says why the result counts but must not be found again.
+    `unstorable` says why the result counts but must not be found again. `seen` is what was opened
+    and unpickled, where classes have no digest yet: it is added to the reads. `written` are the
+    real paths of files that were opened for writing.
     """
 
     cell: CellName
@@ -77,3 +117,6 @@ class Outcome:
     error: BaseException | None = None
     gone: str | None = None
     unstorable: str | None = None
+    seen: dict[str, Digest | None] = field(default_factory=dict)
+    written: tuple[str, ...] = ()
+    attempts: int = 1

@@ -18,10 +18,11 @@ from typing import Any
 
 from druse import names
 from druse.errors import DruseError
+from druse.places import VIEWS
 from druse.stored import step_names
 from druse_store import ArtifactRef, Record, Run, Store, StoreError
 
-_LEDGER = ".views"
+_LEDGER = VIEWS
 _LARGE = 4 << 20  # bytes; above, a file is written piece by piece
 
 

@@ -8,15 +8,49 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from druse_store.digest import Digest
-    from druse_store.errors import StoreError
+    from druse_store.errors import BlobVanished, KeyMissing, StoreError, StoreNotFound, TrustError
+    from druse_store.index.values import Origin
     from druse_store.policy import Policy
     from druse_store.rebuild import Rebuilt, rebuild_index
     from druse_store.records import ArtifactRef, BlobRef, ObjectRef, Read, Record, extend
+    from druse_store.remote.bodies import RunBody
+    from druse_store.remote.collect import RemoteGc, RemoteGcPlan
+    from druse_store.remote.config import KnownRemote, Remotes
+    from druse_store.remote.fetch import Fetched
+    from druse_store.remote.flight import Flight
+    from druse_store.remote.healing import lost_chunks
+    from druse_store.remote.lease import LeaseKey
+    from druse_store.remote.probe import Capabilities, Probed
+    from druse_store.remote.publish import Publisher
+    from druse_store.remote.published import (
+        Listing,
+        PublishedRun,
+        find_published,
+        published,
+        published_records,
+    )
+    from druse_store.remote.pull import Brought
+    from druse_store.remote.push import Push, Pushed, PushPlan
+    from druse_store.remote.revocation import Resting, enforce_trust, resting_on
+    from druse_store.remote.sharing import (
+        Timeouts,
+        add_remote,
+        choose_runs,
+        open_site,
+        prepare_push,
+        probe_url,
+        pull,
+        remotes_of,
+    )
+    from druse_store.remote.site import Site
+    from druse_store.remote.tier import Tier, Traffic
+    from druse_store.remote.transfer import Transferred
     from druse_store.repaired import Fetch, Repaired
     from druse_store.run import Cell, Run, RunName
     from druse_store.runwriter import RunWriter
     from druse_store.stats import Stats
     from druse_store.store import Store
+    from druse_store.trust import PublicKey, Signer, Trust
     from druse_store.usage import (
         ArtifactUsage,
         ExperimentUsage,
@@ -31,37 +65,81 @@ __all__ = [
     "ArtifactRef",
     "ArtifactUsage",
     "BlobRef",
+    "BlobVanished",
+    "Brought",
+    "Capabilities",
     "Cell",
     "Digest",
     "ExperimentUsage",
     "Fetch",
+    "Fetched",
     "Finding",
+    "Flight",
+    "KeyMissing",
+    "KnownRemote",
+    "LeaseKey",
+    "Listing",
     "ObjectRef",
+    "Origin",
     "Policy",
+    "Probed",
     "Progress",
+    "PublicKey",
+    "PublishedRun",
+    "Publisher",
+    "Push",
+    "PushPlan",
+    "Pushed",
     "Read",
     "Rebuilt",
     "Record",
+    "RemoteGc",
+    "RemoteGcPlan",
+    "Remotes",
     "Repaired",
     "Report",
+    "Resting",
     "Run",
+    "RunBody",
     "RunName",
     "RunWriter",
+    "Signer",
+    "Site",
     "SpaceUsed",
     "Stats",
     "Store",
     "StoreError",
+    "StoreNotFound",
+    "Tier",
+    "Timeouts",
+    "Traffic",
+    "Transferred",
+    "Trust",
+    "TrustError",
     "Usage",
     "VersionUsage",
     "View",
+    "add_remote",
+    "choose_runs",
+    "enforce_trust",
     "extend",
+    "find_published",
+    "lost_chunks",
+    "open_site",
+    "prepare_push",
+    "probe_url",
+    "published",
+    "published_records",
+    "pull",
     "rebuild_index",
+    "remotes_of",
+    "resting_on",
 ]
 
 _HOMES = {
     "digest": ("Digest",),
-    "errors": ("StoreError",),
     "policy": ("Policy",),
+    "errors": ("BlobVanished", "KeyMissing", "StoreError", "StoreNotFound", "TrustError"),
     "rebuild": ("Rebuilt", "rebuild_index"),
     "records": ("ArtifactRef", "BlobRef", "ObjectRef", "Read", "Record", "extend"),
     "repaired": ("Fetch", "Repaired"),
@@ -72,6 +150,40 @@ _HOMES = {
     "usage": ("ArtifactUsage", "ExperimentUsage", "SpaceUsed", "Usage", "VersionUsage"),
     "verify": ("Finding", "Progress", "Report"),
     "view": ("View",),
+    "index.values": ("Origin",),
+    "remote.bodies": ("RunBody",),
+    "remote.collect": ("RemoteGc", "RemoteGcPlan"),
+    "remote.config": ("KnownRemote", "Remotes"),
+    "remote.fetch": ("Fetched",),
+    "remote.flight": ("Flight",),
+    "remote.healing": ("lost_chunks",),
+    "remote.lease": ("LeaseKey",),
+    "remote.probe": ("Capabilities", "Probed"),
+    "remote.publish": ("Publisher",),
+    "remote.published": (
+        "Listing",
+        "PublishedRun",
+        "find_published",
+        "published",
+        "published_records",
+    ),
+    "remote.pull": ("Brought",),
+    "remote.push": ("Push", "PushPlan", "Pushed"),
+    "remote.revocation": ("Resting", "enforce_trust", "resting_on"),
+    "remote.sharing": (
+        "Timeouts",
+        "add_remote",
+        "choose_runs",
+        "open_site",
+        "prepare_push",
+        "probe_url",
+        "pull",
+        "remotes_of",
+    ),
+    "remote.site": ("Site",),
+    "remote.tier": ("Tier", "Traffic"),
+    "remote.transfer": ("Transferred",),
+    "trust": ("PublicKey", "Signer", "Trust"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

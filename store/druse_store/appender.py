@@ -39,6 +39,7 @@ class Appender:
         self.frames = 0
         self.sealed = False
         self.failed = False
+        self.doubtful = False  # pages of it may be lost that the kernel took: nobody appends again
         self._pid = os.getpid()
         self._buffer = bytearray()
         self._written = 0
@@ -170,6 +171,7 @@ class Appender:
             self._written = disk.write_all(self.fd, view, self._written)
         except OSError as error:
             self.failed = True
+            self.doubtful = self.doubtful or error.errno not in disk.FULL
             raise disk.os_error(error, "appending to", self.path) from error
 
     def start_sync(self) -> None:
@@ -202,7 +204,7 @@ class Appender:
                 disk.sync_folder(self.path.parent)
                 self._is_new = False
         except OSError as error:
-            self.failed = True
+            self.failed = self.doubtful = True
             raise disk.os_error(error, "making durable", self.path) from error
         self._synced = written
 

@@ -15,10 +15,10 @@ from druse_store.digest import SIZE, Digest, trusted
 from druse_store.errors import RecordDamaged
 from druse_store.index import values
 from druse_store.index.tables import Tables
-from druse_store.index.values import Origin
+from druse_store.index.values import LIVE, REVOKED, WITHDRAWN, Origin
 from druse_store.records import Record
 
-ADOPT, HIDE, WITHDRAW = "adopt", "hide", "withdraw"
+ADOPT, ORIGIN, HIDE, WITHDRAW = "adopt", "origin", "hide", "withdraw"
 RECORD, REMOVE_RECORD, RETIRE = "record", "remove_record", "retire"
 BEGIN, CELLS, FINISH, REMOVE_RUN, LEVEL = "begin", "cells", "finish", "remove_run", "level"
 PIN, UNPIN, MARK = "pin", "unpin", "mark"
@@ -209,32 +209,39 @@ def _mark(tables: Tables, state: int, digests: bytes) -> None:
     tables.mark_records(keys, state)
 
 
+def _origin(tables: Tables, digest: bytes, signer: bytes, remote: bytes, state: int) -> None:
+    """A record that is there was computed elsewhere."""
+    if tables.has_record(digest):
+        tables.put_origin(digest, Origin(signer, remote, state))
+
+
 def _hide(tables: Tables, signer: bytes, hidden: bool) -> None:
     """Records that rest on this key are nobody's current ones from now on, or may be again."""
+    before, after = (LIVE, REVOKED) if hidden else (REVOKED, LIVE)
     for digest, origin in list(tables.origins()):
-        if origin.signer == signer:
-            _set_hidden(tables, digest, origin, hidden)
+        if origin.signer == signer and origin.state == before:
+            _set_origin(tables, digest, origin._replace(state=after))
 
 
 def _withdraw(tables: Tables, digest: bytes) -> None:
     """Its signer took this record back."""
     origin = tables.origin(digest)
     if origin is not None:
-        _set_hidden(tables, trusted(digest), origin, True)
+        _set_origin(tables, trusted(digest), origin._replace(state=WITHDRAWN))
 
 
-def _set_hidden(tables: Tables, digest: Digest, origin: Origin, hidden: bool) -> None:
+def _set_origin(tables: Tables, digest: Digest, origin: Origin) -> None:
     packed = tables.record(digest)
     if packed is None:
         return
     record = Record.decode(packed, digest)
     key = values.record_key(record.signature, record.replicate)
     current = tables.current(key)
-    tables.put_origin(digest, origin._replace(hidden=hidden))
-    if hidden and current == digest:
+    tables.put_origin(digest, origin)
+    if origin.state != LIVE and current == digest:
         tables.drop(values.CURRENT, key)
         tables.drop(values.BASES, record.base + key)
-    elif not hidden and current is None:
+    elif origin.state == LIVE and current is None:
         tables.move_pointers({key: digest})
         tables.add_bases([record.base + key])
 
@@ -254,6 +261,7 @@ _ACTS: dict[str, Callable[..., None]] = {
     REMOVE_RUN: _remove_run,
     LEVEL: _level,
     REMOVE_RECORD: _remove_record,
+    ORIGIN: _origin,
     HIDE: _hide,
     WITHDRAW: _withdraw,
     RETIRE: _retire,

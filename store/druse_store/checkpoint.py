@@ -130,6 +130,8 @@ def _records(snapshot: Snapshot) -> Iterator[Change]:
         packed_now = snapshot.record(values.body(values.CURRENT, key, value, 32))
         if packed_now is not None:
             yield [changes.RECORD, packed_now]
+    for digest, origin in snapshot.origins():
+        yield [changes.ORIGIN, digest, *origin]
     for state, keys in marked.items():
         yield [changes.MARK, state, b"".join(keys)]
 

@@ -19,14 +19,14 @@ from druse_store.errors import (
     StoreError,
 )
 
-_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _DENIED = frozenset((errno.EACCES, errno.EPERM))
 
 
 def os_error(error: OSError, doing: str, path: object) -> StoreError:
     """The error of ours that says what `error` means for the one who was `doing` this."""
     what = f"{doing} {path}: {os.strerror(error.errno) if error.errno else error}"
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return DiskFull(f"{what}. Free some space (`druse gc --now` does), then try again")
     if error.errno in _DENIED:
         return AccessDenied(f"{what}. Check who owns the store, and its group and modes")

@@ -8,7 +8,7 @@ None, bool, int, float, str, bytes, list and dict.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgpack
@@ -59,19 +59,19 @@ def unpack(packed: bytes | memoryview) -> Any:
         raise RecordDamaged(f"stored metadata of {len(packed)} bytes cannot be decoded") from error
 
 
-def unpack_stream(packed: bytes) -> list[Any] | None:
+def unpack_stream(packed: bytes) -> Iterator[Any]:
     """The values that stand side by side in `packed`: text as bytes, lists as tuples.
 
-    None where one cannot be decoded; what is cut off at the end is left out.
+    What is cut off at the end is left out. Raises RecordDamaged.
     """
     unpacker = msgpack.Unpacker(
         use_list=False, raw=True, strict_map_key=False, ext_hook=_extension, max_buffer_size=0
     )
     unpacker.feed(packed)
     try:
-        return list(unpacker)
-    except Exception:  # msgpack raises a dozen unrelated classes
-        return None
+        yield from unpacker
+    except Exception as error:  # msgpack raises a dozen unrelated classes
+        raise RecordDamaged("stored metadata cannot be decoded") from error
 
 
 def sorted_map(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:

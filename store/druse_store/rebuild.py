@@ -32,6 +32,7 @@ from druse_store.index.values import (
     Head,
 )
 from druse_store.location import Location, find
+from druse_store.quarantine import put_away
 from druse_store.scan import FrameFile, Gap
 from druse_store.users import Users
 from druse_store.writelock import WriteLock
@@ -103,7 +104,7 @@ def _rebuild(location: Location, lock: WriteLock, progress: Progress | None) -> 
 
 
 def _fill(location: Location, environment: Environment, progress: Progress | None) -> Rebuilt:
-    log_files = scan.log_files(location.log)
+    log_files = _without_empty(location, scan.log_files(location.log))
     past = history.read(log_files)
     last = past.entries[-1] if past.entries else None
     commit = last.link.commit if last is not None else 0
@@ -130,7 +131,7 @@ def _add_packs(
     rebuilt: Rebuilt,
     progress: Progress | None,
 ) -> dict[Digest, ChunkList]:
-    files = scan.pack_files(location.packs)
+    files = _without_empty(location, scan.pack_files(location.packs))
     total = sum(path.stat().st_size for _, path in files)
     done = 0
     lists: dict[Digest, ChunkList] = {}
@@ -152,6 +153,13 @@ def _add_packs(
     with Tables(environment) as tables:
         rebuilt.chunks = tables.count("chunks")
     return lists
+
+
+def _without_empty(location: Location, files: list[tuple[bytes, Path]]) -> list[tuple[bytes, Path]]:
+    """Files that hold not even a header were left by a crash, before anything rested on them."""
+    empty = {i for i, path in files if path.stat().st_size < frames.FILE_HEADER_SIZE}
+    put_away(location, [path for i, path in files if i in empty])
+    return [(i, path) for i, path in files if i not in empty]
 
 
 def _scan_pack(named: tuple[bytes, Path]) -> _PackScan:

@@ -6,7 +6,7 @@ import io
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -15,9 +15,12 @@ from druse_store import reserve
 from druse_store.codec import Level
 from druse_store.digest import MIN_PREFIX, Digest, prefix_bounds, trusted
 from druse_store.errors import (
+    AccessDenied,
     AmbiguousPrefix,
+    DiskFull,
     ForkedStore,
     NotFound,
+    ReadOnlyStore,
     StoreClosed,
 )
 from druse_store.holds import Holds
@@ -73,6 +76,7 @@ class Session:
         self._depth = 0
         self._batch_hold: int | None = None
         self._guard = threading.RLock()
+        self._gate = threading.RLock()
         self._lock: WriteLock | None = None
         self._writing: Writing | None = None
         self._holds: Holds | None = None
@@ -188,11 +192,29 @@ class Session:
         return self._writing
 
     def _take_hold(self) -> int | None:
-        if self._holds is None:
+        holds = self._holds
+        if holds is None:
+            holds = self._reader_holds()
+        if holds is None:
             return None
-        with Snapshot(self.environment) as snapshot:
-            commit = snapshot.head().commit
-        return self._holds.take(commit)
+        with self._gate:
+            with Snapshot(self.environment) as snapshot:
+                commit = snapshot.head().commit
+            return holds.take(commit)
+
+    def _reader_holds(self) -> Holds | None:
+        """One who may only read holds what it reads, if it may say so here."""
+        if self.immutable:
+            return None
+        with self._guard, suppress(AccessDenied, ReadOnlyStore, DiskFull):
+            if self._holds is None:
+                self._holds = Holds(self.location.holds, self.location.file_mode)
+                self._left.callback(self._holds.close)
+        return self._holds
+
+    def no_new_holds(self) -> AbstractContextManager[bool]:
+        """For the block, other threads of this process wait before they write or open a blob."""
+        return self._gate
 
     def _give_back(self, token: int | None) -> None:
         if token is not None and self._holds is not None:

@@ -27,7 +27,7 @@ from druse_store.errors import (
 from druse_store.index.environment import Environment
 from druse_store.index.snapshot import Snapshot
 from druse_store.index.tables import Tables
-from druse_store.index.values import OPEN, QUARANTINED, BlobEntry, ChunkEntry, Origin
+from druse_store.index.values import OPEN, QUARANTINED, SEALED, BlobEntry, ChunkEntry, Origin
 from druse_store.location import Location
 from druse_store.logwriter import LogWriter
 from druse_store.pending import Beginning, Pending
@@ -174,6 +174,8 @@ class Writer:
         with Snapshot(self._environment) as snapshot:
             left = snapshot.open_files(frames.PACK)
         for file_id in left:
+            if file_id in self._pending.packs:
+                continue  # it is given up
             pack = Appender.adopt(self._location, file_id, frames.PACK)
             if pack is None:
                 continue
@@ -325,9 +327,20 @@ class Writer:
                 waiting.error = StorageFailed("the pack of these writes was abandoned: write again")
                 waiting.done = True
                 self._pending, self._touched = Pending(), {}
-        for pack in touched.values():
-            if pack.failed:
-                pack.close()
+            for pack in touched.values():
+                if pack.failed:
+                    self._give_up(pack)
+
+    def _give_up(self, pack: Appender) -> None:
+        """Where pages may be lost, nobody appends again: the pack ends where it was committed."""
+        pack.close()
+        if not pack.doubtful:
+            return
+        with Snapshot(self._environment) as snapshot:
+            entry = snapshot.file(pack.file_id)
+        if entry is not None:
+            self._pending.packs[pack.file_id] = entry._replace(state=SEALED)
+            self._pending.operations += 1
 
     def leave_files(self) -> None:
         """Gives up the pack and the log segment, which others may continue, and so may this one."""

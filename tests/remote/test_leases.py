@@ -12,7 +12,7 @@ import pytest
 
 import druse_store
 from druse_store.remote.flight import Flight
-from druse_store.remote.lease import CellKey, Leases
+from druse_store.remote.lease import LeaseKey, Leases
 from support.sharing import BASE, signature_of
 
 TESTS = Path(__file__).parents[1]
@@ -22,7 +22,7 @@ import json, os, sys, time
 from pathlib import Path
 from druse_store import Store
 from druse_store.remote.flight import Flight
-from druse_store.remote.lease import CellKey
+from druse_store.remote.lease import LeaseKey
 from druse_store.remote.sharing import Timeouts, add_remote
 from druse_store.remote.tier import Tier
 from druse_store.trust import Trust
@@ -34,12 +34,12 @@ with Store.open(folder / "store") as store:
     add_remote(store, "team", url)
     tier = Tier.open(store, warn=lambda text: print(text, file=sys.stderr))
     flight = Flight(tier, float(expiry))
-    due = {CellKey(BASE, signature_of(n), 0): n for n in range(int(cells))}
+    due = {LeaseKey(BASE, signature_of(n)): n for n in range(int(cells))}
     print("ready", flush=True)
     sys.stdin.readline()
     computed = []
     while due:
-        turn = flight.turn(list(due), 2)
+        turn = flight.turn(list(due), 2, lambda due, _: {c for c in due if store.record(c.cell, 0)})
         for cell in turn.done:
             due.pop(cell, None)
         for cell in turn.mine:
@@ -130,7 +130,7 @@ def test_one_that_is_killed_in_the_middle_changes_nothing_but_time(ann, folder_u
 
 
 def cells(count):
-    return [CellKey(BASE, signature_of(number), 0) for number in range(count)]
+    return [LeaseKey(BASE, signature_of(number)) for number in range(count)]
 
 
 def test_what_one_holds_another_does_not_take_until_it_is_given_back(ann):
@@ -166,7 +166,7 @@ def test_without_the_remote_everything_is_computed_here(ann, tmp_path):
     tier = ann.tier()
     flight = Flight(tier)
     (tmp_path / "remote").rename(tmp_path / "away")
-    turn = flight.turn(cells(3), 2)
+    turn = flight.turn(cells(3), 2, ann.done)
     assert turn.mine == cells(3)[:2]
     assert turn.done == []
     flight.close()
@@ -181,7 +181,7 @@ def test_what_others_published_is_done_and_its_lease_not_taken(machine, folder_u
     ann.push(everything=True).execute()
     with bob.tier() as tier:
         flight = Flight(tier)
-        turn = flight.turn(cells(2), 2)
+        turn = flight.turn(cells(2), 2, bob.done)
         assert (turn.mine, turn.done) == ([cells(2)[1]], [cells(2)[0]])
         flight.failed(turn.mine[0])
         flight.close()
@@ -191,7 +191,7 @@ def test_what_others_published_is_done_and_its_lease_not_taken(machine, folder_u
 def test_a_lease_is_given_back_only_once_its_record_is_published(ann):
     with ann.tier() as tier:
         flight = Flight(tier)
-        (cell,) = flight.turn(cells(1), 1).mine
+        (cell,) = flight.turn(cells(1), 1, ann.done).mine
         assert [entry.key for entry in tier.site.backend.list("leases/")] == [cell.lease]
         flight.done(cell, ann.compute(0))
         assert tier.flush()

@@ -67,7 +67,7 @@ def test_push_and_pull_and_a_run_survive_a_restart_of_the_server(
 
     site = open_site(ann)
     with Outage(swift, site, 12):
-        pushed = sharing.push(ann.store, site, ann.signer, [run]).execute()
+        pushed = sharing.prepare_push(ann.store, site, ann.signer, [run]).execute()
     assert (pushed.records, pushed.damaged) == (CELLS, ())
 
     site = open_site(bob.trusts(ann))
@@ -94,7 +94,7 @@ def test_an_interrupted_push_goes_on_where_it_was(swift, bucket, machine, small_
             ann.compute(number, os.urandom(50_000))
     site = open_site(ann)
     site.backend.patience = 0.0
-    push = sharing.push(ann.store, site, ann.signer, [], everything=True)
+    push = sharing.prepare_push(ann.store, site, ann.signer, [], everything=True)
     lacking = push.plan().chunks
 
     def kill():
@@ -110,6 +110,6 @@ def test_an_interrupted_push_goes_on_where_it_was(swift, bucket, machine, small_
     finally:
         killer.join()
         swift.start()
-    again = sharing.push(ann.store, open_site(ann), ann.signer, [], everything=True)
+    again = sharing.prepare_push(ann.store, open_site(ann), ann.signer, [], everything=True)
     assert 0 < again.plan().chunks < lacking
     assert again.execute().records == CELLS

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from support.forked import Forked, Server
+from support.oneexp import Exp
 from support.project import Project, numbers
 
 
@@ -20,3 +23,25 @@ def chained(project: Project) -> Project:
     """A project with two chained experiments."""
     numbers(project)
     return project
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def forked(tmp_path: Path, server: Server) -> Forked:
+    """An empty project folder, whose commands cost little."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text("")
+    return Forked(folder, server)
+
+
+@pytest.fixture
+def exp(forked: Forked) -> Exp:
+    """A project with one experiment, `exp`."""
+    return Exp(forked)

@@ -16,7 +16,8 @@ def store(path):
 
 @pytest.fixture
 def make_record():
-    """Records whose reads lead to their signature; `blob` is an artifact's digest and size."""
+    """Records whose reads lead to their signature; `blob` is an artifact's, a small one's digest
+    or any one's reference."""
 
     def make(number=0, *, replicate=0, blob=None, reads=None, **fields):
         start = fields.pop("start", Digest.of(b"start"))
@@ -26,7 +27,8 @@ def make_record():
             signature = extend(signature, read.key, read.value)
         artifacts = ()
         if blob is not None:
-            artifacts = (ArtifactRef("a", 0, ObjectRef("bytes", BlobRef(blob, 1, blob))),)
+            ref = blob if isinstance(blob, BlobRef) else BlobRef(blob, 1, blob)
+            artifacts = (ArtifactRef("a", 0, ObjectRef("bytes", ref)),)
         values = {
             "signature": signature,
             "replicate": replicate,

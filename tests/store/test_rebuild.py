@@ -28,11 +28,13 @@ def everything(store):
 def filled(path, make_record):
     """A store with something of everything, and what was removed again."""
     with Store.open(path) as store:
-        small, large = store.put(b"small"), store.put(content(2_000_000))
+        small, large_ref = store.put(b"small"), store.put_object(content(2_000_000)).root
+        large = large_ref.digest
         for version in range(3):
             writer = store.begin_run("exp", {"n": version})
             for number in range(5):
-                record = make_record(number, replicate=version, blob=small if number else large)
+                blob = small if number else large_ref
+                record = make_record(number, replicate=version, blob=blob)
                 writer.add("base", number, store.put_record(record), "run")
             run = writer.finish({"done": True}, complete=version != 1)
         store.put_record(make_record(0, replicate=0, metrics={"again": 1}))
@@ -140,3 +142,15 @@ def test_a_blob_that_lacks_a_chunk_is_not_known_after_a_rebuild(path):
         assert store.put(content(2_000_000)) == large
         assert store.get(large) == content(2_000_000)
         assert chunk in store
+
+
+def test_a_file_that_a_crash_left_empty_is_put_away_by_a_rebuild(path, filled):
+    before, *_ = filled
+    (path / "packs" / "ab").mkdir(exist_ok=True)
+    (path / "packs" / "ab" / "ab00000000000000.pack").touch()
+    (path / "log" / "cd00000000000000.log").write_bytes(b"half a header")
+    rebuilt = rebuild_index(path)
+    assert rebuilt.damage == []
+    with Store.open(path) as store:
+        assert everything(store) == before
+        assert store.verify().clean

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from druse_store import ArtifactRef, Digest, Store, rebuild_index
+from druse_store import Digest, Store, rebuild_index
 from druse_store.errors import BlobNotFound, IndexDamaged, ReadOnlyStore, StorageFailed
 from support.damage import content, damage, find, flip, packs
 
@@ -18,10 +18,9 @@ SMALL, LARGE, KEPT = content(1_000, 1), content(3_000_000, 2), content(5_000, 3)
 def filled(path, make_record):
     """A store with two runs: one cell needs a small blob, one a large one, one another."""
     with Store.open(path) as store:
-        refs = [store.put_object(data) for data in (SMALL, LARGE, KEPT)]
-        blobs = [ref.root.digest for ref in refs]
-        artifacts = [(ArtifactRef("a", 0, ref),) for ref in refs]
-        records = [make_record(n, artifacts=named) for n, named in enumerate(artifacts)]
+        refs = [store.put_object(data).root for data in (SMALL, LARGE, KEPT)]
+        blobs = [ref.digest for ref in refs]
+        records = [make_record(n, blob=ref) for n, ref in enumerate(refs)]
         for version in range(2):
             writer = store.begin_run("exp", {"n": version})
             for record in records:

@@ -6,11 +6,16 @@ from contextlib import contextmanager
 import pytest
 
 
-@contextmanager
-def tmpfs(point, size, *options):
+def tmpfs(point, size):
     """A new tmpfs of `size` (as mount says it: "20m") at `point`."""
+    return mounted(point, "tmpfs", "-o", f"size={size}")
+
+
+@contextmanager
+def mounted(point, kind, *options):
+    """A new filesystem of a kind that lives in memory, at `point`."""
     point.mkdir(exist_ok=True)
-    _mount("-t", "tmpfs", "-o", ",".join((f"size={size}", *options)), "tmpfs", str(point))
+    _mount("-t", kind, *options, kind, str(point))
     try:
         yield point
     finally:

@@ -51,9 +51,11 @@ class Project:
         environment = {**inherited, "PYTHONPATH": SOURCES, **(env or {})}
         return {"cwd": self.root, "env": environment}
 
-    def run(self, config: str, *arguments: str) -> dict[str, Any]:
+    def run(
+        self, config: str, *arguments: str, env: dict[str, str] | None = None
+    ) -> dict[str, Any]:
         """What `druse run --json` says of each experiment, by name."""
-        done = self.druse("run", config, "--json", *arguments)
+        done = self.druse("run", config, "--json", *arguments, env=env)
         assert done.status in (0, 1), done.err
         found = json.loads(done.out)["experiments"]
         return {each["name"]: each for each in found}

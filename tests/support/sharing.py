@@ -57,7 +57,7 @@ class Machine:
     def push(self, *names: str, everything: bool = False) -> Push:
         site = self.site()
         runs = sharing.choose_runs(self.store, names)
-        return sharing.push(self.store, site, self.signer, runs, everything=everything)
+        return sharing.prepare_push(self.store, site, self.signer, runs, everything=everything)
 
     # --- what it computes ----------------------------------------------------------------------
 
@@ -71,6 +71,10 @@ class Machine:
         for number in numbers:
             writer.add("base", number, self.compute(number), "run")
         return writer.finish(complete=True)
+
+    def done(self, cells, _new):
+        """Of cells whose leases are named by their signatures: those that it has a record of."""
+        return {cell for cell in cells if self.store.record(cell.cell, 0) is not None}
 
     def has(self, number: int, replicate: int = 0) -> bool:
         """Whether it has a record of a cell: then it would not compute it."""

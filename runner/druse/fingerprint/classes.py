@@ -44,6 +44,7 @@ _LEFT_OUT: Final = frozenset(
         *("_is_protocol", "_is_runtime_protocol", "__protocol_attrs__", "_abc_registry"),
         *("__callable_proto_members_only__", "__non_callable_proto_members__"),
         *("_abc_cache", "_abc_negative_cache", "_abc_negative_cache_version"),
+        "__slotnames__",  # which copying and pickling leave on a class
     }
 )
 _ENUM_METHODS: Final = frozenset({"__new__", "__format__", "__reduce_ex__", "__repr__", "__str__"})

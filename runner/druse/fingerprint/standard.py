@@ -40,6 +40,8 @@ def pairs(builder: Builder, value: Any, path: str) -> Bag:
 
 
 def shown(key: Any) -> str:
+    if type(key) is str:
+        return f'"{key[:60]}"'
     return repr(key)[:60] if atom(key) is not None else f"<{type(key).__name__}>"
 
 

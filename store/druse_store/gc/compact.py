@@ -14,6 +14,7 @@ from pathlib import Path
 from druse_store import disk, frames
 from druse_store.appender import Appender
 from druse_store.changes import Change
+from druse_store.frames import HEADER_SIZE
 from druse_store.gc import copying
 from druse_store.gc.copying import PLACE, Source, Swap
 from druse_store.gc.packs import Group
@@ -59,13 +60,13 @@ class Compactor:
         self._locked: dict[bytes, Appender] = {}
         self.done = Compacted()
 
-    def run(self, dead: list[bytes], groups: list[Group], counts: dict[bytes, int]) -> None:
+    def run(self, dead: list[bytes], groups: list[Group]) -> None:
         """Wholly dead packs first, which needs no room; then groups, as the plan has them."""
         try:
             dead = [pack for pack in dead if self._may_touch(pack)]
             still = self._rows(dead)
             self._remove([pack for pack in dead if not still[pack]])
-            self._groups(groups, counts)
+            self._groups(groups)
         finally:
             for appender in self._locked.values():
                 appender.close()
@@ -99,7 +100,6 @@ class Compactor:
                 for key, value in rows:
                     into = found.get(value[:8])
                     if into is not None:
-                        values.body(CHUNKS, key, value)
                         into += key
                         into += value
         return found
@@ -147,16 +147,22 @@ class Compactor:
 
     # --- writing anew --------------------------------------------------------------------------
 
-    def _groups(self, groups: list[Group], counts: dict[bytes, int]) -> None:
+    def _groups(self, groups: list[Group]) -> None:
         total = sum(group.size for group in groups)
         done = 0
-        for wave in _waves(groups, counts):
+        for wave in _waves(groups, self._chunk_size()):
             rows = self._rows({pack for group in wave for pack in group.packs})
             for group in wave:
                 self._advance("write packs anew", done, total)
                 ids = [pack for pack in group.packs if self._may_touch(pack)]
                 self._group([Source.open(self._location, p, rows.pop(p)) for p in ids])
                 done += group.size
+
+    def _chunk_size(self) -> float:
+        """The bytes that a chunk takes, on average."""
+        with Scan(self._environment) as scan:
+            packs = [entry.end for _, entry in scan.files() if entry.kind == frames.PACK]
+            return max(sum(packs) / max(scan.count(CHUNKS), 1), HEADER_SIZE)
 
     def _group(self, sources: list[Source]) -> None:
         if not any(source.extents or source.frames for source in sources):
@@ -206,15 +212,16 @@ def _move(tables: Bulk, swaps: list[Swap], out: Appender) -> None:
     tables.put_rows(CHUNKS, rows)
 
 
-def _waves(groups: list[Group], counts: dict[bytes, int]) -> Iterator[list[Group]]:
-    """Groups, so many at a time that the rows of their chunks fit into memory."""
+def _waves(groups: list[Group], chunk: float) -> Iterator[list[Group]]:
+    """Groups, so many at a time that the rows of their chunks fit into memory: a `chunk` takes so
+    many bytes."""
     wave: list[Group] = []
-    chunks = 0
+    chunks = 0.0
     for group in groups:
-        count = sum(counts.get(pack, 0) for pack in group.packs)
+        count = group.size / chunk
         if wave and chunks + count > _WAVE:
             yield wave
-            wave, chunks = [], 0
+            wave, chunks = [], 0.0
         wave.append(group)
         chunks += count
     if wave:

@@ -13,19 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from druse_store import codec, disk, frames, parallel
+from druse_store import codec, disk, frames
 from druse_store.appender import Appender
 from druse_store.digest import SIZE, Digest, trusted
-from druse_store.errors import FrameDamaged, StoreError
+from druse_store.errors import StoreError
 from druse_store.frames import HEADER_SIZE, RAW
 from druse_store.gc import packs
 from druse_store.location import Location
 
 PLACE = 16  # bytes of a chunk's row that say where it is: pack and offset
-_ROW = struct.Struct(f"<{SIZE}s{PLACE}s")
-_CHUNK = struct.Struct("<8sQIIB13x")
-_WEIGHT = 1 << 20  # bytes that one task verifies
-_AS_IT_LIES = b""
+_ROW = struct.Struct(f"<{SIZE}s{PLACE}sIIB13x")
+_BATCH = 4 << 20  # bytes that are verified at once
 
 
 class Chunk(NamedTuple):
@@ -75,11 +73,9 @@ class Source:
 
 
 def _chunks(rows: bytes) -> Iterator[Chunk]:
-    size = SIZE + _CHUNK.size
-    for at in range(0, len(rows), size):
-        key, place = _ROW.unpack_from(rows, at)
-        _, offset, stored, length, kind = _CHUNK.unpack_from(rows, at + SIZE)
-        yield Chunk(offset, stored, length, kind, trusted(key), place)
+    for key, place, stored, size, kind in _ROW.iter_unpack(rows):
+        offset = int.from_bytes(place[8:], "little")
+        yield Chunk(offset, stored, size, kind, trusted(key), place)
 
 
 def _sorted_out(chunks: list[Chunk]) -> tuple[list[list[Chunk]], list[Chunk]]:
@@ -96,13 +92,12 @@ def _sorted_out(chunks: list[Chunk]) -> tuple[list[list[Chunk]], list[Chunk]]:
 def copy_extents(source: Source, out: Appender) -> Iterator[Swap]:
     """Copies raw chunks that lie side by side."""
     for chunks in source.extents:
-        try:
-            for chunk in chunks:
-                _verify(source.data, chunk)
-        except StoreError as error:
-            source.damaged.append(str(error))
-            continue
-        yield from _append_extent(source.data, chunks, out)
+        good = _verified(source.data, chunks)
+        if all(good):
+            yield from _append_extent(source.data, chunks, out)
+        else:
+            bad = chunks[good.index(False)]
+            source.damaged.append(_damage(bad))
 
 
 def _append_extent(data: memoryview, chunks: list[Chunk], out: Appender) -> Iterator[Swap]:
@@ -123,28 +118,23 @@ def _append_extent(data: memoryview, chunks: list[Chunk], out: Appender) -> Iter
 
 
 def copy_frames(source: Source, out: Appender) -> Iterator[Swap]:
-    """Copies all other chunks, a frame each."""
+    """Copies all other chunks, a frame each; neighbours together."""
     data = source.data
-
-    def examine(chunks: list[Chunk]) -> list[tuple[Chunk, bytes | StoreError]]:
-        return [(chunk, _head(data, chunk)) for chunk in chunks]
-
-    run: list[Chunk] = []
-    for examined in parallel.ordered(examine, _batches(source.frames), lambda _: _WEIGHT):
-        for chunk, head in examined:
-            if head is _AS_IT_LIES and run and _follows(run[-1], chunk):
-                run.append(chunk)
-                continue
-            yield from _append_run(data, run, out)
-            run = []
-            if isinstance(head, StoreError):
-                source.damaged.append(str(head))
-            elif head is _AS_IT_LIES:
-                run = [chunk]
-            else:
-                place = out.append(head, data[chunk.offset : chunk.offset + chunk.stored])
+    for batch in _batches(source.frames):
+        good = _verified(data, batch)
+        run: list[Chunk] = []
+        for chunk, checks in zip(batch, good, strict=True):
+            if not checks:
+                source.damaged.append(_damage(chunk))
+            elif not _has_header(data, chunk):
+                place = out.append(_header(chunk), data[chunk[0] : chunk[0] + chunk[1]])
                 yield Swap(chunk.key, chunk.place, _place(out, place + HEADER_SIZE))
-    yield from _append_run(data, run, out)
+            elif run and _follows(run[-1], chunk):
+                run.append(chunk)
+            else:
+                yield from _append_run(data, run, out)
+                run = [chunk]
+        yield from _append_run(data, run, out)
 
 
 def _append_run(data: memoryview, run: list[Chunk], out: Appender) -> Iterator[Swap]:
@@ -153,34 +143,37 @@ def _append_run(data: memoryview, run: list[Chunk], out: Appender) -> Iterator[S
         first, last = run[0], run[-1]
         start = first.offset - HEADER_SIZE
         moved = out.append_frames(data[start : last.offset + last.stored], len(run)) - start
-        for chunk in run:
-            yield Swap(chunk.key, chunk.place, _place(out, chunk.offset + moved))
+        for offset, _, _, _, key, place in run:
+            yield Swap(key, place, _place(out, offset + moved))
 
 
 def _follows(before: Chunk, chunk: Chunk) -> bool:
-    return before.offset + before.stored + HEADER_SIZE == chunk.offset
+    return before[0] + before[1] + HEADER_SIZE == chunk[0]
 
 
-def _head(data: memoryview, chunk: Chunk) -> bytes | StoreError:
-    """The header that a chunk's frame needs, unless it has it. Runs in any thread."""
-    try:
-        _verify(data, chunk)
-    except StoreError as error:
-        return error
-    found = bytes(data[chunk.offset - HEADER_SIZE : chunk.offset])
-    fields = (chunk.codec, chunk.key, chunk.size, chunk.stored)
-    wanted = frames.header(frames.CHUNK, *fields)
-    if found in (wanted, frames.header(frames.LIST, *fields)):
-        return _AS_IT_LIES
-    return wanted
+def _header(chunk: Chunk, kind: int = frames.CHUNK) -> bytes:
+    return frames.header(kind, chunk.codec, chunk.key, chunk.size, chunk.stored)
 
 
-def _verify(data: memoryview, chunk: Chunk) -> None:
-    """Raises FrameDamaged, UnknownCodec for what does not give the chunk's bytes."""
-    stored = data[chunk.offset : chunk.offset + chunk.stored]
-    plain = stored if chunk.codec == RAW else codec.decode(chunk.codec, stored, chunk.size)
-    if len(stored) != chunk.stored or Digest.of(plain) != chunk.key:
-        raise FrameDamaged(f"the chunk {chunk.key} at byte {chunk.offset} is damaged")
+def _has_header(data: memoryview, chunk: Chunk) -> bool:
+    """Whether the frame that its entry asks for lies around a chunk."""
+    found = data[chunk.offset - HEADER_SIZE : chunk.offset]
+    return found == _header(chunk) or found == _header(chunk, frames.LIST)
+
+
+def _verified(data: memoryview, chunks: list[Chunk]) -> list[bool]:
+    """Whether each gives the bytes that its name says."""
+    stored = [
+        (kind, data[offset : offset + length], size) for offset, length, size, kind, _, _ in chunks
+    ]
+    return [
+        plain is not None and Digest.of(plain) == chunk.key
+        for plain, chunk in zip(codec.decode_many(stored), chunks, strict=True)
+    ]
+
+
+def _damage(chunk: Chunk) -> str:
+    return f"the chunk {chunk.key} at byte {chunk.offset} is damaged"
 
 
 def _batches(chunks: Iterable[Chunk]) -> Iterator[list[Chunk]]:
@@ -189,7 +182,7 @@ def _batches(chunks: Iterable[Chunk]) -> Iterator[list[Chunk]]:
     for chunk in chunks:
         batch.append(chunk)
         weight += chunk.stored
-        if weight >= _WEIGHT or len(batch) == 4096:
+        if weight >= _BATCH:
             yield batch
             batch, weight = [], 0
     if batch:

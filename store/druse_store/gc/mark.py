@@ -8,6 +8,7 @@ each, and looked at one first byte at a time, so that a store of any size costs 
 from __future__ import annotations
 
 import struct
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -17,14 +18,22 @@ from druse_store.errors import BlobNotFound, Damaged
 from druse_store.frames import HEADER_SIZE, RAW
 from druse_store.gc import references
 from druse_store.gc.buckets import COUNT, Buckets
-from druse_store.gc.packs import Use
 from druse_store.gc.roots import BARE, KEEP_ALL, Roots
 from druse_store.index import values
 from druse_store.index.bulk import Row, Scan, state_of
-from druse_store.index.values import BLOBS, CHUNKS, EVICTED, RECORD_TAIL, RECORDS, TOMBSTONED
+from druse_store.index.values import (
+    BLOBS,
+    CHUNKS,
+    EVICTED,
+    LIVE,
+    RECORD_TAIL,
+    RECORDS,
+    STATE_AT,
+    TOMBSTONED,
+)
 from druse_store.records import KIND_AT, OUTLINE_SIZE
 
-_CHUNK = struct.Struct("<8sQIIBBQ4x")
+_CHUNK = struct.Struct("<8sQI4xBBQ4x")
 _BATCH = 2_000  # records that are decoded at once
 
 ReadList = Callable[[Digest, Digest, int], list[Digest]]
@@ -43,14 +52,15 @@ class Doomed:
 
 @dataclass(slots=True)
 class Marked:
-    """What marking found."""
+    """What marking found. Of each pack: the bytes of chunks that stay, with a frame header each,
+    and where raw ones lie (offset << 32 | size)."""
 
     records: Doomed = field(default_factory=Doomed)
     blobs: Doomed = field(default_factory=Doomed)
     chunks: Doomed = field(default_factory=Doomed)
-    uses: dict[bytes, Use] = field(default_factory=dict)
+    kept: defaultdict[bytes, int] = field(default_factory=lambda: defaultdict(int))
+    raw: defaultdict[bytes, list[int]] = field(default_factory=lambda: defaultdict(list))
     later: int = 0  # bytes of chunks that will be due when the grace is over
-    kept_records: int = 0
     problems: list[str] = field(default_factory=list)
 
 
@@ -96,10 +106,14 @@ class Marker:
         for head, rows in self._scan.slices(RECORDS):
             self._advance("records", head, COUNT)
             members = [(grade, part.members(head)) for grade, part in grades.items()]
+            full = members[0][1] if members and members[0][0] == KEEP_ALL else frozenset()
             for key, value in rows:
-                grade = self._grade(key, value, members)
-                if grade is None:
-                    continue
+                grade = KEEP_ALL
+                if key not in full or value[STATE_AT] != LIVE or self._evicted:
+                    found = self._grade(key, value, members)
+                    if found is None:
+                        continue
+                    grade = found
                 packed = values.body(RECORDS, key, value)
                 if self._observe is not None:
                     self._observe(key, packed, state_of(value)[1], grade)
@@ -145,7 +159,6 @@ class Marker:
                 doomed.fresh += key
         if found is None:
             return None
-        self.marked.kept_records += 1
         return BARE if evicted or state == EVICTED else found
 
     def _is_of_use(self, value: bytes, since: int) -> bool:
@@ -200,30 +213,28 @@ class Marker:
             self._advance("chunks", head, COUNT)
             members = self._live.members(head)
             self._live.release(head)
-            for row in rows:
-                self._chunk(row, members)
+            self._slice(rows, members)
 
-    def _chunk(self, row: Row, members: frozenset[bytes]) -> None:
-        key, value = row
-        pack, offset, stored, size, codec, state, since = _CHUNK.unpack(value)
-        uses = self.marked.uses
-        use = uses.get(pack)
-        if use is None:
-            use = uses[pack] = Use()
-        needed = key in members
-        if not needed and since <= self._limit:
-            doomed = self.marked.chunks
-            if state == TOMBSTONED:
-                doomed.due += key
-                return
-            values.body(CHUNKS, key, value)
-            doomed.fresh += key
-            if self._immediate:
-                return
-            self.marked.later += stored + HEADER_SIZE
-        elif needed and state == TOMBSTONED:
-            self.marked.chunks.revived += key
-        use.count += 1
-        use.kept += stored + HEADER_SIZE
-        if codec == RAW:
-            use.raw.append((offset << 32) | size)
+    def _slice(self, rows: list[Row], members: frozenset[bytes]) -> None:
+        """The rows of chunks with one first byte. Everything in one loop: there may be millions.
+
+        They are not checked here: each is before it gets a tombstone, or is moved.
+        """
+        kept, raw, limit = self.marked.kept, self.marked.raw, self._limit
+        unpack, doomed = _CHUNK.unpack, self.marked.chunks
+        for key, value in rows:
+            pack, offset, stored, codec, state, since = unpack(value)
+            if key in members:
+                if state == TOMBSTONED:
+                    doomed.revived += key
+            elif since <= limit:
+                if state == TOMBSTONED:
+                    doomed.due += key
+                    continue
+                doomed.fresh += key
+                if self._immediate:
+                    continue
+                self.marked.later += stored + HEADER_SIZE
+            kept[pack] += stored + HEADER_SIZE
+            if codec == RAW:
+                raw[pack].append((offset << 32) | stored)

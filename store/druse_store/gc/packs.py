@@ -17,14 +17,12 @@ SEAL_SIZE = HEADER_SIZE
 MAPPED = 64 << 10  # bytes from which on a single raw chunk is worth aligning
 
 
-@dataclass(slots=True)
-class Use:
-    """What of a pack stays: how many chunks, their bytes with a frame header each, and where raw
-    ones lie (offset << 32 | size)."""
+class Use(NamedTuple):
+    """What of a pack stays: the bytes of chunks, each with a frame header, and where raw ones lie
+    (offset << 32 | size), in order."""
 
-    count: int = 0
-    kept: int = 0
-    raw: list[int] = field(default_factory=list)
+    kept: int
+    raw: list[int]
 
 
 class Extent(NamedTuple):
@@ -71,7 +69,6 @@ def layout(uses: Iterable[Use]) -> int:
     rest = 0
     for use in uses:
         rest += use.kept
-        use.raw.sort()
         for first, last, size in extents(use.raw):
             count = last - first
             rest -= size + count * HEADER_SIZE
@@ -94,7 +91,7 @@ def choose(
     plan = PackPlan()
     wasteful: list[tuple[float, bytes, int]] = []
     for pack, size in sizes.items():
-        alone = layout([uses.get(pack, _NOTHING)])
+        alone = layout([uses[pack]]) if pack in uses else 0
         if alone == 0:
             plan.dead.append(pack)
             plan.freed += size
@@ -125,6 +122,3 @@ def _close(
     plan.groups.append(Group(packs, size))
     plan.rewritten += size
     plan.freed += sum(sizes[pack] for pack in packs) - size
-
-
-_NOTHING = Use()

@@ -210,7 +210,9 @@ class Planner:
         plan.orphans += self._orphans(files)
         need -= sum(size for _, size in plan.orphans)
         waste = plan.settings.waste
-        plan.packs = packs.choose(sizes, plan.marked.uses, waste, PACK_SIZE, need)
+        raw = plan.marked.raw
+        uses = {p: packs.Use(kept, sorted(raw.get(p, ()))) for p, kept in plan.marked.kept.items()}
+        plan.packs = packs.choose(sizes, uses, waste, PACK_SIZE, need)
 
     def read_list(self, digest: Digest, chunks: Digest, size: int) -> list[Digest]:
         """The chunks that a blob of several is made of. Raises Damaged, BlobNotFound."""

@@ -6,6 +6,7 @@ By grade: artifacts (and a return value) of at most so many bytes, and `needs`; 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from druse_store import packing
@@ -19,29 +20,39 @@ Add = Callable[[bytes], None]
 def collect(bodies: Sequence[bytes], grade: int, parts: list[bytearray]) -> None:
     """Adds what these records (the msgpack behind their outlines) name in a grade to `parts`, by
     first byte. Raises RecordDamaged."""
-    for fields in _decoded(bodies):
-        try:
-            _, _, artifacts, output, _, manifest, needs = fields
-            if manifest is not None:
-                _add(manifest, parts)
-            if grade == BARE:
-                continue
-            for _, _, ref in artifacts:
-                _add_object(ref, grade, parts)
-            if output is not None:
-                _add_object(output, grade, parts)
-            for digest in needs:
-                _add(digest, parts)
-        except (TypeError, ValueError, IndexError, AttributeError) as error:
-            raise RecordDamaged("what a stored record names cannot be decoded") from error
+    limit = (1 << 64) if grade == KEEP_ALL else grade
+    count = 0
+    with suppress(RecordDamaged):
+        for fields in packing.unpack_stream(b"".join(bodies)):
+            _collect(fields, limit, parts)
+            count += 1
+    if count != len(bodies):
+        # One of them is no single value, so that they ran together: each for itself tells which.
+        for body in bodies:
+            _collect(packing.unpack(body), limit, parts)
 
 
-def _decoded(bodies: Sequence[bytes]) -> list[Any]:
-    """The fields of each. A record that is no single value shows as another number of them."""
-    decoded = packing.unpack_stream(b"".join(bodies))
-    if decoded is not None and len(decoded) == len(bodies):
-        return decoded
-    return [packing.unpack(body) for body in bodies]  # raises at the one that is wrong
+def _collect(fields: Any, limit: int, parts: list[bytearray]) -> None:
+    try:
+        _, _, artifacts, output, _, manifest, needs = fields
+        if manifest is not None:
+            _add(manifest, parts)
+        if limit == BARE:
+            return
+        for _, _, (_, root, buffers, _) in artifacts:
+            digest, size, _ = root
+            if buffers:
+                _add_object(root, buffers, limit, parts)
+            elif len(digest) != SIZE:
+                raise ValueError("not a digest")
+            elif size <= limit:
+                parts[digest[0]] += digest
+        if output is not None:
+            _add_object(output[1], output[2], limit, parts)
+        for digest in needs:
+            _add(digest, parts)
+    except (TypeError, ValueError, IndexError, AttributeError) as error:
+        raise RecordDamaged("what a stored record names cannot be decoded") from error
 
 
 def _add(digest: bytes, parts: list[bytearray]) -> None:
@@ -50,13 +61,7 @@ def _add(digest: bytes, parts: list[bytearray]) -> None:
     parts[digest[0]] += digest
 
 
-def _add_object(ref: Any, grade: int, parts: list[bytearray]) -> None:
-    _, root, buffers, _ = ref
-    if grade != KEEP_ALL and root[1] + sum(blob[1] for blob in buffers) > grade:
-        return
-    digest = root[0]
-    if len(digest) != SIZE:
-        raise ValueError("not a digest")
-    parts[digest[0]] += digest
-    for blob in buffers:
-        _add(blob[0], parts)
+def _add_object(root: Any, buffers: Any, limit: int, parts: list[bytearray]) -> None:
+    if root[1] + sum(blob[1] for blob in buffers) <= limit:
+        for blob in (root, *buffers):
+            _add(blob[0], parts)

@@ -2,12 +2,13 @@
 
 Chunks that the same records share form a share; removing all of these records frees it, and every
 share of some of them. So what ten versions have in common is weighed once, against all ten. After
-each choice the rest is weighed anew.
+each choice the rest is weighed anew. Among about equals, what was not used for longest goes first.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -54,7 +55,7 @@ class _Weighing:
         self._candidates = candidates
         self._bytes = {share: size for share, size in shares.items() if size > 0}
         self._by_record: dict[int, set[Share]] = defaultdict(set)
-        self._heap: list[tuple[float, int, list[int], Share]] = []
+        self._heap: list[tuple[int, int, list[int], Share]] = []
         for share in self._bytes:
             for place in share:
                 self._by_record[place].add(share)
@@ -102,12 +103,17 @@ class _Weighing:
     def _push(self, share: Share) -> None:
         heapq.heappush(self._heap, (*self._key(share), share))
 
-    def _key(self, share: Share) -> tuple[float, int, list[int]]:
+    def _key(self, share: Share) -> tuple[int, int, list[int]]:
         inside = {part for place in share for part in self._by_record[place] if part <= share}
         size = sum(self._bytes[part] for part in inside)
         seconds = sum(self._candidates[place].seconds for place in share)
         used = max(self._candidates[place].used for place in share)
-        return seconds / size, used, sorted(share)
+        return _worth(seconds / size), used, sorted(share)
+
+
+def _worth(value: float) -> int:
+    """A value per byte, in steps of a tenth: what is about equal is told apart by its last use."""
+    return round(7 * math.log2(value)) if value > 0 else -100_000
 
 
 def shares_of(owners: dict[bytes, list[int]], sizes: dict[bytes, int]) -> dict[Share, int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 
 from druse_store.digest import SIZE
 from druse_store.errors import IndexDamaged
@@ -53,26 +54,21 @@ class Scan(Snapshot):
         found: list[Row] = self._txn.cursor(db=self._dbs[table]).getmulti(keys)
         return found
 
-    def slices(self, table: str) -> Iterator[tuple[int, Iterator[Row]]]:
+    def slices(self, table: str) -> Iterator[tuple[int, list[Row]]]:
         """All rows of a table whose keys are digests: for each first byte, those that begin so.
 
         Raises IndexDamaged at the end if that were not all that the table says it has.
         """
         cursor = self._txn.cursor(db=self._dbs[table])
         seen = 0
-
-        def rows(stop: bytes) -> Iterator[Row]:
-            nonlocal seen
-            if not cursor.set_range(stop[:1]):
-                return
-            for row in cursor.iternext():
-                if row[0] > stop:
-                    return
-                seen += 1
-                yield row
-
         for head in range(_HEADS):
-            yield head, rows(bytes((head,)) + b"\xff" * SIZE)
+            rows: list[Row] = []
+            if cursor.set_range(bytes((head,))):
+                # Compares whole rows, which their keys decide, without a call back into Python.
+                stop = (bytes((head,)) + b"\xff" * SIZE,)
+                rows += takewhile(stop.__gt__, cursor.iternext())
+            seen += len(rows)
+            yield head, rows
         if seen != self.count(table):
             raise IndexDamaged(
                 f"not all rows of the index's table {table!r} are to be found; `druse repair "

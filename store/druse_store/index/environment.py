@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,6 @@ def prepare(folder: Path, tmp: Path, mode: int | None) -> None:
 
 _open_here: dict[tuple[int, int], Environment] = {}
 _guard = threading.Lock()
-_left_behind: list[Environment] = []
 
 
 def acquire(
@@ -221,8 +221,24 @@ def _forget() -> None:
     """In a forked child: keep the parent's environments alive and untouched, and know none."""
     global _guard  # noqa: PLW0603  # the parent's may be held by a thread that is not here
     _guard = threading.Lock()
-    _left_behind.extend(_open_here.values())
+    for environment in _open_here.values():
+        _leave_behind(environment.env)
     _open_here.clear()
+
+
+def _leave_behind(env: lmdb.Environment) -> None:
+    """Has this child never close its copy of an environment, not even when it ends.
+
+    A close, or a deallocation, would give up reader slots that are the parent's, whose next read
+    would then fail. And lmdb remembers which files it has open: that was the parent.
+    """
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(env))
+    registry: Any = sys.modules.get("lmdb._envid")
+    if registry is not None:
+        child, keys = os.getpid(), registry.env_keys
+        registry.env_keys = lambda *place: tuple((*key, child) for key in keys(*place))
 
 
 os.register_at_fork(after_in_child=_forget)

@@ -35,8 +35,6 @@ from druse_store.index.values import (
     Origin,
 )
 
-_STATE = -values.RECORD_TAIL - 4  # the place of a record's state in its row
-
 
 class Snapshot:
     """A read transaction. `with index.snapshot() as snapshot:`; user code never runs inside."""
@@ -94,18 +92,18 @@ class Snapshot:
     def record(self, digest: bytes) -> bytes | None:
         """The encoded record, unless it was removed."""
         value = self._txn.get(digest, db=self._dbs[RECORDS])
-        if value is None or value[_STATE] == values.TOMBSTONED:
+        if value is None or value[values.STATE_AT] == values.TOMBSTONED:
             return None
         return values.body(RECORDS, digest, value)
 
     def has_record(self, digest: bytes) -> bool:
         value = self._txn.get(digest, db=self._dbs[RECORDS])
-        return value is not None and value[_STATE] != values.TOMBSTONED
+        return value is not None and value[values.STATE_AT] != values.TOMBSTONED
 
     def is_removed(self, digest: bytes) -> bool:
         """Whether a record was removed, and could still be brought back."""
         value = self._txn.get(digest, db=self._dbs[RECORDS])
-        return value is not None and bool(value[_STATE] == values.TOMBSTONED)
+        return value is not None and bool(value[values.STATE_AT] == values.TOMBSTONED)
 
     def origin(self, digest: bytes) -> Origin | None:
         """Where a record came from, unless it was computed here."""

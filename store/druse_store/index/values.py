@@ -13,7 +13,7 @@ records  digest      -> the encoded record | state 1 | since 8
 head     "head"      -> commit 8 | log segment 8 | offset 8   (of the last log frame)
 clock    commit (8, big-endian) -> time 8, in ns since 1970   (of some commits, 10 s apart)
 trash    commit (8, big-endian), kind, key -> what was there   (see `trash`)
-origins  record      -> signer's key 32 | remote 16 | hidden 1    (records that others computed)
+origins  record      -> signer's key 32 | remote 16 | state 1     (records that others computed)
 
 `offset` is that of the payload; `since` is the commit that made or last freshened the entry, or
 tombstoned it. What is SUSPECT did not check when it was read: it may be read again, but is not
@@ -45,6 +45,7 @@ TABLES = (
 )
 SEEDS = {name: number for number, name in enumerate(TABLES, 1)}
 
+REVOKED, WITHDRAWN = 1, 2  # of origins
 LIVE, TOMBSTONED, SUSPECT, EVICTED = 0, 1, 2, 3
 OPEN, SEALED, QUARANTINED = 0, 1, 2
 TICK = 10_000_000_000  # ns between commits whose time is noted
@@ -53,9 +54,10 @@ _CHUNK = struct.Struct("<8sQIIBBQ")
 _BLOB = struct.Struct("<32sQIBQ")
 _FILE = struct.Struct("<BBQQI")
 _HEAD = struct.Struct("<Q8sQ")
-_ORIGIN = struct.Struct("<32s16s?")
+_ORIGIN = struct.Struct("<32s16sB")
 _RECORD_TAIL = struct.Struct("<BQ")
 RECORD_TAIL = _RECORD_TAIL.size
+STATE_AT = -RECORD_TAIL - 4  # where the state stands in the row of a record, from its end
 _NUMBER = struct.Struct(">Q")
 _REPLICATE = struct.Struct(">I")
 HEAD_KEY = b"head"
@@ -103,12 +105,15 @@ class Head(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Who computed a record elsewhere, and through which remote it came here. `hidden`: the key
-    is trusted no more, so the record is nobody's current one."""
+    """Who computed a record elsewhere, and through which remote it came here.
+
+    One that is REVOKED, since its key is trusted no more, or that its signer has WITHDRAWN, is
+    nobody's current one.
+    """
 
     signer: bytes
     remote: bytes
-    hidden: bool = False
+    state: int = LIVE
 
 
 def seal(table: str, key: bytes, body: bytes) -> bytes:

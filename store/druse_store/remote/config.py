@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownRemote:
     """A remote as it was added. `added` is in seconds since 1970."""
 
     name: str
@@ -47,11 +47,11 @@ class Remotes:
         self._location = location
         self._path = location.root / "remotes.json"
 
-    def all(self) -> list[Known]:
+    def all(self) -> list[KnownRemote]:
         """The remotes that have names, in the order in which they were added."""
         return [known for known in self._read().values() if known.is_named]
 
-    def get(self, name: str) -> Known:
+    def get(self, name: str) -> KnownRemote:
         """Raises RemoteNotFound."""
         known = self._read().get(name)
         if known is None:
@@ -61,7 +61,7 @@ class Remotes:
             )
         return known
 
-    def find(self, name_or_url: str) -> Known | None:
+    def find(self, name_or_url: str) -> KnownRemote | None:
         """The remote of this name or address, if it was added or used."""
         found = self._read()
         if name_or_url in found:
@@ -71,18 +71,18 @@ class Remotes:
         url = check_url(name_or_url)
         return next((known for known in found.values() if known.url == url), None)
 
-    def default(self) -> Known | None:
+    def default(self) -> KnownRemote | None:
         """The first one that was added."""
         return next(iter(self.all()), None)
 
-    def add(self, name: str, url: str, remote_id: bytes, capabilities: Capabilities) -> Known:
+    def add(self, name: str, url: str, remote_id: bytes, capabilities: Capabilities) -> KnownRemote:
         """Remembers a remote. A name stands for one address, until it is removed."""
         url = check_url(url)
         if name != url:
             names.check(name, "a remote")
             if looks_like_url(name) or name == "none":
                 raise InvalidInput(f"{name!r} cannot be the name of a remote")
-        made = Known(name, url, remote_id, capabilities, time.time())
+        made = KnownRemote(name, url, remote_id, capabilities, time.time())
         with self._changing() as found:
             there = found.get(name)
             if there is not None and (there.url, there.id) != (url, remote_id):
@@ -93,14 +93,14 @@ class Remotes:
             found[name] = made
         return made
 
-    def remove(self, name: str) -> Known:
+    def remove(self, name: str) -> KnownRemote:
         """Forgets a remote; what lies there stays. Raises RemoteNotFound."""
         known = self.get(name)
         with self._changing() as found:
             found.pop(name, None)
         return known
 
-    def _read(self) -> dict[str, Known]:
+    def _read(self) -> dict[str, KnownRemote]:
         try:
             values = json.loads(self._path.read_text("utf-8"))
             return {name: _known(name, one) for name, one in values.items()}
@@ -112,7 +112,7 @@ class Remotes:
             )
 
     @contextmanager
-    def _changing(self) -> Iterator[dict[str, Known]]:
+    def _changing(self) -> Iterator[dict[str, KnownRemote]]:
         lock_path = self._location.holds / "remotes.lock"
         with disk.translated("changing", self._path), lock_path.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -127,15 +127,15 @@ def looks_like_url(text: str) -> bool:
     return "://" in text or text.startswith(("/", "./", "../", "~"))
 
 
-def _known(name: str, values: Any) -> Known:
+def _known(name: str, values: Any) -> KnownRemote:
     remote_id = bytes.fromhex(values["id"])
     if len(remote_id) != 16:
         raise ValueError("no id of 16 bytes")
     capabilities = Capabilities.of(values.get("capabilities"))
-    return Known(name, str(values["url"]), remote_id, capabilities, float(values["added"]))
+    return KnownRemote(name, str(values["url"]), remote_id, capabilities, float(values["added"]))
 
 
-def _plain(known: Known) -> dict[str, Any]:
+def _plain(known: KnownRemote) -> dict[str, Any]:
     return {
         "url": known.url,
         "id": known.id.hex(),

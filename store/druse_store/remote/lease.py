@@ -28,16 +28,16 @@ from druse_store.remote.transfer import all_at_once
 EXPIRY = 30.0  # seconds without a sign of life
 
 
-class CellKey(NamedTuple):
-    """A cell, as machines agree on it."""
+class LeaseKey(NamedTuple):
+    """A cell as machines agree on it before it runs, when its signature is not known yet: its base
+    signature, and a digest of its condition, replicate and inputs."""
 
     base: Digest
-    signature: Digest
-    replicate: int
+    cell: Digest
 
     @property
     def lease(self) -> str:
-        return f"{layout.LEASES}{self.base.hex()}/{self.signature.hex()}-{self.replicate}"
+        return f"{layout.LEASES}{self.base.hex()}/{self.cell.hex()}"
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class Leases:
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
-    def take(self, cells: Sequence[CellKey], count: int) -> list[CellKey]:
+    def take(self, cells: Sequence[LeaseKey], count: int) -> list[LeaseKey]:
         """Takes at most `count` of these cells that nobody else is at. Raises RemoteError."""
         busy = self._busy({cell.base for cell in cells})
         free = [cell for cell in cells if cell.lease not in busy and cell.lease not in self._held]
@@ -74,7 +74,7 @@ class Leases:
         self._keep_alive()
         return taken
 
-    def release(self, cells: Iterable[CellKey]) -> None:
+    def release(self, cells: Iterable[LeaseKey]) -> None:
         """Gives leases back: their records are published, or nobody will compute them here."""
         with self._guard:
             keys = [cell.lease for cell in cells if cell.lease in self._held]
@@ -109,7 +109,7 @@ class Leases:
         self._seen = found
         return {key for key, seen in found.items() if now - seen.since < self.expiry}
 
-    def _take(self, cell: CellKey) -> tuple[CellKey, bool]:
+    def _take(self, cell: LeaseKey) -> tuple[LeaseKey, bool]:
         silent = cell.lease in self._seen
         honoured = self.site.capabilities.create
         try:

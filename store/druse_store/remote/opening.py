@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 from druse_store.errors import InvalidInput
 from druse_store.remote.backend import Backend
 
-SCHEMES = ("s3", "gs", "az", "file")
+SCHEMES = ("s3", "gs", "az", "file", "ssh", "https", "http")
 REQUEST_TIMEOUT = 60.0  # seconds
 
 
@@ -20,6 +20,14 @@ def open_backend(url: str, *, timeout: float = REQUEST_TIMEOUT) -> Backend:
         from druse_store.remote.directory import Directory
 
         return Directory(Path(unquote(urlsplit(url).path)))
+    if scheme in ("http", "https"):
+        from druse_store.remote.web import Web
+
+        return Web(url, timeout=timeout)
+    if scheme == "ssh":
+        from druse_store.remote.sftp import Sftp
+
+        return Sftp(url, timeout=timeout)
     from druse_store.remote.bucket import Bucket
 
     return Bucket(url, timeout=timeout)

@@ -2,7 +2,8 @@
 
 Records are small and come whole; their blobs stay where they are until somebody needs them. A
 record never takes the place of a local one. From a remote whose policy is `any`, records of
-unknown signers come only if none of their values is a pickle: loading one would run their code.
+unknown signers come only if they have metrics and no values: what loads a value may run its code,
+and not only the encoding `pickle` is one (a user's loader may well unpickle what is bytes here).
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from typing import TYPE_CHECKING
 from druse_store import changes
 from druse_store.digest import Digest
 from druse_store.errors import ClaimRefused, InvalidRecord, RecordDamaged
-from druse_store.index.values import Origin, record_key
+from druse_store.index.values import WITHDRAWN, Origin, record_key
 from druse_store.records import Record
 from druse_store.remote import bodies, layout
 from druse_store.remote.claims import Claim
 from druse_store.remote.reading import Heard, read_topic
 from druse_store.remote.site import Site
+from druse_store.remote.transfer import all_at_once
 from druse_store.trust import PublicKey, Trust
 
 if TYPE_CHECKING:
@@ -31,15 +33,21 @@ if TYPE_CHECKING:
 class Brought:
     """What came, and why the rest did not. `indexes` lead to the blobs of what there is."""
 
-    records: int = 0
+    new: list[Record] = field(default_factory=list)
     known: int = 0
+    withheld: int = 0
     refused: list[str] = field(default_factory=list)
     unknown: dict[str, int] = field(default_factory=dict)
     indexes: set[str] = field(default_factory=set)
 
+    @property
+    def records(self) -> int:
+        """How many came."""
+        return len(self.new)
+
     def is_empty(self) -> bool:
         """Whether nothing at all was there."""
-        return not (self.records or self.known or self.refused or self.unknown)
+        return not (self.records or self.known or self.withheld or self.refused or self.unknown)
 
     def reasons(self) -> list[str]:
         """Sentences for people: why some of what lies there is not used."""
@@ -48,7 +56,11 @@ class Brought:
             "trusted here (`druse trust add NAME KEY`)"
             for signer, count in sorted(self.unknown.items())
         ]
-        return self.refused + strangers
+        withheld = [
+            f"{self.withheld} records by keys that are not trusted here have values besides their "
+            "metrics, which are loaded only from trusted keys (`druse trust add NAME KEY`)"
+        ]
+        return self.refused + strangers + withheld * bool(self.withheld)
 
 
 def bring_records(session: Session, site: Site, trust: Trust, bases: Iterable[Digest]) -> Brought:
@@ -56,12 +68,17 @@ def bring_records(session: Session, site: Site, trust: Trust, bases: Iterable[Di
     brought = Brought()
     believed = trust.believed()
     open_to_all = trust.policy(site.id.hex()) == "any"
-    for base in dict.fromkeys(bases):
-        heard = read_topic(site, layout.records_topic(base), None if open_to_all else believed)
+    signers = None if open_to_all else believed
+
+    def read(base: Digest) -> tuple[Digest, Heard]:
+        return base, read_topic(site, layout.records_topic(base), signers)
+
+    for base, heard in all_at_once(read, dict.fromkeys(bases)):
         brought.refused += heard.refused
         for signer, count in heard.unknown.items():
             brought.unknown[signer] = brought.unknown.get(signer, 0) + count
         _adopt_topic(session, site, believed, base, heard, brought)
+    session.flush()  # inside somebody's batch, too: whoever asked wants to see them
     return brought
 
 
@@ -107,7 +124,10 @@ def _wanted(
             record = Record.decode(packed)
             if record.base != base:
                 raise RecordDamaged("a record stands under another base than its own")
-            if record.status == "failed" or (not trusted and _needs_pickle(record)):
+            if record.status == "failed":
+                continue
+            if not trusted and (record.artifacts or record.output is not None):
+                brought.withheld += 1
                 continue
         except RecordDamaged as error:
             brought.refused.append(f"{claim.key}: {error}")
@@ -124,13 +144,6 @@ def _failed(view: View, digest: Digest) -> bool:
     return record is not None and record.status == "failed"
 
 
-def _needs_pickle(record: Record) -> bool:
-    refs = [artifact.ref for artifact in record.artifacts]
-    if record.output is not None:
-        refs.append(record.output)
-    return any(ref.encoding == "pickle" for ref in refs)
-
-
 def _adopt(
     session: Session, record: Record, origin: Origin, claim: Claim, brought: Brought
 ) -> None:
@@ -140,7 +153,7 @@ def _adopt(
     except (InvalidRecord, RecordDamaged) as error:
         brought.refused.append(f"{claim.key}: {error}")
     else:
-        brought.records += 1
+        brought.new.append(record)
 
 
 def _note_retractions(
@@ -171,7 +184,7 @@ def _withdraw(session: Session, signer: PublicKey, digest: Digest) -> None:
     """Takes a record that its signer took back out of the index, where it came from there."""
     with session.reading() as view:
         origin = view.origin(digest)
-    if origin is None or origin.signer != signer or origin.hidden:
+    if origin is None or origin.signer != signer or origin.state == WITHDRAWN:
         return
     with session.writing() as writing:
         writing.writer.flush()

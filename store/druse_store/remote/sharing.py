@@ -10,7 +10,7 @@ from druse_store.digest import Digest
 from druse_store.errors import InvalidInput, RemoteError, RemoteNotFound, RunNotFound
 from druse_store.records import BlobRef
 from druse_store.remote import layout
-from druse_store.remote.config import Known, Remotes, looks_like_url
+from druse_store.remote.config import KnownRemote, Remotes, looks_like_url
 from druse_store.remote.fetch import Fetched, Fetcher
 from druse_store.remote.opening import REQUEST_TIMEOUT, check_url, open_backend
 from druse_store.remote.patient import Patient
@@ -52,7 +52,7 @@ def probe_url(url: str, timeouts: Timeouts | None = None) -> Probed:
         backend.close()
 
 
-def add_remote(store: Store, name: str, url: str, timeouts: Timeouts | None = None) -> Known:
+def add_remote(store: Store, name: str, url: str, timeouts: Timeouts | None = None) -> KnownRemote:
     """Adds a remote; an empty place becomes one. Raises RemoteError where it is not usable."""
     url = check_url(url)
     backend = open_backend(url, timeout=(timeouts or Timeouts()).request)
@@ -110,7 +110,7 @@ def _named(store: Store, name: str) -> Run:
     return run
 
 
-def push(
+def prepare_push(
     store: Store,
     site: Site,
     signer: Signer,

@@ -30,6 +30,7 @@ from druse_store.errors import (
     TrustError,
 )
 from druse_store.records import BlobRef, Record
+from druse_store.remote import revocation
 from druse_store.remote.fetch import Fetcher
 from druse_store.remote.patient import Patient
 from druse_store.remote.pull import Brought, bring_records
@@ -107,6 +108,8 @@ class Tier:
         if which is None and remotes_of(store).default() is None:
             return None
         trust = trust or Trust()
+        if not store._session.read_only:
+            revocation.enforce_trust(store, trust)
         try:
             site = open_site(store, which, timeouts)
             signer = Signer.load(trust.folder)
@@ -162,11 +165,6 @@ class Tier:
     def fetch_for(self, record: Record) -> bool:
         """Brings everything that a record names. Whether all of it is here now."""
         return not self.fetch_blobs([*record.refs(), *record.blobs()])
-
-    def may_unpickle(self, record: Record) -> bool:
-        """Whether a record is one's own, or signed by a key that is trusted now."""
-        origin = self.store.origin(record.digest)
-        return origin is None or origin.signer in self.trust.believed()
 
     # --- writing back --------------------------------------------------------------------------
 

@@ -263,7 +263,7 @@ def test_a_global_that_cannot_be_hashed_is_an_error_that_names_it(
     with pytest.raises(Failed) as failed:
         project.key()
     assert failed.value.kind == "Unhashable"
-    assert "steps.N.handle['a'][0]" in failed.value.message and kind in failed.value.message
+    assert 'steps.N.handle["a"][0]' in failed.value.message and kind in failed.value.message
     assert "step" in failed.value.message
 
 

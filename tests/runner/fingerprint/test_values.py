@@ -330,7 +330,7 @@ def test_what_has_no_canonical_form_is_refused_with_its_path(value: Any, kind: s
     with pytest.raises(Unhashable) as raised:
         value_digest({"outer": [Point(1, {"handle": value})]}, 'WStep.params["a"]')
     assert isinstance(raised.value, DruseError)
-    assert raised.value.path == """WStep.params["a"]['outer'][0].y['handle']"""
+    assert raised.value.path == 'WStep.params["a"]["outer"][0].y["handle"]'
     assert raised.value.kind == kind
 
 

@@ -1,0 +1,160 @@
+"""`druse verify`, `druse repair` and `druse stats`: the state of a store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from druse.cli import text
+from druse.cli.bar import Bar
+from druse.cli.options import (
+    json_option,
+    named_store,
+    open_for_reading,
+    print_json,
+    reading_option,
+    store_option,
+)
+
+if TYPE_CHECKING:
+    from druse_store import Finding, Progress, Repaired
+
+_SHOWN = 20
+
+
+@click.command("verify")
+@click.option("--quick", is_flag=True, help="Look at the structure only, read no data.")
+@click.option("--resume", is_flag=True, help="Go on where an interrupted verify was.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but findings.")
+@json_option
+@reading_option
+def verify_command(quick: bool, resume: bool, quiet: bool, as_json: bool, store: str | None) -> int:
+    """Read everything again, and say what is not what was stored. Changes nothing.
+
+    Exit status 1 if something is damaged.
+    """
+    with Bar("verifying", quiet=quiet or as_json) as bar, open_for_reading(store) as opened:
+        report = opened.verify(quick=quick, resume=resume, progress=lambda p: _show(bar, p))
+    if as_json:
+        found = report._asdict()
+        found["findings"] = [finding._asdict() for finding in report.findings]
+        print_json({**found, "clean": report.clean})
+    else:
+        _print_findings(report.findings)
+        if not quiet:
+            what = "structure" if quick else text.size(report.bytes)
+            click.echo(
+                f"{'clean' if report.clean else 'DAMAGED'}: {report.packs} packs, "
+                f"{report.chunks} chunks, {report.blobs} large blobs, {what} "
+                f"in {text.seconds(report.seconds)}"
+            )
+        if not report.clean:
+            click.echo("`druse repair` mends what it can", err=True)
+    return 0 if report.clean else 1
+
+
+def _show(bar: Bar, progress: Progress) -> None:
+    bar.show(progress.done, progress.total, progress.eta)
+
+
+def _print_findings(findings: list[Finding]) -> None:
+    for finding in findings[:_SHOWN]:
+        click.echo(f"{finding.kind} {finding.name}: {finding.what}")
+    if len(findings) > _SHOWN:
+        click.echo(f"… and {len(findings) - _SHOWN} more; --json gives all")
+
+
+@click.command("repair")
+@click.option("--rebuild-index", is_flag=True, help="Make the index anew from the packs first.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but what was lost.")
+@json_option
+@store_option
+def repair_command(rebuild_index: bool, quiet: bool, as_json: bool, store: str | None) -> int:
+    """Mend what is damaged; give up what cannot be mended, so that it is computed again.
+
+    Exit status 1 if something was lost.
+    """
+    from druse_store import Store
+    from druse_store import rebuild_index as rebuild
+
+    answer: dict[str, Any] = {}
+    path = named_store(store)
+    if rebuild_index:
+        with Bar("rebuilding the index", quiet=quiet or as_json) as bar:
+            rebuilt = rebuild(path, progress=bar.show)
+        answer["rebuilt"] = {
+            "packs": rebuilt.packs,
+            "chunks": rebuilt.chunks,
+            "blobs": rebuilt.blobs,
+            "changes": rebuilt.changes,
+            "damage": rebuilt.damage,
+        }
+        if not quiet and not as_json:
+            click.echo(
+                f"a new index: {rebuilt.chunks} chunks in {rebuilt.packs} packs, "
+                f"{rebuilt.changes} changes of the log"
+            )
+    with Bar("repairing", quiet=quiet or as_json) as bar, Store.open(path, create=False) as opened:
+        repaired = opened.repair(progress=lambda p: _show(bar, p))
+    if as_json:
+        print_json({**answer, **_plain(repaired)})
+    else:
+        _print_repaired(repaired, quiet=quiet)
+    return 0 if repaired.mended else 1
+
+
+def _plain(repaired: Repaired) -> dict[str, Any]:
+    return {
+        "found": [finding._asdict() for finding in repaired.found],
+        "healed": repaired.healed,
+        "fetched": repaired.fetched,
+        "lost": [digest.hex() for digest in repaired.lost],
+        "retired": [digest.hex() for digest in repaired.retired],
+        "pins": repaired.pins,
+        "quarantined": [str(path) for path in repaired.quarantined],
+        "log_rewritten": repaired.log_rewritten,
+        "left": repaired.left,
+        "mended": repaired.mended,
+    }
+
+
+def _print_repaired(repaired: Repaired, *, quiet: bool) -> None:
+    _print_findings(repaired.found)
+    for path in repaired.quarantined:
+        click.echo(f"quarantined: {path}")
+    if repaired.lost:
+        click.echo(
+            f"lost: {len(repaired.lost)} blobs; {len(repaired.retired)} records rest on them, "
+            "whose cells are computed again by the next run"
+        )
+    for name in repaired.pins:
+        click.echo(f"the pin {name} names something that was lost", err=True)
+    for what in repaired.left:
+        click.echo(f"not repaired: {what}", err=True)
+    if quiet:
+        return
+    if repaired.clean:
+        click.echo("nothing to repair")
+    else:
+        click.echo(f"{repaired.healed} chunks healed, {repaired.fetched} fetched")
+
+
+@click.command("stats")
+@json_option
+@reading_option
+def stats_command(as_json: bool, store: str | None) -> None:
+    """Count what is in the store, and the bytes that it takes."""
+    with open_for_reading(store) as opened:
+        stats = opened.stats()
+        path, number = opened.path, opened.id
+    found = stats._asdict()
+    if as_json:
+        print_json({"store": str(path), "id": number, **found})
+        return
+    click.echo(f"{path} ({number[:12]})")
+    rows = [
+        [name.replace("_", " "), text.size(value) if name.endswith("bytes") else str(value)]
+        for name, value in found.items()
+    ]
+    click.echo(text.table(["", ""], rows, right=(1,)).lstrip("\n "))
