@@ -105,7 +105,7 @@ def source_of(file: str, module_globals: dict[str, Any] | None) -> Source | None
 
 def known_files() -> frozenset[str]:
     """The files that have been asked for."""
-    with _guard:
+    with guard:
         return frozenset(_known)
 
 
