@@ -23,7 +23,7 @@ from druse.fingerprint.resolve import (
     is_set_plainly,
     resolve,
 )
-from druse.fingerprint.template import Ref, Template
+from druse.fingerprint.template import IMPORT, Ref, Template
 from druse.fingerprint.units import Unit
 
 if TYPE_CHECKING:
@@ -140,7 +140,8 @@ def _of_the_project(meaning: Found, ref: Ref) -> Part | None:
 
 def _note_missing(meaning: Nothing, ref: Ref, node: Node) -> None:
     unit = node.unit
-    if meaning.kind == "missing" and unit is not None and not (ref.annotation or ref.optional):
+    is_certain = not (ref.annotation or ref.optional or ref.kind == IMPORT)
+    if meaning.kind == "missing" and unit is not None and is_certain:
         place = f"{unit.file or '<cell>'}:{ref.line} {unit.name}"
         unit.warnings.append(f"{place}: {meaning.name} is not defined, or not yet")
 
@@ -186,9 +187,11 @@ def _is_found_where_it_says(function: FunctionType) -> bool:
 
 def is_made_here(cls: type) -> bool:
     """Whether a class is the user's, or was made at run time by a package's machinery."""
+    if not cls.__flags__ & _HEAP_TYPE:
+        return False
     if origin_of_module(str(cls.__module__)).is_user:
         return True
-    if not cls.__flags__ & _HEAP_TYPE or is_importable(cls):
+    if is_importable(cls):
         return False
     return any(is_function(held) for held in vars(cls).values())
 
