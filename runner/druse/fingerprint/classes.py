@@ -13,7 +13,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, Final
 
 from druse.fingerprint.encoding import length, tag, text
-from druse.fingerprint.functions import is_made_here, origin_of, references
+from druse.fingerprint.functions import external_name, is_made_here, origin_of, references
 from druse.fingerprint.graph import Edge
 from druse.fingerprint.locate import class_annotations, class_node
 from druse.fingerprint.packages import Origin, origin_of_module
@@ -73,12 +73,11 @@ def _origin(cls: type) -> Origin:
 
 
 def expand_class(builder: Builder, cls: type, node: Node) -> list[Part]:
-    origin = _origin(cls)
     if not is_made_here(cls):
-        dotted = f"{cls.__module__}.{cls.__qualname__}"
-        if origin.kind == "druse":
-            return [tag("druse") + text(dotted)]
-        return builder.external(dotted, origin)
+        external = external_name(cls)
+        if external is None:
+            return [tag("druse") + text(f"{cls.__module__}.{cls.__qualname__}")]
+        return builder.external(external.dotted, external.origin)
     parts: list[Part] = [tag("class"), length(len(cls.__bases__))]
     parts += [builder.part(base, node.path) for base in cls.__bases__]
     if type(cls) is not type:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from druse.fingerprint.builder import Builder
     from druse.fingerprint.graph import Part
 
+_PUBLIC: Final = {"posixpath": "os.path", "ntpath": "os.path", "_thread": "threading"}
 _HEAP_TYPE: Final = 1 << 9
 _NOT_STATE: Final = frozenset(
     {"__wrapped__", "__annotations__", "__type_params__", "__orig_source__"}
@@ -162,7 +163,7 @@ def external_name(value: Any) -> External | None:
         origin = origin_of(value)
         if origin.is_user or origin.kind == "druse" or not _is_found_where_it_says(value):
             return None
-        return External(f"{value.__module__}.{value.__qualname__}", origin)
+        return External(_public(str(value.__module__), value.__qualname__, value, origin), origin)
     if is_class(value):
         return None if is_made_here(value) else _of_module(value, value.__qualname__)
     if type(value) is BuiltinFunctionType:
@@ -176,7 +177,19 @@ def external_name(value: Any) -> External | None:
 def _of_module(value: Any, name: str) -> External | None:
     module = str(value.__module__ or getattr(value.__self__, "__name__", "builtins"))
     origin = origin_of_module(module)
-    return None if origin.kind == "druse" else External(f"{module}.{name}", origin)
+    return (
+        None if origin.kind == "druse" else External(_public(module, name, value, origin), origin)
+    )
+
+
+def _public(module: str, name: str, value: Any, origin: Origin) -> str:
+    """The standard library's own name for a thing; where it is defined differs by version."""
+    if origin.kind == "stdlib":
+        for public in (module.partition(".")[0].lstrip("_"), _PUBLIC.get(module, "")):
+            known = getattr(sys.modules.get(public), "__dict__", {})
+            if known.get(name) is value:
+                return f"{public}.{name}"
+    return f"{module}.{name}"
 
 
 def _is_found_where_it_says(function: FunctionType) -> bool:
