@@ -185,7 +185,7 @@ def _of_module(value: Any, name: str) -> External | None:
 def _public(module: str, name: str, value: Any, origin: Origin) -> str:
     """The standard library's own name for a thing; where it is defined differs by version."""
     if origin.kind == "stdlib":
-        for public in (module.partition(".")[0].lstrip("_"), _PUBLIC.get(module, "")):
+        for public in (_PUBLIC.get(module, ""), module.partition(".")[0].lstrip("_")):
             known = getattr(sys.modules.get(public), "__dict__", {})
             if known.get(name) is value:
                 return f"{public}.{name}"
