@@ -8,7 +8,7 @@ from blake3 import blake3
 
 from druse.fingerprint.builder import Refused
 from druse.fingerprint.encoding import integer, length, tag, text
-from druse.fingerprint.functions import constant_of_a_package
+from druse.fingerprint.externals import constant_of_a_package
 
 if TYPE_CHECKING:
     from druse.fingerprint.builder import Builder

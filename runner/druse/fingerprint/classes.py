@@ -13,12 +13,13 @@ import inspect
 from typing import TYPE_CHECKING, Any, Final
 
 from druse.fingerprint.encoding import length, tag, text
-from druse.fingerprint.functions import external_name, is_made_here, origin_of, references
+from druse.fingerprint.externals import external_name, is_made_here, origin_of
 from druse.fingerprint.graph import Edge
 from druse.fingerprint.locate import class_annotations, class_node
 from druse.fingerprint.packages import Origin, origin_of_module
 from druse.fingerprint.places import shown_file
 from druse.fingerprint.proxies import is_code, is_function
+from druse.fingerprint.references import references
 from druse.fingerprint.resolve import Found, Surroundings
 from druse.fingerprint.selves import rebound_of_class
 from druse.fingerprint.units import Unit

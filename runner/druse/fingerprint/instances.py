@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from druse.fingerprint.builder import Refused
 from druse.fingerprint.encoding import tag, text
-from druse.fingerprint.functions import constant_of_a_package, is_made_here
+from druse.fingerprint.externals import constant_of_a_package, is_made_here
 from druse.fingerprint.packages import is_extension, origin_of_module
 from druse.fingerprint.resolve import Found
 from druse.fingerprint.selves import counters_and_caches

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 from druse.fingerprint.builder import Builder, check, reached, settled
 from druse.fingerprint.closures import Closure, collect
 from druse.fingerprint.encoding import finish
-from druse.fingerprint.functions import is_made_here
+from druse.fingerprint.externals import is_made_here
 from druse.fingerprint.graph import Node, settle, standing
 from druse.fingerprint.proxies import is_code
 from druse.fingerprint.resolve import Found
