@@ -30,7 +30,10 @@ def step_{m}_{i}(frame, columns=("a", "b"), scale=1.5):
     values = np.asarray(frame[columns[0]], dtype=float) / (LIMIT + EPS)
 {more}    return {call}([value * scale for value in values if value > 0.0])
 '''
-MORE = "    if len(values) % {n} == 0 and LIMIT > {n}:\n        values = (values - values.mean()) / EPS\n"
+MORE = """\
+    if len(values) % {n} == 0 and LIMIT > {n}:
+        values = (values - values.mean()) / EPS
+"""
 
 FRESH = """
 import json, sys, time
