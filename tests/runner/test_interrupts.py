@@ -25,7 +25,7 @@ def test_ctrl_c_commits_what_has_finished_and_stops(project: Project, kind: str)
     run.wait_until_ran(running, 60)
     below = children(running.pid)
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does it
-    out, err = running.communicate(timeout=30)
+    _, err = running.communicate(timeout=30)
     assert running.returncode == 130, err
     assert "Traceback" not in err
     assert "interrupted" in err
@@ -87,7 +87,7 @@ def test_workers_that_are_killed_fail_their_cells_and_the_run_goes_on(project: P
         run.wait_until_ran(running, count)
         os.kill(workers_of(running.pid)[0], signal.SIGKILL)
         killed += 1
-    _, err = running.communicate(timeout=60)
+    out, err = running.communicate(timeout=60)
     assert running.returncode == 1, err
     import json
 
