@@ -20,6 +20,7 @@ from druse.fingerprint.packages import Origin, origin_of_module
 from druse.fingerprint.places import shown_file
 from druse.fingerprint.proxies import is_code, is_function
 from druse.fingerprint.resolve import Found, Surroundings
+from druse.fingerprint.selves import rebound_of_class
 from druse.fingerprint.units import Unit
 
 if TYPE_CHECKING:
@@ -85,6 +86,9 @@ def expand_class(builder: Builder, cls: type, node: Node) -> list[Part]:
     if node.unit is not None:
         node.unit.docs = [cls.__doc__] if cls.__doc__ else []
         parts += _annotations(builder, cls, node)
+        for name in rebound_of_class(cls):
+            owner = next((base for base in cls.__mro__ if name in vars(base)), cls)
+            node.unit.rebinds.add((id(owner), name))
     return parts + _members(builder, cls, node)
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 from druse.fingerprint import blindspots
 from druse.fingerprint.builder import Refused
 from druse.fingerprint.encoding import integer, length, tag, text
+from druse.fingerprint.graph import Edge, Node, settle
 from druse.fingerprint.locate import NoSource, template_of
 from druse.fingerprint.packages import Origin, origin_of_file, origin_of_module
-from druse.fingerprint.places import shown_file
+from druse.fingerprint.places import below_project, shown_file
 from druse.fingerprint.proxies import is_class, is_code, is_function, is_module
 from druse.fingerprint.resolve import (
     External,
@@ -26,7 +28,7 @@ from druse.fingerprint.units import Unit
 
 if TYPE_CHECKING:
     from druse.fingerprint.builder import Builder
-    from druse.fingerprint.graph import Node, Part
+    from druse.fingerprint.graph import Part
 
 _HEAP_TYPE: Final = 1 << 9
 _NOT_STATE: Final = frozenset(
@@ -114,10 +116,26 @@ def reference(builder: Builder, ref: Ref, around: Surroundings, node: Node) -> l
         blindspots.note_external(node.unit, f"{cls.__module__}.{cls.__qualname__}", ref.line)
     stands: Part | None = builder.state.part(builder, meaning, node)
     if stands is None:
+        stands = _of_the_project(meaning, ref)
+    if stands is None:
         path = f"{node.path} reads {meaning.name}"
         stands = builder.named(meaning.value, path, "global", meaning.name, ref.line)
     rest = b"".join(b"." + text(name) for name in meaning.rest)
     return [stands, rest] if rest else [stands]
+
+
+def _of_the_project(meaning: Found, ref: Ref) -> Part | None:
+    """`HERE = Path(__file__).parent` is the same in every copy of the project."""
+    value = meaning.value
+    if type(meaning.owner) is not dict or not isinstance(value, str | PurePath):
+        return None
+    below = below_project(str(value), meaning.owner)
+    if below is None:
+        return None
+    content = tag("below the project") + text(type(value).__name__) + text(below)
+    node = Node(value, None, meaning.name, [content])
+    settle(node)
+    return Edge(node, "global", meaning.name, ref.line)
 
 
 def _note_missing(meaning: Nothing, ref: Ref, node: Node) -> None:
