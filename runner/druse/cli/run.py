@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from druse.cli import text
-from druse.cli.options import json_option, named_store, print_json, store_option
+from druse.cli.options import control_options, json_option, named_store, print_json, store_option
 from druse.listener import Listener
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command("run")
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--strategy",
     type=click.Choice(["resume", "rerun"]),
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     help="Take what the store has, or execute everything.",
 )
 @click.option("--replicates", type=click.IntRange(min=1), help="Instead of the configuration's.")
-@click.option("--force", multiple=True, metavar="STEP", help="Execute cells with this step.")
+@control_options
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 @json_option
 @store_option
@@ -39,7 +39,7 @@ def run_command(
     config: Path,
     strategy: str,
     replicates: int | None,
-    force: tuple[str, ...],
+    control: dict[str, Any],
     quiet: bool,
     as_json: bool,
     store: str | None,
@@ -59,8 +59,8 @@ def run_command(
             graph.wanted(replicates=replicates),
             strategy=strategy,
             store=opened,
-            force=force,
             listener=listener,
+            **control,
         )
     if as_json:
         print_json(_outcome(graph, listener))
