@@ -14,10 +14,11 @@ from druse.experiment import STRATEGIES
 from druse.listener import Listener
 from druse.plan import Options
 from druse.run import GraphRun
-from druse.session import Session, Wanted
+from druse.session import Session, Wanted, shown_as_due
 from druse_store import Store
 
 if TYPE_CHECKING:
+    from druse.exchange import Exchange
     from druse.executors.spec import Spec
     from druse.result import Result
 
@@ -42,6 +43,7 @@ def run(
     timeout: float | None = None,
     retries: int | None = None,
     listener: Listener | None = None,
+    exchange: Exchange | None = None,
     on_start: Callable[[GraphRun], None] | None = None,
     **wishes: Unpack[Wishes],
 ) -> dict[str, Result]:
@@ -56,7 +58,8 @@ def run(
     choices = choose([each.experiment for each in wanted], executor, timeout, retries)
     with nullcontext(store) if store is not None else location.open_store() as opened:
         session = Session(opened, wanted, options, views=views)
-        run = GraphRun(session, choices, listener or Listener())
+        run = GraphRun(session, choices, listener or Listener(), exchange)
         if on_start is not None:
             on_start(run)
-        return run.run()
+        with shown_as_due(wanted):
+            return run.run()

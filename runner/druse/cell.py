@@ -15,7 +15,7 @@ from druse import seeds
 from druse.checked import Inputs
 from druse.context import FrozenContext
 from druse.errors import DruseError, PipelineExecutionError
-from druse.names import STEP_NAME_KEY
+from druse.names import SOURCE, STEP_NAME_KEY
 from druse.pipelines import without_metrics
 from druse.plain import plain
 from druse.plugins import BUILT_IN, BasePlugin
@@ -134,7 +134,7 @@ class CellRun:
         seeding = up.prepared.seed
         self._seed_fn = seed or seeding.seed_fn or seeds.seed_generators
         self._seed_replicate = task.cell.replicate if seeding.auto_seed else 0
-        self._place = "the datasource"
+        self._place = SOURCE
 
     async def run(self) -> Outcome:
         """Never raises what the user's code raised: it is in the outcome."""
@@ -182,6 +182,7 @@ class CellRun:
             for hook in self._up.hooks:
                 with self._looking(hook):
                     hook.after_step(experiment, step, data.get(), ctx)
+            ctx.artifacts._end_step()
             self._outcome.step_seconds.append(time.perf_counter() - began)
             self._trace(before, reads_before)
 

@@ -13,6 +13,7 @@ from druse.twins import Twins
 
 if TYPE_CHECKING:
     from druse.commit import Committer
+    from druse.exchange import Exchange
     from druse.executors.choose import Choice
     from druse.executors.lanes import Lanes
     from druse.listener import Listener
@@ -30,6 +31,7 @@ class Current:
     runs: Mapping[str, ExperimentRun]
     lanes: Lanes
     listener: Listener
+    exchange: Exchange
     committer: Committer
     scheduler: Scheduler
     must_run: set[CellName] = field(default_factory=set)
@@ -50,20 +52,6 @@ class Current:
         if text not in self._warned:
             self._warned.add(text)
             self.listener.warned(text)
-
-    def warn_of_missing_conditions(self, experiment: str) -> None:
-        """Once for each input: the conditions that its producer does not have."""
-        prepared = self.plan.prepared[experiment]
-        for source in prepared.inputs:
-            producer = self.plan.prepared.get(source.producer)
-            if producer is None:
-                continue
-            missing = [name for name in prepared.conditions if name not in producer.conditions]
-            if missing:
-                self.warn(
-                    f"{experiment}: {source.producer} has no {', '.join(missing)}, so its "
-                    f"baseline's {source.artifact.name} stands in"
-                )
 
     def note_if_over(self, experiment: str) -> None:
         """An experiment whose last cell is over is to be ended."""

@@ -134,6 +134,9 @@ class ResourceFactory:
         made.append(_Made(found, seen, value))
         return value
 
+    def __deepcopy__(self, memo: object) -> ResourceFactory:
+        return self  # whoever gets it from a context shares what it made
+
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.fn, self.key)
 

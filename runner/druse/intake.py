@@ -94,6 +94,7 @@ class Intake:
 
     def _failed(self, outcome: Outcome, record: Record) -> None:
         current, cell = self._current, outcome.cell
+        current.exchange.failed(cell, record)
         current.runs[cell.experiment].failed(cell, record, outcome)
         for blocked in self._scheduler.failed(cell):
             current.runs[blocked.experiment].blocked(blocked, cell)
@@ -105,6 +106,7 @@ class Intake:
         current, cell = self._current, outcome.cell
         reason = self._plan.decisions[cell].reason
         self._plan.decisions[cell] = Decision(State.HIT, reason, record)
+        current.exchange.computed(cell, record, outcome.seconds)
         current.session.fresh.add(record.digest)
         current.session.decider.learn(cell.experiment, record)
         current.twins.learned(record)

@@ -136,10 +136,10 @@ class Plan:
         self._artifacts: dict[tuple[Digest, str], ArtifactRef | None] = {}
 
     def cells(self, experiment: str) -> Iterator[CellName]:
-        """The cells of an experiment, condition by condition."""
+        """The cells of an experiment, replicate by replicate: what is compared comes together."""
         prepared = self.prepared[experiment]
-        for condition in prepared.conditions:
-            for replicate in range(prepared.replicates):
+        for replicate in range(prepared.replicates):
+            for condition in prepared.conditions:
                 yield CellName(experiment, condition, replicate)
 
     def producer_cell(self, source: Input, condition: str, replicate: int) -> CellName | None:

@@ -105,6 +105,8 @@ class StepCache:
             found = self._walk(view, signature, replicate)
         if found is None:
             return None
+        with unwatched():
+            self._place.bring(found)
         try:
             held = self._replay(position, found)
         except StoreError as error:
@@ -191,7 +193,8 @@ class StepCache:
         elif kind == "metrics":
             seen = {name: tuple(values) for name, values in metrics._values.items()}
         elif kind == "artifacts":
-            seen = [(a.name, a.data) for a in self._ctx.artifacts._items]
+            log = self._ctx.artifacts
+            seen = [(a.name, a.data) for a in log._items[log._begin :]]
         elif kind == "name":
             seen = self._ctx._data.get("step_name")
         else:
@@ -271,15 +274,22 @@ class StepCache:
         held = Held(value)
         try:
             with unwatched():
-                self._keep(step, start, frame, before, held, seconds)
+                self._keep(position, start, frame, before, held, seconds)
         except (StoreError, Unhashable, InvalidMetric) as error:
             self._warn(f"{type(step).__name__} runs uncached: its output cannot be kept: {error}")
         return held
 
     def _keep(
-        self, step: Any, start: Digest, frame: Frame, before: _Before, held: Held, seconds: float
+        self,
+        position: int,
+        start: Digest,
+        frame: Frame,
+        before: _Before,
+        held: Held,
+        seconds: float,
     ) -> None:
         store, ctx = self._place.store, self._ctx
+        step = self._prepared.made[position + 1]
         value = held.get()
         output = store.put_object(value)
         try:
@@ -312,7 +322,7 @@ class StepCache:
                 signature=signature,
                 replicate=self._replicate(step),
                 status="ok",
-                base=start,
+                base=self._prepared.step_base(position),
                 start=start,
                 reads=reads,
                 metrics=metrics,
