@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from druse import location
+from druse.control import Control, Wishes
 from druse.errors import DefinitionError
 from druse.executors.choose import choose
 from druse.experiment import STRATEGIES
@@ -37,8 +38,6 @@ def run(
     *,
     strategy: str = "rerun",
     store: Store | None = None,
-    force: Iterable[str] = (),
-    no_cache: Iterable[str] = (),
     views: str = "full",
     executor: Spec | None = None,
     timeout: float | None = None,
@@ -46,14 +45,16 @@ def run(
     listener: Listener | None = None,
     exchange: Exchange | None = None,
     on_start: Callable[[GraphRun], None] | None = None,
+    **wishes: Unpack[Wishes],
 ) -> dict[str, Result]:
     """Runs experiments that are in an order in which they can run; results by name.
 
     `store` is the nearest one unless it is given. `executor`, `timeout` and `retries` override what
-    the experiments' plugins say. Raises StoreError, DefinitionError, Unhashable; KeyboardInterrupt
-    after a Ctrl-C, or after `stop` was called on what `on_start` got: what had finished is kept.
+    the experiments' plugins say, `wishes` (see `Control`) what steps say. Raises StoreError,
+    DefinitionError, Unhashable; KeyboardInterrupt after a Ctrl-C, or after `stop` was called on
+    what `on_start` got: what had finished is kept.
     """
-    options = Options(check_strategy(strategy), frozenset(force), frozenset(no_cache))
+    options = Options(check_strategy(strategy), Control.of(wishes))
     choices = choose([each.experiment for each in wanted], executor, timeout, retries)
     with nullcontext(store) if store is not None else location.open_store() as opened:
         session = Session(opened, wanted, options, views=views)

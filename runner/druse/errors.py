@@ -101,6 +101,10 @@ class PipelineExecutionError(DruseError):
         return type(self), (self.step_name, str(self.original_exception))
 
 
+class InputChanged(DruseError):
+    """A step changed in place what it was given; found only where a run is asked to check."""
+
+
 class ArtifactNotFound(DruseError, FileNotFoundError):
     """An artifact was asked for that no run has, or whose bytes are gone."""
 

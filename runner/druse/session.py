@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,6 +66,7 @@ class Session:
             prepare(each.experiment, self.keys, each.treatments, each.replicates)
             for each in self.wanted
         ]
+        self.options.control.require_known(thing for each in prepared for thing in each.things)
         self.plan = Plan(prepared)
         self.upstream = UpstreamOfPlan(self.plan, self._find_latest, self._find_stored)
         self.lookups = {
@@ -86,13 +87,7 @@ class Session:
             asked, conditions = views.asked_again(root, each.name, self.store.id)
             if asked:
                 forced[each.name] = conditions
-        return Options(
-            self.options.strategy,
-            self.options.force,
-            self.options.no_cache,
-            self.options.cache,
-            forced,
-        )
+        return replace(self.options, forced=forced)
 
     def decide_all(self) -> Plan:
         """Decides about every cell, upstream first."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from druse.cli import text
-from druse.cli.options import json_option, named_store, print_json, store_option
+from druse.cli.options import control_options, json_option, named_store, print_json, store_option
 from druse.listener import Listener
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command("run")
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--strategy",
     type=click.Choice(["resume", "rerun"]),
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     help="Take what the store has, or execute everything.",
 )
 @click.option("--replicates", type=click.IntRange(min=1), help="Instead of the configuration's.")
-@click.option("--force", multiple=True, metavar="STEP", help="Execute cells with this step.")
+@control_options
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Cells at once.")
 @click.option(
     "--executor",
@@ -56,7 +56,7 @@ def run_command(
     config: Path,
     strategy: str,
     replicates: int | None,
-    force: tuple[str, ...],
+    control: dict[str, Any],
     jobs: int | None,
     executor: str | None,
     timeout: float | None,
@@ -89,12 +89,12 @@ def run_command(
             graph.wanted(replicates=replicates),
             strategy=strategy,
             store=opened,
-            force=force,
             executor=spec,
             timeout=timeout,
             retries=retries,
             listener=listener,
             exchange=exchange,
+            **control,
         )
     if as_json:
         print_json(_outcome(graph, listener))
