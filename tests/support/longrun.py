@@ -130,5 +130,3 @@ def is_running(pid: int) -> bool:
 def workers_of(pid: int) -> list[int]:
     """The worker processes of a run: children of the one that it had them forked from."""
     return [below for template in children(pid)[:1] for below in children(template)]
-
-
