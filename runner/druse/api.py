@@ -18,6 +18,7 @@ from druse.session import Session, Wanted, shown_as_due
 from druse_store import Store
 
 if TYPE_CHECKING:
+    from druse.exchange import Exchange
     from druse.executors.spec import Spec
     from druse.result import Result
 
@@ -44,6 +45,7 @@ def run(
     timeout: float | None = None,
     retries: int | None = None,
     listener: Listener | None = None,
+    exchange: Exchange | None = None,
     on_start: Callable[[GraphRun], None] | None = None,
 ) -> dict[str, Result]:
     """Runs experiments that are in an order in which they can run; results by name.
@@ -60,7 +62,7 @@ def run(
         _progress(wanted, watching) as watched,
     ):
         session = Session(opened, wanted, options, views=views)
-        run = GraphRun(session, choices, watched)
+        run = GraphRun(session, choices, watched, exchange)
         if on_start is not None:
             on_start(run)
         with shown_as_due(wanted):
