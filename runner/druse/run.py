@@ -46,6 +46,7 @@ class GraphRun:
         self._exchange = exchange or Exchange()
         self._make_lanes = make_lanes
         self._interrupts = Interrupts()
+        self._wake: Callable[[], None] = lambda: None
         self._runs = {
             name: ExperimentRun(session.store, prepared, self._plan)
             for name, prepared in self._plan.prepared.items()
@@ -60,8 +61,9 @@ class GraphRun:
             return results
 
     def stop(self) -> None:
-        """From another thread: what has finished is committed, then `run` is over."""
+        """From another thread: what has finished is committed, then `run` raises."""
         self._interrupts.stop()
+        self._wake()
 
     def _run(self) -> dict[str, Result]:
         session = self._session
@@ -112,6 +114,7 @@ class GraphRun:
         dispatcher = Dispatcher(current)
         intake = Intake(current, dispatcher)
         self._schedule(current)
+        self._wake = lanes.wake
         while current.scheduler.is_active or current.over:
             dispatcher.dispatch_ready()
             self._interrupts.check()

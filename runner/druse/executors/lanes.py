@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from druse.executors import Executor, News
 from druse.executors.spec import Spec, make
-from druse.task import Outcome, Task
+from druse.task import Outcome, Stopped, Task
 
 if TYPE_CHECKING:
     from druse.prepared import Prepared
@@ -84,6 +84,10 @@ class Lanes:
             yield self._noted(self._queue.get())
         while not self._queue.empty():
             yield self._noted(self._queue.get())
+
+    def wake(self) -> None:
+        """From another thread: the run is to stop."""
+        self._queue.put(Stopped(KeyboardInterrupt()))
 
     def _noted(self, news: News) -> News:
         if isinstance(news, Outcome):
