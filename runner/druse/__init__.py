@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     )
     from druse.declare import EnvVar, InputFile
     from druse.errors import DruseError
+    from druse.execution import (
+        AsyncExecution,
+        DaskExecution,
+        ParallelExecution,
+        SerialExecution,
+    )
     from druse.experiment import Experiment
     from druse.graph import ExperimentGraph
     from druse.hypotheses import Hypothesis, hypothesis, verifier
@@ -44,6 +50,7 @@ _HOMES = {
     ),
     "declare": ("EnvVar", "InputFile"),
     "errors": ("DruseError",),
+    "execution": ("AsyncExecution", "DaskExecution", "ParallelExecution", "SerialExecution"),
     "experiment": ("Experiment",),
     "graph": ("ExperimentGraph",),
     "hypotheses": ("Hypothesis", "hypothesis", "verifier"),
@@ -60,7 +67,9 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "Artifact",
     "ArtifactPlugin",
+    "AsyncExecution",
     "BasePlugin",
+    "DaskExecution",
     "DataSource",
     "DruseError",
     "EnvVar",
@@ -71,10 +80,12 @@ __all__ = [
     "Hypothesis",
     "InputFile",
     "LoggingPlugin",
+    "ParallelExecution",
     "Pipeline",
     "PipelineStep",
     "Result",
     "SeedPlugin",
+    "SerialExecution",
     "Treatment",
     "data_source",
     "get_datasource",

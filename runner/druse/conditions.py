@@ -6,6 +6,7 @@ a callable is applied for each replicate, with the generators seeded, before any
 
 from __future__ import annotations
 
+import copy
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from druse.fingerprint.values import value_digest
 from druse.names import BASELINE, CONDITION_KEY, REPLICATE_KEY, SEED_USED_KEY
 from druse.plugins import SeedPlugin
 from druse.reads import ABSENT
+from druse.shown import shown
 from druse.task import Given
 from druse.treatments import Treatment
 from druse_store import Digest
@@ -82,7 +84,23 @@ class Initial:
     def shown(self, key: str) -> str:
         """A key's value, for people."""
         values = self.values()
-        return _shown(values[key]) if key in values else "absent"
+        return shown(values[key]) if key in values else "absent"
+
+
+class Bare:
+    """The context that `setup` sees: the experiment's own values, before any condition's."""
+
+    def __init__(self, initial_ctx: Mapping[str, Any]) -> None:
+        self._values = dict(initial_ctx)
+
+    def values(self) -> dict[str, Any]:
+        return dict(self._values)
+
+    def digest(self, key: str) -> Digest:
+        return value_digest(self._values[key], f"ctx[{key!r}]") if key in self._values else ABSENT
+
+    def names_digest(self) -> Digest:
+        return value_digest(sorted(self._values), "the context's keys")
 
 
 class Condition:
@@ -141,6 +159,12 @@ class Condition:
             error = given.error if isinstance(given.error, TreatmentFailed) else None
             self._cells[replicate] = Initial(self, replicate, given.extra, error)
 
+    def lean(self) -> Condition:
+        """As it is sent to workers: without its treatment, and what that gave for each cell."""
+        lean = copy.copy(self)
+        lean.treatment, lean._cells = None, {}
+        return lean
+
     def is_same_everywhere(self, key: str) -> bool:
         """Whether a key has the same value in every replicate."""
         return self._is_constant and key not in (REPLICATE_KEY, SEED_USED_KEY)
@@ -184,8 +208,3 @@ def all_of(
     return {
         name: Condition(name, treatment, initial_ctx, seed) for name, treatment in by_name.items()
     }
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from druse import names
 from druse.errors import ContextMutationError
 from druse.names import STEP_NAME_KEY
 
@@ -94,6 +95,7 @@ class ArtifactLog:
 
     def add(self, name: str, data: bytes) -> None:
         """Adds an artifact. Raises ContextMutationError for a name that the step wrote already."""
+        names.check(name, "an artifact")
         if name in self._names:
             raise ContextMutationError(f"Artifact '{name}' already written in this run")
         if not isinstance(data, bytes | bytearray | memoryview):

@@ -112,11 +112,16 @@ class StoredArtifact(DataSource):
             return materialise(store, artifact, Path(tempfile.mkdtemp(prefix="druse-")))
 
 
-def materialise(store: Store, artifact: ArtifactRef, folder: Path) -> Path:
-    """Writes an artifact's verified bytes to a file of its own name."""
+def materialise(
+    store: Store, artifact: ArtifactRef, folder: Path, data: bytes | None = None
+) -> Path:
+    """Writes an artifact's verified bytes to a file of its own name. `data`: where they are had."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / names.check(artifact.name, "an artifact")  # the record may be anybody's
-    store.get_to(artifact.ref.root.digest, path)
+    if data is None:
+        store.get_to(artifact.ref.root.digest, path)
+    else:
+        path.write_bytes(data)
     return path
 
 

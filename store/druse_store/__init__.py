@@ -135,8 +135,8 @@ __all__ = [
 
 _HOMES = {
     "digest": ("Digest",),
-    "policy": ("Policy",),
     "errors": ("BlobVanished", "StoreError"),
+    "policy": ("Policy",),
     "rebuild": ("Rebuilt", "rebuild_index"),
     "records": ("ArtifactRef", "BlobRef", "ObjectRef", "Read", "Record", "extend"),
     "repaired": ("Fetch", "Repaired"),

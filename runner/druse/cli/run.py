@@ -32,6 +32,14 @@ if TYPE_CHECKING:
 )
 @click.option("--replicates", type=click.IntRange(min=1), help="Instead of the configuration's.")
 @click.option("--force", multiple=True, metavar="STEP", help="Execute cells with this step.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Cells at once.")
+@click.option(
+    "--executor",
+    metavar="NAME[:ADDRESS]",
+    help="Where cells are executed, whatever plugins say: serial, thread, process, async, dask.",
+)
+@click.option("--timeout", type=float, metavar="SECONDS", help="For each cell.")
+@click.option("--retries", type=click.IntRange(min=0), help="Try failed cells again so often.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 @json_option
 @store_option
@@ -40,6 +48,10 @@ def run_command(
     strategy: str,
     replicates: int | None,
     force: tuple[str, ...],
+    jobs: int | None,
+    executor: str | None,
+    timeout: float | None,
+    retries: int | None,
     quiet: bool,
     as_json: bool,
     store: str | None,
@@ -47,9 +59,11 @@ def run_command(
     """Run the experiment of CONFIG (a config.yaml, its folder, or a folder of experiments) and all
     that it reads of others. Results that the store has already are taken from there."""
     from druse import api
+    from druse.executors.spec import parse
     from druse.graph import ExperimentGraph
     from druse_store import Store
 
+    spec = parse(executor, jobs) if executor or jobs else None
     graph = ExperimentGraph.from_yaml(config)
     for experiment in graph.experiments.values():
         _prepare(experiment)
@@ -60,6 +74,9 @@ def run_command(
             strategy=strategy,
             store=opened,
             force=force,
+            executor=spec,
+            timeout=timeout,
+            retries=retries,
             listener=listener,
         )
     if as_json:
