@@ -17,6 +17,7 @@ from druse.session import Session, Wanted, shown_as_due
 from druse_store import Store
 
 if TYPE_CHECKING:
+    from druse.exchange import Exchange
     from druse.executors.spec import Spec
     from druse.result import Result
 
@@ -43,6 +44,7 @@ def run(
     timeout: float | None = None,
     retries: int | None = None,
     listener: Listener | None = None,
+    exchange: Exchange | None = None,
     on_start: Callable[[GraphRun], None] | None = None,
 ) -> dict[str, Result]:
     """Runs experiments that are in an order in which they can run; results by name.
@@ -55,7 +57,7 @@ def run(
     choices = choose([each.experiment for each in wanted], executor, timeout, retries)
     with nullcontext(store) if store is not None else location.open_store() as opened:
         session = Session(opened, wanted, options, views=views)
-        run = GraphRun(session, choices, listener or Listener())
+        run = GraphRun(session, choices, listener or Listener(), exchange)
         if on_start is not None:
             on_start(run)
         with shown_as_due(wanted):

@@ -158,7 +158,7 @@ def _steps(prepared: Prepared, record: Record) -> list[dict[str, Any]]:
                         for key in trace["reads"]
                         if key in shown and (name := key.rpartition(":")[2]) not in wrote
                     },
-                    "wrote": {k: {"before": None, "after": v} for k, v in wrote.items()},
+                    "wrote": {k: {"before": None, "after": v} for k, v in sorted(wrote.items())},
                     "metrics": _changed(record.metrics, counts, trace["metrics"]),
                 },
             }
@@ -169,7 +169,7 @@ def _steps(prepared: Prepared, record: Record) -> list[dict[str, Any]]:
 def _changed(metrics: Any, before: dict[str, int], after: Mapping[str, int]) -> dict[str, Any]:
     """The values of the metrics that a step added to, from how many each had before and after."""
     found = {}
-    for name, count in after.items():
+    for name, count in sorted(after.items()):
         values = tuple(metrics.get(name, ()))
         found[name] = {"before": values[: before.get(name, 0)], "after": values[:count]}
         before[name] = count

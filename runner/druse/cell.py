@@ -255,6 +255,7 @@ class CellRun:
         outcome = self._outcome
         outcome.reads = dict(outcome.reads)
         outcome.seen = {**self._up.watched, **self._watch.found}
+        outcome.written = self._watch.written
         changed = self._watch.changed()
         if changed:
             outcome.unstorable = f"{changed[0]} changed while the cell ran"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from druse.plan import Decision, State
+from druse.rewritten import Rewritten
 from druse.task import CellName, Failure, Outcome, Sighting, Stopped, Warned
 from druse.unpickled import finished
 from druse_store import BlobVanished, Record, StoreError
@@ -25,6 +26,7 @@ class Intake:
         self._dispatcher = dispatcher
         self._scheduler = current.scheduler
         self._plan = current.plan
+        self._rewritten = Rewritten(current)
         self._vanished: dict[CellName, int] = {}
 
     def take(self, news: News) -> None:
@@ -49,6 +51,7 @@ class Intake:
         outcome.attempts += current.attempts.pop(cell, 0)
         for name, digest in finished(outcome.seen, current.session.keys).items():
             outcome.reads.setdefault(name, digest)
+        self._rewritten.take(outcome.written, cell)
         previous = self._plan.decisions[cell].record
         try:
             record = self._commit(outcome)
@@ -91,6 +94,7 @@ class Intake:
 
     def _failed(self, outcome: Outcome, record: Record) -> None:
         current, cell = self._current, outcome.cell
+        current.exchange.failed(cell, record)
         current.runs[cell.experiment].failed(cell, record, outcome)
         for blocked in self._scheduler.failed(cell):
             current.runs[blocked.experiment].blocked(blocked, cell)
@@ -102,6 +106,7 @@ class Intake:
         current, cell = self._current, outcome.cell
         reason = self._plan.decisions[cell].reason
         self._plan.decisions[cell] = Decision(State.HIT, reason, record)
+        current.exchange.computed(cell, record, outcome.seconds)
         current.session.fresh.add(record.digest)
         current.session.decider.learn(cell.experiment, record)
         current.twins.learned(record)

@@ -7,7 +7,9 @@ answer is that it depends.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from druse.fingerprint.values import value_digest
@@ -135,6 +137,24 @@ class Lookup:
         walk = _Walk(self, view, condition, replicate, self._sighted)
         ends = walk.run(self._prepared.start)
         return frozenset(ends + walk.open), bool(walk.open)
+
+    def forget_files(self, written: tuple[str, ...]) -> list[str]:
+        """Forgets what these files (by their real paths) held, and returns the reads of them."""
+        found = [name for name in self._shared_values if self._is_of(name, written)]
+        for name in found:
+            del self._shared_values[name]
+        if found:
+            self._ends.clear()
+        return found
+
+    def _is_of(self, name: str, written: tuple[str, ...]) -> bool:
+        kind, _, rest = name.partition(":")
+        if kind not in ("file", "dir"):
+            return False
+        real = os.path.realpath(self._files.path(rest))
+        return real in written or (
+            kind == "dir" and any(Path(w).parent == Path(real) for w in written)
+        )
 
     # --- the trie ------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from druse.treatments import Treatment
 
 _START = b"druse:start:1\x00"
+_STEP_BASE = b"druse:step-base:1\x00"
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,28 @@ class Prepared:
         if self.uncacheable:
             parts.append(("uncacheable", Digest.of(os.urandom(32))))
         return key.joined(key._DOMAIN, parts)
+
+    def step_base(self, position: int) -> Digest:
+        """The base signature of what a cacheable step (-1: the datasource) keeps by itself: its
+        code and parameters, and the hooks of plugins; not its input, nor a seed."""
+        hooks = self.parts[1 + len(self.steps) :]
+        digests = [("part", self.parts[position + 1].digest)]
+        digests += [(str(place), part.digest) for place, part in enumerate(hooks)]
+        return key.joined(_STEP_BASE, digests)
+
+    @property
+    def made(self) -> list[Any]:
+        """What makes a cell's data, one after the other: the datasource, then the steps."""
+        return [self.experiment.datasource, *self.steps]
+
+    @cached_property
+    def step_bases(self) -> list[Digest]:
+        """Those of all steps that keep something by themselves."""
+        return [
+            self.step_base(place - 1)
+            for place, step in enumerate(self.made)
+            if step.cacheable and not self.parts[place].uncacheable
+        ]
 
     @cached_property
     def start(self) -> Digest:

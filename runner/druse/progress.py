@@ -184,6 +184,7 @@ class ExperimentRun:
             "replicates": prepared.replicates,
             "steps": prepared.step_names,
             "id": prepared.base.hex(),
+            "bases": [base.hex() for base in (prepared.base, *prepared.step_bases)],
             "seed": prepared.seed.root,
             "description": prepared.experiment.description or "",
             "host": socket.gethostname(),

@@ -10,6 +10,7 @@ from druse import finish
 from druse.commit import Committer
 from druse.current import Current
 from druse.dispatch import Dispatcher
+from druse.exchange import Exchange
 from druse.executors.lanes import Lanes
 from druse.intake import Intake
 from druse.interrupts import Interrupts
@@ -35,12 +36,14 @@ class GraphRun:
         session: Session,
         choices: Mapping[str, Choice],
         listener: Listener,
+        exchange: Exchange | None = None,
         make_lanes: Callable[..., Lanes] = Lanes,
     ) -> None:
         self._session = session
         self._plan = session.plan
         self._choices = choices
         self._listener = listener
+        self._exchange = exchange or Exchange()
         self._make_lanes = make_lanes
         self._interrupts = Interrupts()
         self._runs = {
@@ -62,12 +65,13 @@ class GraphRun:
 
     def _run(self) -> dict[str, Result]:
         session = self._session
+        self._exchange.look(session.store, self._plan.prepared.values())
         session.decide_all()
         self._listener.planned(self._plan)
         for each in self._plan.prepared.values():
             for plugin in each.experiment.plugins:
                 plugin.before_run(each.experiment)
-        place = Workplace(session.store, session.files, session.keys)
+        place = Workplace(session.store, session.files, session.keys, self._exchange)
         try:
             if self._note_hits():
                 with (
@@ -101,6 +105,7 @@ class GraphRun:
             runs=self._runs,
             lanes=lanes,
             listener=self._listener,
+            exchange=self._exchange,
             committer=committer,
             scheduler=Scheduler(),
         )
@@ -118,7 +123,7 @@ class GraphRun:
                     raise AssertionError(f"never ready: {current.scheduler.due()[:5]}")
                 return
             wait = current.scheduler.has_active and not current.over
-            for news in lanes.news(wait=wait):
+            for news in lanes.news(wait=wait and not dispatcher.only_others_work):
                 uninterrupted(intake.take, news)
                 self._interrupts.check()
 
@@ -162,9 +167,17 @@ class GraphRun:
         if lanes is not None:
             lanes.finish(prepared)
         started = time.perf_counter()
+        if self._session.views == "full":
+            self._bring_artifacts(run)
         self.results[name] = finish.end(self._session, prepared, run, self._listener)
         run.seconds_to_end = time.perf_counter() - started
+        self._exchange.ended(self._session.store, prepared, run.run, run.is_new)
         self._listener.ended(run.summary())
+
+    def _bring_artifacts(self, run: ExperimentRun) -> None:
+        """What the view will show is here then, or named as missing."""
+        artifacts = [a for record, _ in run.records().values() for a in record.artifacts]
+        self._exchange.bring(self._session.store, artifacts, None)
 
 
 def _specs(choices: Mapping[str, Choice]) -> dict[str, Any]:

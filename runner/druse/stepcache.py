@@ -101,6 +101,8 @@ class StepCache:
             found = self._walk(view, signature, replicate)
         if found is None:
             return None
+        with unwatched():
+            self._place.bring(found)
         try:
             held = self._replay(position, found)
         except StoreError as error:
@@ -268,15 +270,22 @@ class StepCache:
         held = Held(value)
         try:
             with unwatched():
-                self._keep(step, start, frame, before, held, seconds)
+                self._keep(position, start, frame, before, held, seconds)
         except (StoreError, Unhashable, InvalidMetric) as error:
             self._warn(f"{type(step).__name__} runs uncached: its output cannot be kept: {error}")
         return held
 
     def _keep(
-        self, step: Any, start: Digest, frame: Frame, before: _Before, held: Held, seconds: float
+        self,
+        position: int,
+        start: Digest,
+        frame: Frame,
+        before: _Before,
+        held: Held,
+        seconds: float,
     ) -> None:
         store, ctx = self._place.store, self._ctx
+        step = self._prepared.made[position + 1]
         value = held.get()
         output = store.put_object(value)
         try:
@@ -309,7 +318,7 @@ class StepCache:
                 signature=signature,
                 replicate=self._replicate(step),
                 status="ok",
-                base=start,
+                base=self._prepared.step_base(position),
                 start=start,
                 reads=reads,
                 metrics=metrics,

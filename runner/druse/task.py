@@ -98,7 +98,8 @@ class Outcome:
     """What came of a task. `gone`: an upstream input whose bytes could not be had.
 
     `unstorable` says why the result counts but must not be found again. `seen` is what was opened
-    and unpickled, where classes have no digest yet: it is added to the reads.
+    and unpickled, where classes have no digest yet: it is added to the reads. `written` are the
+    real paths of files that were opened for writing.
     """
 
     cell: CellName
@@ -117,4 +118,5 @@ class Outcome:
     gone: str | None = None
     unstorable: str | None = None
     seen: dict[str, Digest | None] = field(default_factory=dict)
+    written: tuple[str, ...] = ()
     attempts: int = 1

@@ -6,6 +6,7 @@ What C libraries open by themselves raises no event: that is a blind spot.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import threading
@@ -20,10 +21,16 @@ from druse.keeping import Seen, keep, keeper, kept
 from druse.places import Files, State, is_temporary
 from druse_store import Digest
 
-_IMPORTING = ("<frozen importlib", "<frozen zipimport")
+_IMPORTING = (
+    "<frozen importlib",
+    "<frozen zipimport",
+    os.path.dirname(importlib.__file__) + os.sep,  # importlib.metadata lists what is installed
+)
 _DRUSE = os.path.dirname(__file__) + os.sep
 _TICK = 50_000_000  # ns: what is changed twice within a tick of the kernel's clock shows no change
-_SHOWING_SOURCE = frozenset({"linecache.py", "tokenize.py", "inspect.py", "traceback.py"})
+_SHOWING_SOURCE = frozenset(
+    {"linecache.py", "tokenize.py", "inspect.py", "traceback.py", "pkgutil.py"}
+)
 
 
 class Watch:
@@ -144,9 +151,9 @@ class Watch:
         return before is not None and max(before[3], before[4]) > self._began - _TICK
 
     @property
-    def written(self) -> frozenset[str]:
-        """The real paths of the files that were opened for writing."""
-        return frozenset(self._written)
+    def written(self) -> tuple[str, ...]:
+        """The real paths of the files that were opened for writing, where others may read them."""
+        return tuple(path for path in self._written if not self._files.is_left_out(path))
 
 
 def _reads(mode: str | None, flags: int) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from druse_store.digest import Digest
-    from druse_store.errors import BlobVanished, StoreError
+    from druse_store.errors import BlobVanished, KeyMissing, StoreError, StoreNotFound, TrustError
     from druse_store.index.values import Origin
     from druse_store.policy import Policy
     from druse_store.rebuild import Rebuilt, rebuild_index
@@ -75,6 +75,7 @@ __all__ = [
     "Fetched",
     "Finding",
     "Flight",
+    "KeyMissing",
     "KnownRemote",
     "LeaseKey",
     "Listing",
@@ -108,11 +109,13 @@ __all__ = [
     "Stats",
     "Store",
     "StoreError",
+    "StoreNotFound",
     "Tier",
     "Timeouts",
     "Traffic",
     "Transferred",
     "Trust",
+    "TrustError",
     "Usage",
     "VersionUsage",
     "View",
@@ -135,8 +138,8 @@ __all__ = [
 
 _HOMES = {
     "digest": ("Digest",),
-    "errors": ("BlobVanished", "StoreError"),
     "policy": ("Policy",),
+    "errors": ("BlobVanished", "KeyMissing", "StoreError", "StoreNotFound", "TrustError"),
     "rebuild": ("Rebuilt", "rebuild_index"),
     "records": ("ArtifactRef", "BlobRef", "ObjectRef", "Read", "Record", "extend"),
     "repaired": ("Fetch", "Repaired"),

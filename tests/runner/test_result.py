@@ -247,8 +247,8 @@ def test_trees_of_a_run_show_what_was_read_and_written(
         "Writes",
         "held: None -> 1",
         "Write Metrics",
-        "value: () -> (1,)",
         "constant: () -> (7,)",
+        "value: () -> (1,)",
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,13 @@ from druse.cli.options import json_option, named_store, print_json, store_option
 from druse.listener import Listener
 
 if TYPE_CHECKING:
+    from druse.exchange import Exchange
     from druse.experiment import Experiment
     from druse.graph import ExperimentGraph
     from druse.plan import Plan
     from druse.progress import Summary
     from druse.task import CellName
+    from druse_store import Store
 
 
 @click.command("run")
@@ -40,6 +43,12 @@ if TYPE_CHECKING:
 )
 @click.option("--timeout", type=float, metavar="SECONDS", help="For each cell.")
 @click.option("--retries", type=click.IntRange(min=0), help="Try failed cells again so often.")
+@click.option(
+    "--remote",
+    metavar="NAME|URL",
+    help="Where results are shared (else the first one that was added); `none`: work alone.",
+)
+@click.option("--claim", is_flag=True, help="Divide the cells with whoever runs the same command.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 @json_option
 @store_option
@@ -52,6 +61,8 @@ def run_command(
     executor: str | None,
     timeout: float | None,
     retries: int | None,
+    remote: str | None,
+    claim: bool,
     quiet: bool,
     as_json: bool,
     store: str | None,
@@ -68,7 +79,12 @@ def run_command(
     for experiment in graph.experiments.values():
         _prepare(experiment)
     listener = _Lines(quiet=quiet, to_stderr=as_json)
-    with Store.open(named_store(store)) as opened:
+    if claim and strategy != "resume":
+        raise click.UsageError("--claim divides what is missing: it goes with --strategy resume")
+    with (
+        Store.open(named_store(store)) as opened,
+        closing(_exchange(opened, remote, claim, listener)) as exchange,
+    ):
         api.run(
             graph.wanted(replicates=replicates),
             strategy=strategy,
@@ -78,10 +94,22 @@ def run_command(
             timeout=timeout,
             retries=retries,
             listener=listener,
+            exchange=exchange,
         )
     if as_json:
         print_json(_outcome(graph, listener))
     return 1 if any(s.failed or s.blocked for s in listener.summaries) else 0
+
+
+def _exchange(store: Store, remote: str | None, claim: bool, listener: Listener) -> Exchange:
+    """What the run exchanges with the remote, if there is one."""
+    from druse.exchange import Exchange
+    from druse_store import Tier
+
+    tier = None if remote == "none" else Tier.open(store, remote, warn=listener.warned)
+    if claim and tier is None:
+        raise click.UsageError("--claim needs a remote: `druse remote add NAME URL`, or --remote")
+    return Exchange(tier, claim=claim)
 
 
 def _prepare(experiment: Experiment) -> None:

@@ -55,6 +55,11 @@ class Lanes:
         """Whether nothing else is under way while a cell of this experiment is."""
         return len(self._lanes) == 1 and self._lanes[self._names[experiment]].spec.kind == "serial"
 
+    @property
+    def are_busy(self) -> bool:
+        """Whether any task is under way."""
+        return any(lane.active for lane in self._lanes.values())
+
     def with_room(self) -> list[str]:
         """The lanes that would begin with another task soon."""
         busy = [name for name, lane in self._lanes.items() if lane.spec.is_here and lane.active]

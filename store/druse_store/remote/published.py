@@ -121,18 +121,20 @@ def find_published(site: Site, trust: Trust, experiment: str, run_id: str = "") 
 
 
 def published_records(
-    store: Store, site: Site, run: PublishedRun
+    store: Store, site: Site, trust: Trust, run: PublishedRun
 ) -> tuple[dict[Digest, Record], set[str]]:
     """The records of a run, by digest, exactly as its owner has them, failed cells' too; and the
     pack indexes that lead to their blobs.
 
-    They are not stored: what a store uses comes by `bring_records`.
+    Those of others that its owner used are among them if their keys are trusted here. They are
+    not stored: what a store uses comes by `pull`.
     """
+    signers = {*trust.believed(), run.key}
     indexes: set[str] = set()
     wanted = {cell.record for cell in run.cells}
     found: dict[Digest, Record] = {}
     for base in run.body.bases:
-        heard = read_topic(site, layout.records_topic(base), [run.key])
+        heard = read_topic(site, layout.records_topic(base), signers)
         for claim in heard.claims:
             body = bodies.decode_records(claim)
             indexes.update(body.indexes)
