@@ -21,6 +21,7 @@ from druse.plain import plain
 from druse.plugins import BUILT_IN, BasePlugin
 from druse.reads import Reads
 from druse.runtime import InputGone, Runtime, Workplace
+from druse.shown import shown
 from druse.stepcache import Held, StepCache
 from druse.task import CellName, Failure, Outcome, Sighting, Task, WrittenArtifact
 from druse.watch import Watch, unwatched, watching
@@ -277,8 +278,8 @@ class CellRun:
     def _trace(self, before: tuple[set[str], dict[str, int]], reads_before: int) -> None:
         ctx, (keys, counts) = self._ctx, before
         reads = list(self._reads.found)[reads_before:]
-        wrote = [key for key in ctx._data if key not in keys]
-        metrics = [k for k, v in ctx.metrics._values.items() if len(v) != counts.get(k, 0)]
+        wrote = {key: shown(value) for key, value in ctx._data.items() if key not in keys}
+        metrics = {k: len(v) for k, v in ctx.metrics._values.items() if len(v) != counts.get(k, 0)}
         self._outcome.trace.append({"reads": reads, "wrote": wrote, "metrics": metrics})
 
     def _failure(self, error: BaseException) -> Failure:
