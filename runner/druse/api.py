@@ -13,7 +13,7 @@ from druse.experiment import STRATEGIES
 from druse.listener import Listener
 from druse.plan import Options
 from druse.run import GraphRun
-from druse.session import Session, Wanted
+from druse.session import Session, Wanted, shown_as_due
 from druse_store import Store
 
 if TYPE_CHECKING:
@@ -60,4 +60,5 @@ def run(
         run = GraphRun(session, choices, listener or Listener(), exchange)
         if on_start is not None:
             on_start(run)
-        return run.run()
+        with shown_as_due(wanted):
+            return run.run()

@@ -7,14 +7,14 @@ import inspect
 import logging
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from druse import seeds
-from druse.conditions import Condition
 from druse.context import FrozenContext
 from druse.errors import DruseError, PipelineExecutionError
-from druse.names import BASELINE, STEP_NAME_KEY
+from druse.names import SOURCE, STEP_NAME_KEY
 from druse.pipelines import without_metrics
 from druse.plain import plain
 from druse.plugins import BUILT_IN, BasePlugin
@@ -22,7 +22,7 @@ from druse.reads import Reads
 from druse.runtime import InputGone, Runtime, Workplace
 from druse.stepcache import Held, StepCache
 from druse.task import CellName, Failure, Outcome, Sighting, Task, WrittenArtifact
-from druse.watch import Watch, watching
+from druse.watch import Watch, unwatched, watching
 
 if TYPE_CHECKING:
     from druse.prepared import Prepared
@@ -52,17 +52,16 @@ class SetUp:
         self.place = place
         self.values: dict[str, Any] = {}
         self.read: dict[str, Any] = {}
-        before = dict(prepared.experiment.initial_ctx)
-        condition = Condition(BASELINE, None, before, prepared.seed)
-        reads = Reads(condition.cell(0), prepared.table, {})
+        before = prepared.bare.values()
+        reads = Reads(prepared.bare, prepared.table, {})
         ctx = FrozenContext._of_cell(dict(before), reads, logging.getLogger("druse"))
         self._ctx = ctx
         self._ready: list[Any] = []
-        watch = Watch(place.files)
+        watch = Watch(place.files, prepared.code)
         with watching(watch):
             self._set_up()
         self.values = {key: value for key, value in ctx._data.items() if key not in before}
-        self.read = {k: v for k, v in reads.found.items() if k[4:] not in self.values}
+        self.read = {f"setup:{name[4:]}": digest for name, digest in reads.found.items()}
         self.watched: dict[str, Digest | None] = watch.found
         self.hooks = [p for p in prepared.experiment.plugins if has_part_in_cells(p)]
 
@@ -129,12 +128,12 @@ class CellRun:
         self._ctx = FrozenContext._of_cell(values, self._reads, self._logger)
         self._ctx._runtime = Runtime(up.place, up.prepared, task.upstream)
         self._outcome = Outcome(task.cell, self._reads.found)
-        self._watch = Watch(up.place.files)
+        self._watch = Watch(up.place.files, up.prepared.code)
         self._cache = StepCache(up, task, self._reads, self._watch, self._ctx, self._outcome)
         seeding = up.prepared.seed
         self._seed_fn = seed or seeding.seed_fn or seeds.seed_generators
         self._seed_replicate = task.cell.replicate if seeding.auto_seed else 0
-        self._place = "the datasource"
+        self._place = SOURCE
 
     async def run(self) -> Outcome:
         """Never raises what the user's code raised: it is in the outcome."""
@@ -162,7 +161,8 @@ class CellRun:
         ctx, experiment = self._ctx, self._prepared.experiment
         ctx._log_reads = any(type(plugin) in BUILT_IN for plugin in self._up.hooks)
         for hook in self._up.hooks:
-            hook.before_replicate(experiment, ctx)
+            with self._looking(hook):
+                hook.before_replicate(experiment, ctx)
         data = await self._fetch()
         for position, step in enumerate(self._prepared.steps):
             self._place = type(step).__name__
@@ -172,15 +172,31 @@ class CellRun:
             before = (set(ctx._data), {k: len(v) for k, v in ctx.metrics._values.items()})
             reads_before = len(self._reads.found)
             for hook in self._up.hooks:
-                hook.before_step(experiment, step)
+                with self._looking(hook):
+                    hook.before_step(experiment, step)
             data = await self._run_step(position, step, data)
             for artifact in ctx.artifacts._items:
                 if artifact.position < 0:
                     artifact.position, artifact.step_name = position, self._place
             for hook in self._up.hooks:
-                hook.after_step(experiment, step, data.get(), ctx)
+                with self._looking(hook):
+                    hook.after_step(experiment, step, data.get(), ctx)
+            ctx.artifacts._end_step()
             self._outcome.step_seconds.append(time.perf_counter() - began)
             self._trace(before, reads_before)
+
+    @contextmanager
+    def _looking(self, hook: BasePlugin) -> Iterator[None]:
+        """Around a hook: the reads of a plugin that only looks do not count."""
+        if not hook.observes_only:
+            yield
+            return
+        self._ctx._reads = None
+        try:
+            with unwatched():
+                yield
+        finally:
+            self._ctx._reads = self._reads
 
     def _check_start(self) -> None:
         if self._initial.error is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from druse.key import ALGORITHM
 from druse.reads import FAILED, UNSTORABLE
 from druse.task import CellName, Outcome
 from druse_store import (
@@ -35,6 +37,8 @@ def make_record(
     reads = [Read(name, digest) for name, digest in outcome.reads.items()]
     provenance: dict[str, Any] = {
         "at": time.time(),
+        "python": platform.python_version(),
+        "algorithm": ALGORITHM,
         "seconds": outcome.seconds,
         "step_seconds": outcome.step_seconds,
         "trace": outcome.trace,

@@ -6,6 +6,7 @@ a callable is applied for each replicate, with the generators seeded, before any
 
 from __future__ import annotations
 
+import copy
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -30,6 +31,7 @@ class TreatmentFailed(DruseError):
     def __init__(self, name: str, error: BaseException | str, trace: str | None = None) -> None:
         super().__init__(f"Treatment '{name}' failed: {error}")
         if trace is None and isinstance(error, BaseException):
+            self.__cause__ = error
             trace = "".join(traceback.format_exception(error))
         self._of = (name, str(error), trace or "")
         self.traceback_str = trace or ""
@@ -84,6 +86,22 @@ class Initial:
         return _shown(values[key]) if key in values else "absent"
 
 
+class Bare:
+    """The context that `setup` sees: the experiment's own values, before any condition's."""
+
+    def __init__(self, initial_ctx: Mapping[str, Any]) -> None:
+        self._values = dict(initial_ctx)
+
+    def values(self) -> dict[str, Any]:
+        return dict(self._values)
+
+    def digest(self, key: str) -> Digest:
+        return value_digest(self._values[key], f"ctx[{key!r}]") if key in self._values else ABSENT
+
+    def names_digest(self) -> Digest:
+        return value_digest(sorted(self._values), "the context's keys")
+
+
 class Condition:
     """One condition of an experiment: the baseline or a treatment."""
 
@@ -99,21 +117,29 @@ class Condition:
         self._seed = seed
         self.constant: dict[str, Any] = {**initial_ctx, CONDITION_KEY: name}
         self._is_constant = treatment is None or treatment.is_constant
+        self._error: TreatmentFailed | None = None
         if treatment is not None and treatment.is_constant:
-            for key, value in treatment.apply_map.items():
-                if key in self.constant or key in (REPLICATE_KEY, SEED_USED_KEY):
-                    raise ContextMutationError(
-                        f"Cannot mutate existing key: '{key}' (treatment '{name}' sets it, and the "
-                        "context has it already)"
-                    )
-                self.constant[key] = value
+            self._set(treatment.apply_map)
         self._digests: dict[str, Digest] = {}
         self._cells: dict[int, Initial] = {}
+
+    def _set(self, values: Mapping[str, Any]) -> None:
+        """Adds what a mapping sets; a key that is set already makes the condition's cells fail."""
+        for key, value in values.items():
+            if key in self.constant or key in (REPLICATE_KEY, SEED_USED_KEY):
+                self._error = TreatmentFailed(
+                    self.name,
+                    ContextMutationError(
+                        f"Cannot mutate existing key: '{key}' (the context has it already)"
+                    ),
+                )
+                return
+            self.constant[key] = value
 
     def cell(self, replicate: int) -> Initial:
         """How the cell of a replicate begins."""
         if self._is_constant:
-            return Initial(self, replicate, {})
+            return Initial(self, replicate, {}, self._error)
         known = self._cells.get(replicate)
         if known is None:
             known = self._cells[replicate] = self._apply(replicate)
@@ -131,6 +157,12 @@ class Condition:
         if replicate not in self._cells:
             error = given.error if isinstance(given.error, TreatmentFailed) else None
             self._cells[replicate] = Initial(self, replicate, given.extra, error)
+
+    def lean(self) -> Condition:
+        """As it is sent to workers: without its treatment, and what that gave for each cell."""
+        lean = copy.copy(self)
+        lean.treatment, lean._cells = None, {}
+        return lean
 
     def is_same_everywhere(self, key: str) -> bool:
         """Whether a key has the same value in every replicate."""

@@ -53,20 +53,6 @@ class Current:
             self._warned.add(text)
             self.listener.warned(text)
 
-    def warn_of_missing_conditions(self, experiment: str) -> None:
-        """Once for each input: the conditions that its producer does not have."""
-        prepared = self.plan.prepared[experiment]
-        for source in prepared.inputs:
-            producer = self.plan.prepared.get(source.producer)
-            if producer is None:
-                continue
-            missing = [name for name in prepared.conditions if name not in producer.conditions]
-            if missing:
-                self.warn(
-                    f"{experiment}: {source.producer} has no {', '.join(missing)}, so its "
-                    f"baseline's {source.artifact.name} stands in"
-                )
-
     def note_if_over(self, experiment: str) -> None:
         """An experiment whose last cell is over is to be ended."""
         known = experiment in self.ended or experiment in self.over

@@ -34,7 +34,7 @@ class ParameterError(DruseError, TypeError):
     """A step or datasource was called with parameters that it does not take, or without some."""
 
 
-class ValidationError(DruseError):
+class ValidationError(DruseError, ValueError):
     """An experiment's parts do not fit together."""
 
 

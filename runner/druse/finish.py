@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from druse import views
 from druse.errors import DruseError, PipelineExecutionError
-from druse.names import BASELINE
+from druse.names import BASELINE, SOURCE
 from druse.plugins import BasePlugin
 from druse.result import (
     CellResult,
@@ -69,7 +69,7 @@ def _result(
         treatments={
             name: TreatmentMetrics(values)
             for name, values in run.metrics.items()
-            if name != BASELINE
+            if name != BASELINE and any(condition == name for condition, _ in records)
         },
         hypotheses=_verify(prepared, records),
     )
@@ -89,7 +89,7 @@ def _result(
 def _verify(prepared: Prepared, records: dict[tuple[str, int], Record]) -> list[HypothesisResult]:
     """Each hypothesis for each treatment, over the replicates that both sides have."""
     found = []
-    for hypothesis in prepared.experiment.active_hypotheses:
+    for hypothesis in prepared.experiment.hypotheses:
         results: dict[str, Any] = {}
         for name in prepared.conditions:
             both = [
@@ -122,11 +122,16 @@ def _error(cell: CellName, failed: Failed) -> Exception:
     failure = failed.outcome.failure
     assert failure is not None
     cause = failed.outcome.error
-    error = PipelineExecutionError(failure.step, cause if cause is not None else failure.message)
+    if isinstance(cause, Exception) and failure.step == SOURCE:
+        error: Any = cause  # what the datasource, a treatment or a plugin raised, as it was
+    else:
+        error = PipelineExecutionError(
+            failure.step, cause if cause is not None else failure.message
+        )
+        error.__cause__ = cause
     error.traceback_str = failure.traceback
     error.replicate, error.condition = cell.replicate, cell.condition
-    error.__cause__ = cause
-    return error
+    return error  # type: ignore[no-any-return]
 
 
 def _provenance(prepared: Prepared, records: dict[tuple[str, int], Record]) -> dict[str, Any]:

@@ -204,10 +204,12 @@ class ExperimentGraph:
     ) -> dict[str, Result]:
         from druse import api
 
-        for experiment in self._experiments.values():
-            experiment.validate()
         chosen = strategy or next(iter({e.strategy for e in self._experiments.values()}), "rerun")
-        return api.run(self.wanted(treatments, replicates), strategy=chosen, listener=listener)
+        wanted = self.wanted(treatments, replicates)
+        for each in wanted:
+            each.experiment.validate()
+            each.experiment.check_hypotheses(each.treatments)
+        return api.run(wanted, strategy=chosen, listener=listener)
 
 
 class _Callback(Listener):

@@ -9,6 +9,7 @@ signature (`reads`).
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,7 +99,9 @@ class Keys:
         if isinstance(thing, PipelineStep) and type(thing).step_hash is not PipelineStep.step_hash:
             override = thing.step_hash
         if version is not None:
-            part.add_value("version", value_digest(version, "version"), "version")
+            # The name belongs to it: two steps may have the same version.
+            told = (_name_of(thing), version)
+            part.add_value("version", value_digest(told, "version"), "version")
             return
         if override is not None:
             part.add_value("step_hash", value_digest(str(override), "step_hash"), "version")
@@ -177,6 +180,17 @@ class Keys:
         if _takes_part(type(plugin)) and type(plugin) is not SeedPlugin:
             self.add_closure(part, "hooks", type(plugin))
         return part
+
+
+def _name_of(thing: PipelineStep | DataSource) -> str:
+    """A step's or datasource's name where its code does not tell it from others."""
+    target: Any = thing.fn if isinstance(thing, FunctionStep | FunctionSource) else type(thing)
+    module = sys.modules.get(target.__module__)
+    spec = getattr(module, "__spec__", None)
+    name = target.__module__ if spec is None else spec.name
+    if name == "__main__":  # as it would be imported
+        name = Path(getattr(module, "__file__", None) or name).stem
+    return f"{name}.{target.__qualname__}"
 
 
 def named_sources(source: DataSource) -> list[tuple[str, DataSource]]:

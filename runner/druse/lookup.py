@@ -7,6 +7,7 @@ answer is that it depends.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from druse.fingerprint.values import value_digest
@@ -178,20 +179,31 @@ class Lookup:
         return (table.default(position, name) if table.knows(position, name) else None), False
 
     def _shared_value(self, kind: str, rest: str) -> Digest | None:
-        if kind == "bound":
-            position, name = _place(rest)
-            return CLOSED if self._prepared.table.is_given(position, name) else OPEN
-        if kind == "name":
-            names = self._prepared.step_names
-            place = int(rest)
-            return value_digest(names[place], "name") if 0 <= place < len(names) else None
-        if kind == "file":
-            return self._files.digest(self._files.path(rest))
-        if kind == "class":
-            return class_digest(self._keys, rest)
-        if kind == "package":
-            return package_digest(rest)
-        return None
+        answer = _SHARED.get(kind)
+        return None if answer is None else answer(self, rest)
+
+    def _setup(self, key: str) -> Digest:
+        bare = self._prepared.bare
+        return bare.names_digest() if key == "*" else bare.digest(key)
+
+    def _bound(self, rest: str) -> Digest:
+        return CLOSED if self._prepared.table.is_given(*_place(rest)) else OPEN
+
+    def _name(self, rest: str) -> Digest | None:
+        names, place = self._prepared.step_names, int(rest)
+        return value_digest(names[place], "name") if 0 <= place < len(names) else None
+
+    def _file(self, rest: str) -> Digest:
+        return self._files.current(f"file:{rest}")
+
+    def _dir(self, rest: str) -> Digest:
+        return self._files.current(f"dir:{rest}")
+
+    def _class(self, rest: str) -> Digest | None:
+        return class_digest(self._keys, rest)
+
+    def _package(self, rest: str) -> Digest:
+        return package_digest(rest)
 
     def upstream(self, alias: str, condition: str, replicate: int) -> tuple[bool, Digest | None]:
         """Whether there is such an input, and its digest where that is known."""
@@ -204,6 +216,18 @@ class Lookup:
 def _place(rest: str) -> tuple[int, str]:
     position, _, name = rest.partition(":")
     return int(position), name
+
+
+# What gives the reads whose value is the same for all cells of an experiment.
+_SHARED: dict[str, Callable[[Lookup, str], Digest | None]] = {
+    "setup": Lookup._setup,
+    "bound": Lookup._bound,
+    "name": Lookup._name,
+    "file": Lookup._file,
+    "dir": Lookup._dir,
+    "class": Lookup._class,
+    "package": Lookup._package,
+}
 
 
 class _Walk:

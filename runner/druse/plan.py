@@ -63,6 +63,7 @@ FAILED_BEFORE = "it failed the last time"
 RERUN = "rerun was asked for"
 MARKER = "its exported folder, or a marker in it, was deleted"
 DEPENDS = "it depends on what is executed upstream"
+TREATMENT_FAILED = "its treatment raised an error"
 RAN_ALREADY = "an equal cell of this run was executed"
 
 
@@ -74,7 +75,12 @@ def decide(
     is_fresh: Callable[[Record], bool],
 ) -> Decision:
     """The decision about one cell. `is_fresh`: whether a record was made by this very run."""
-    if isinstance(answer, Found) and answer.record.status == "ok" and is_fresh(answer.record):
+    if (
+        isinstance(answer, Found)
+        and answer.record.status == "ok"
+        and not prepared.volatile
+        and is_fresh(answer.record)
+    ):
         return Decision(State.HIT, RAN_ALREADY, answer.record)
     reason = _reason_to_run(prepared, condition, options)
     if reason is not None:
@@ -113,10 +119,10 @@ class Plan:
         self._artifacts: dict[tuple[Digest, str], ArtifactRef | None] = {}
 
     def cells(self, experiment: str) -> Iterator[CellName]:
-        """The cells of an experiment, condition by condition."""
+        """The cells of an experiment, replicate by replicate: what is compared comes together."""
         prepared = self.prepared[experiment]
-        for condition in prepared.conditions:
-            for replicate in range(prepared.replicates):
+        for replicate in range(prepared.replicates):
+            for condition in prepared.conditions:
                 yield CellName(experiment, condition, replicate)
 
     def producer_cell(self, source: Input, condition: str, replicate: int) -> CellName | None:
@@ -199,8 +205,10 @@ class Decider:
         """The decision about a cell as things are now."""
         prepared = self._plan.prepared[cell.experiment]
         answer: Answer = Missing("")
+        condition: Condition = prepared.conditions[cell.condition]
+        if condition.cell(cell.replicate).error is not None:
+            return Decision(State.RUN, TREATMENT_FAILED)
         if self._needs_lookup(prepared):
-            condition: Condition = prepared.conditions[cell.condition]
             answer = self._lookups[cell.experiment].find(view, condition, cell.replicate)
         return decide(prepared, cell.condition, answer, self._options, self._is_fresh)
 

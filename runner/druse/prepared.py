@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from druse import conditions, key
 from druse.artifact import Artifact
-from druse.conditions import Condition
+from druse.conditions import Bare, Condition
 from druse.errors import DefinitionError
 from druse.fingerprint import Manifest
 from druse.fingerprint.values import value_digest
@@ -130,6 +130,11 @@ class Prepared:
         return extend(Digest.of(_START + self.base), "seed", value_digest(self.seed.root, "seed"))
 
     @cached_property
+    def bare(self) -> Bare:
+        """The context before any condition."""
+        return Bare(self.experiment.initial_ctx)
+
+    @cached_property
     def table(self) -> ParameterTable:
         return ParameterTable(self.steps)
 
@@ -156,6 +161,14 @@ class Prepared:
             if part.uncacheable:
                 return f"{part.label}: {part.uncacheable}"
         return None
+
+    @cached_property
+    def code(self) -> frozenset[str] | None:
+        """The first names of the functions and classes that count; None where all may."""
+        components = [component for part in self.parts for _, component in part.components]
+        if any(component.kind == "version" for component in components):
+            return None
+        return frozenset(c.name.partition(".")[0] for c in components)
 
     @cached_property
     def volatile(self) -> str | None:

@@ -156,6 +156,8 @@ class ExperimentRun:
     def _is_answered_by(self, latest: Run) -> bool:
         if not latest.complete or self.failures:
             return False
+        if latest.info.get("steps") != self._prepared.step_names:
+            return False  # its view and errors would use names that are gone
         known = {(cell.condition, cell.replicate): cell.record for cell in latest.cells}
         return all(
             known.get((cell.condition, cell.replicate)) == record.digest

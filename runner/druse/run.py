@@ -23,6 +23,7 @@ from druse.task import CellName
 
 if TYPE_CHECKING:
     from druse.executors.choose import Choice
+    from druse.prepared import Prepared
     from druse.result import Result
     from druse.session import Session
 
@@ -135,10 +136,23 @@ class GraphRun:
                 condition.cell(cell.replicate)
                 lane = current.lanes.name(cell.experiment)
                 current.scheduler.add(cell, current.waits(cell), lane)
-        for name, run in self._runs.items():
-            if not run.is_over:
-                current.warn_of_missing_conditions(name)
+        for name, prepared in self._plan.prepared.items():
             current.note_if_over(name)
+            if not self._runs[name].is_over:
+                self._warn_of_missing_conditions(prepared)
+
+    def _warn_of_missing_conditions(self, prepared: Prepared) -> None:
+        """Once for each input: the conditions that its producer does not have."""
+        for source in prepared.inputs:
+            producer = self._plan.prepared.get(source.producer)
+            if producer is None:
+                continue
+            missing = [name for name in prepared.conditions if name not in producer.conditions]
+            if missing:
+                self._listener.warned(
+                    f"{prepared.name}: {source.producer} has no {', '.join(missing)}, so its "
+                    f"baseline's {source.artifact.name} stands in"
+                )
 
     def _durable(self, cells: list[CellName]) -> None:
         for cell in cells:

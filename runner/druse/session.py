@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,16 +20,30 @@ from druse_store import ArtifactRef, Digest, Store
 
 if TYPE_CHECKING:
     from druse.experiment import Experiment
+    from druse.hypotheses import Hypothesis
     from druse.treatments import Treatment
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """One experiment of a graph, with the treatments and replicates that are due."""
+    """One experiment of a graph, with the treatments, replicates and hypotheses that are due."""
 
     experiment: Experiment
     treatments: list[Treatment]
     replicates: int
+    hypotheses: list[Hypothesis] | None = None
+
+
+@contextmanager
+def shown_as_due(wanted: list[Wanted]) -> Iterator[None]:
+    """Within the block, experiments show what is due as theirs: plugins look for it there."""
+    for each in wanted:
+        each.experiment._due = each
+    try:
+        yield
+    finally:
+        for each in wanted:
+            each.experiment._due = None
 
 
 @dataclass
@@ -58,7 +74,7 @@ class Session:
         self.decider = Decider(self.plan, self.lookups, self._with_markers(prepared), self.fresh)
 
     def _root(self) -> Path:
-        return project_root(self.wanted[-1].experiment.source_folder)
+        return project_root(self.wanted[-1].experiment.source_folder if self.wanted else Path.cwd())
 
     def _with_markers(self, prepared: list[Prepared]) -> Options:
         """The options, with what deleted markers ask for."""

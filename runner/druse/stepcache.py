@@ -164,13 +164,13 @@ class StepCache:
             return self._reads.current(rest, self._ctx._data)
         if kind == "param":
             return self._reads.parameter(rest, self._ctx._data)
-        if kind in ("file", "class", "package", "up"):
+        if kind in ("file", "dir", "class", "package", "up"):
             return self._outside(kind, rest)
         return self._inside(kind, rest)
 
     def _outside(self, kind: str, rest: str) -> Digest | None:
-        if kind == "file":
-            return self._place.files.digest(self._place.files.path(rest))
+        if kind in ("file", "dir"):
+            return self._place.files.current(f"{kind}:{rest}")
         if kind == "class":
             return class_digest(self._place.keys, rest)
         if kind == "package":
@@ -189,7 +189,8 @@ class StepCache:
         elif kind == "metrics":
             seen = {name: tuple(values) for name, values in metrics._values.items()}
         elif kind == "artifacts":
-            seen = [(a.name, a.data) for a in self._ctx.artifacts._items]
+            log = self._ctx.artifacts
+            seen = [(a.name, a.data) for a in log._items[log._begin :]]
         elif kind == "name":
             seen = self._ctx._data.get("step_name")
         else:
@@ -242,7 +243,7 @@ class StepCache:
                 reads.defaulted(rest)
         elif kind == "name":
             reads.step_name(data.get("step_name"))
-        elif kind in ("file", "class", "package", "up", "stored"):
+        elif kind in ("file", "dir", "class", "package", "up", "stored"):
             reads.note(read.key, read.value)
 
     # --- executing -----------------------------------------------------------------------------

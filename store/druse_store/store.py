@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from druse_store.changes import Change
     from druse_store.gc.plan import GcPlan, GcProgress
     from druse_store.gc.report import GcReport
+    from druse_store.gc.roots import LevelChange
     from druse_store.gc.undo import Undone
     from druse_store.index.values import Origin
     from druse_store.leases import Lease
@@ -378,6 +379,15 @@ class Store:
         if dry_run:
             return collector.plan(chosen).report()
         return collector.collect(chosen, alone=alone, details=details)
+
+    def after_run(
+        self, experiment: str, policy: Policy | None = None
+    ) -> tuple[list[LevelChange], GcReport | None]:
+        """What to do at the end of a run: retention for its experiment, at once, and a collection
+        (see `gc`) where one is due: over `max_size`, grown by a quarter, or once a day."""
+        from druse_store.gc.collector import Collector, settings
+
+        return Collector(self._session).after_run(experiment, settings(policy, 3600.0, None, 0.2))
 
     def undo(self, runs: Collection[RunName] | None = None) -> Undone:
         """Brings back what collections and `remove_run` removed within the grace: all, or these

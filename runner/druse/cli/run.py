@@ -41,6 +41,14 @@ if TYPE_CHECKING:
     help="Where results are shared (else the first one that was added); `none`: work alone.",
 )
 @click.option("--claim", is_flag=True, help="Divide the cells with whoever runs the same command.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Cells at once.")
+@click.option(
+    "--executor",
+    metavar="NAME[:ADDRESS]",
+    help="Where cells are executed, whatever plugins say: serial, thread, process, async, dask.",
+)
+@click.option("--timeout", type=float, metavar="SECONDS", help="For each cell.")
+@click.option("--retries", type=click.IntRange(min=0), help="Try failed cells again so often.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 @json_option
 @store_option
@@ -51,6 +59,10 @@ def run_command(
     force: tuple[str, ...],
     remote: str | None,
     claim: bool,
+    jobs: int | None,
+    executor: str | None,
+    timeout: float | None,
+    retries: int | None,
     quiet: bool,
     as_json: bool,
     store: str | None,
@@ -58,9 +70,11 @@ def run_command(
     """Run the experiment of CONFIG (a config.yaml, its folder, or a folder of experiments) and all
     that it reads of others. Results that the store has already are taken from there."""
     from druse import api
+    from druse.executors.spec import parse
     from druse.graph import ExperimentGraph
     from druse_store import Store
 
+    spec = parse(executor, jobs) if executor or jobs else None
     graph = ExperimentGraph.from_yaml(config)
     for experiment in graph.experiments.values():
         _prepare(experiment)
@@ -76,6 +90,9 @@ def run_command(
             strategy=strategy,
             store=opened,
             force=force,
+            executor=spec,
+            timeout=timeout,
+            retries=retries,
             listener=listener,
             exchange=exchange,
         )
@@ -90,7 +107,7 @@ def _exchange(store: Store, remote: str | None, claim: bool, listener: Listener)
     from druse_store import Tier
 
     tier = None if remote == "none" else Tier.open(store, remote, warn=listener.warned)
-    if claim and tier is None:
+    if claim and tier is None and remote in (None, "none"):
         raise click.UsageError("--claim needs a remote: `druse remote add NAME URL`, or --remote")
     return Exchange(tier, claim=claim)
 

@@ -103,6 +103,12 @@ def source_of(file: str, module_globals: dict[str, Any] | None) -> Source | None
         return source
 
 
+def known_files() -> frozenset[str]:
+    """The files that have been asked for."""
+    with _guard:
+        return frozenset(_known)
+
+
 @contextmanager
 def one_look() -> Iterator[None]:
     """Within the block, a file that was looked at is not looked at again; nor is garbage sought.
