@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Timeouts,
         add_remote,
         choose_runs,
+        fetch_blobs,
         open_site,
         prepare_push,
         probe_url,
@@ -123,6 +124,7 @@ __all__ = [
     "choose_runs",
     "enforce_trust",
     "extend",
+    "fetch_blobs",
     "find_published",
     "lost_chunks",
     "open_site",
@@ -138,8 +140,8 @@ __all__ = [
 
 _HOMES = {
     "digest": ("Digest",),
-    "policy": ("Policy",),
     "errors": ("BlobVanished", "KeyMissing", "StoreError", "StoreNotFound", "TrustError"),
+    "policy": ("Policy",),
     "rebuild": ("Rebuilt", "rebuild_index"),
     "records": ("ArtifactRef", "BlobRef", "ObjectRef", "Read", "Record", "extend"),
     "repaired": ("Fetch", "Repaired"),
@@ -174,6 +176,7 @@ _HOMES = {
         "Timeouts",
         "add_remote",
         "choose_runs",
+        "fetch_blobs",
         "open_site",
         "prepare_push",
         "probe_url",

@@ -118,7 +118,7 @@ def _exchange(store: Store, remote: str | None, claim: bool, listener: Listener)
     from druse_store import Tier
 
     tier = None if remote == "none" else Tier.open(store, remote, warn=listener.warned)
-    if claim and tier is None:
+    if claim and tier is None and remote in (None, "none"):
         raise click.UsageError("--claim needs a remote: `druse remote add NAME URL`, or --remote")
     return Exchange(tier, claim=claim)
 
