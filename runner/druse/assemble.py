@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from druse.errors import DruseError, PipelineExecutionError
+from druse.errors import Blocked, PipelineExecutionError
 from druse.names import BASELINE, SOURCE
 from druse.result import (
     CellResult,
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from druse.task import CellName
 
 _SAME_FROM = 3  # replicates; fewer that are equal say little
-
-
-class Blocked(DruseError):
-    """A cell was not executed, since one that it needs failed."""
 
 
 def make_result(prepared: Prepared, run: ExperimentRun) -> Result:
