@@ -23,13 +23,14 @@ from druse.fingerprint.resolve import (
     is_set_plainly,
     resolve,
 )
-from druse.fingerprint.template import Ref, Template
+from druse.fingerprint.template import IMPORT, Ref, Template
 from druse.fingerprint.units import Unit
 
 if TYPE_CHECKING:
     from druse.fingerprint.builder import Builder
     from druse.fingerprint.graph import Part
 
+_PUBLIC: Final = {"posixpath": "os.path", "ntpath": "os.path", "_thread": "threading"}
 _HEAP_TYPE: Final = 1 << 9
 _NOT_STATE: Final = frozenset(
     {"__wrapped__", "__annotations__", "__type_params__", "__orig_source__"}
@@ -140,7 +141,8 @@ def _of_the_project(meaning: Found, ref: Ref) -> Part | None:
 
 def _note_missing(meaning: Nothing, ref: Ref, node: Node) -> None:
     unit = node.unit
-    if meaning.kind == "missing" and unit is not None and not (ref.annotation or ref.optional):
+    is_certain = not (ref.annotation or ref.optional or ref.kind == IMPORT)
+    if meaning.kind == "missing" and unit is not None and is_certain:
         place = f"{unit.file or '<cell>'}:{ref.line} {unit.name}"
         unit.warnings.append(f"{place}: {meaning.name} is not defined, or not yet")
 
@@ -161,7 +163,7 @@ def external_name(value: Any) -> External | None:
         origin = origin_of(value)
         if origin.is_user or origin.kind == "druse" or not _is_found_where_it_says(value):
             return None
-        return External(f"{value.__module__}.{value.__qualname__}", origin)
+        return External(_public(str(value.__module__), value.__qualname__, value, origin), origin)
     if is_class(value):
         return None if is_made_here(value) else _of_module(value, value.__qualname__)
     if type(value) is BuiltinFunctionType:
@@ -175,7 +177,19 @@ def external_name(value: Any) -> External | None:
 def _of_module(value: Any, name: str) -> External | None:
     module = str(value.__module__ or getattr(value.__self__, "__name__", "builtins"))
     origin = origin_of_module(module)
-    return None if origin.kind == "druse" else External(f"{module}.{name}", origin)
+    return (
+        None if origin.kind == "druse" else External(_public(module, name, value, origin), origin)
+    )
+
+
+def _public(module: str, name: str, value: Any, origin: Origin) -> str:
+    """The standard library's own name for a thing; where it is defined differs by version."""
+    if origin.kind == "stdlib":
+        for public in (_PUBLIC.get(module, ""), module.partition(".")[0].lstrip("_")):
+            known = getattr(sys.modules.get(public), "__dict__", {})
+            if known.get(name) is value:
+                return f"{public}.{name}"
+    return f"{module}.{name}"
 
 
 def _is_found_where_it_says(function: FunctionType) -> bool:
@@ -186,9 +200,11 @@ def _is_found_where_it_says(function: FunctionType) -> bool:
 
 def is_made_here(cls: type) -> bool:
     """Whether a class is the user's, or was made at run time by a package's machinery."""
+    if not cls.__flags__ & _HEAP_TYPE:
+        return False
     if origin_of_module(str(cls.__module__)).is_user:
         return True
-    if not cls.__flags__ & _HEAP_TYPE or is_importable(cls):
+    if is_importable(cls):
         return False
     return any(is_function(held) for held in vars(cls).values())
 
