@@ -39,7 +39,7 @@ def run(
     *,
     strategy: str = "rerun",
     store: Store | None = None,
-    views: str = "full",
+    views: str | None = None,
     executor: Spec | None = None,
     timeout: float | None = None,
     retries: int | None = None,
@@ -53,7 +53,7 @@ def run(
     `store` is the nearest one unless it is given. `executor`, `timeout` and `retries` override what
     the experiments' plugins say, `wishes` (see `Control`) what steps say. Raises StoreError,
     DefinitionError, Unhashable; KeyboardInterrupt after a Ctrl-C, or after `stop` was called on
-    what `on_start` got: what had finished is kept.
+    what `on_start` got: what had finished is kept. `views` is what druse.yaml says, or "full".
     """
     options = Options(check_strategy(strategy), Control.of(wishes))
     choices = choose([each.experiment for each in wanted], executor, timeout, retries)
