@@ -143,6 +143,12 @@ class Prepared:
         return self.experiment.pipeline.steps
 
     @property
+    def things(self) -> list[Any]:
+        """The datasources and the steps."""
+        sources = key.named_sources(self.experiment.datasource)
+        return [*(source for _, source in sources), *self.steps]
+
+    @property
     def seed(self) -> SeedPlugin:
         return self.experiment.seed_plugin
 
@@ -173,10 +179,7 @@ class Prepared:
     @cached_property
     def volatile(self) -> str | None:
         """The first part that has to run each time."""
-        source = self.experiment.datasource
-        if any(each.volatile for _, each in key.named_sources(source)):
-            return "the datasource"
-        return next((type(step).__name__ for step in self.steps if step.volatile), None)
+        return next((type(thing).__name__ for thing in self.things if thing.volatile), None)
 
     @cached_property
     def manifest(self) -> bytes:

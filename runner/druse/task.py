@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from druse.control import Control
 from druse_store import ArtifactRef, Digest, ObjectRef
 
 
@@ -45,7 +46,7 @@ class Task:
 
     cell: CellName
     upstream: Mapping[str, UpstreamArtifact]
-    no_cache: frozenset[str] = frozenset()
+    control: Control = field(default_factory=Control)
     timeout: float | None = None
     tells: bool = False
     given: Given | None = None
@@ -64,7 +65,7 @@ class Sighting:
 class Stopped:
     """An executor cannot go on, and with it the run."""
 
-    error: Exception
+    error: BaseException
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from tests.support.runs import add_run, make_record, noise, payloads_of
 
 from druse_store import Digest, Policy, RunName, Store, rebuild_index
 from druse_store.errors import BlobNotFound
+from druse_store.gc.collector import Collector, settings
 
 LARGE = noise(600_000, "large")
 WRITER = """
@@ -132,6 +133,31 @@ def test_bytes_that_are_put_again_meanwhile_stay(doomed):
     plan.execute()
     assert is_whole(store, again)
     assert store.record_by_digest(record.digest) is None
+
+
+def test_a_blob_that_comes_back_between_tombstone_and_sweep_gets_its_chunks_back(path):
+    with Store.open(path) as store, Store.open(path) as other:
+        store.put(LARGE)
+        store.put_record(make_record(store, "garbage", [b"small"]))
+        writing = other.batch()
+
+        def step(name):
+            if name == "remove records":
+                writing.__enter__()
+                other.put(LARGE)  # known: it is only relied upon
+            elif name == "tombstone chunks":
+                with store.reading() as view:
+                    assert Digest.of(LARGE) not in view
+                writing.__exit__(None, None, None)  # commits, and holds nothing any more
+
+        collector = Collector(store._session, step=step)
+        done = collector.collect(settings(None, 0.0, None, 0.2), alone=False, details=False)
+        assert done.swept.blobs == 0
+        assert store.get(Digest.of(LARGE)) == LARGE
+        assert not store.verify().findings
+        store.pin("kept", Digest.of(LARGE))
+        store.gc(grace=0)
+        assert store.get(Digest.of(LARGE)) == LARGE
 
 
 def test_a_lease_says_what_was_gone_before_it(doomed):
