@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Unpack
 
 from druse import location
@@ -63,3 +63,17 @@ def run(
             on_start(run)
         with shown_as_due(wanted):
             return run.run()
+
+
+@contextmanager
+def planning(
+    store: Store, wanted: list[Wanted], *, strategy: str = "resume", **wishes: Unpack[Wishes]
+) -> Iterator[Session]:
+    """Within the block, a session whose plan is made: what a run would do now, and nothing done.
+
+    Raises StoreError, DefinitionError, Unhashable.
+    """
+    session = Session(store, wanted, Options(check_strategy(strategy), Control.of(wishes)))
+    with session.keys.fingerprinter, shown_as_due(wanted):
+        session.decide_all()
+        yield session

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from druse import seeds
+from druse import seeds, shown
 from druse.checked import Inputs
 from druse.context import FrozenContext
 from druse.errors import DruseError, PipelineExecutionError
@@ -271,8 +271,9 @@ class CellRun:
             WrittenArtifact(a.name, a.position, a.data) for a in self._ctx.artifacts._items
         ]
         for name in outcome.reads:
-            if name.startswith("ctx:") and name != "ctx:*":
-                outcome.shown[name] = self._initial.shown(name[4:])
+            text = shown.read(name, self._prepared, self._initial)
+            if text is not None:
+                outcome.shown[name] = text
 
     def _trace(self, before: tuple[set[str], dict[str, int]], reads_before: int) -> None:
         ctx, (keys, counts) = self._ctx, before
