@@ -1,12 +1,13 @@
 """Optional checks: skipped where their program is missing, named at the end, never forgotten.
 
-- `@pytest.mark.needs("restic")` runs where these programs are on PATH; elsewhere it is skipped,
-  and fails under `tools/test --strict`.
+- `@pytest.mark.needs("restic")` runs where these programs are on PATH, or named by a variable
+  ($DRUSE_TEST_RESTIC); elsewhere it is skipped, and fails under `tools/test --strict`.
 - `@pytest.mark.asked("ceph")` runs only with `tools/test --with ceph`.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 
@@ -29,10 +30,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if unasked:
         leave_out(item, f"to be asked for (--with {' --with '.join(unasked)})", strict=False)
     programs = [name for mark in item.iter_markers("needs") for name in mark.args]
-    missing = [name for name in programs if shutil.which(name) is None]
+    missing = [name for name in programs if program(name) is None]
     if missing:
         strict = item.config.getoption("strict_needs")
         leave_out(item, f"{', '.join(missing)} (not installed)", strict=strict)
+
+
+def program(name: str) -> str | None:
+    return os.environ.get(f"DRUSE_TEST_{name.upper()}") or shutil.which(name)
 
 
 def leave_out(item: pytest.Item, why: str, *, strict: bool) -> None:

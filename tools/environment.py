@@ -1,5 +1,7 @@
 """The `.venv` of this checkout: made once, filled from pyproject.toml's extras, found again later.
 
+Beside it `.venv-crystallize`, which holds the system that druse's tests compare it with.
+
 Runs before anything is installed, so: standard library only, and no syntax that an older Python
 cannot parse (it has to be able to say that it is too old).
 
@@ -18,6 +20,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
+# Crystallize wants an older rich than import-linter does, so it lives in an environment of its own.
+PEER_VENV = ROOT / ".venv-crystallize"
+PEER = "crystallize-ml==0.27.0"
 OLDEST = (3, 11)
 
 
@@ -26,9 +31,22 @@ def ensure(extras):
     use_a_new_enough_python()
     with one_at_a_time():
         if not whole(VENV):
-            make_venv()
+            make_venv(VENV)
         install(extras)
     return VENV / "bin" / "python"
+
+
+def ensure_peer():
+    """Return the path of the Python that has Crystallize, which tests compare druse with."""
+    use_a_new_enough_python()
+    with one_at_a_time():
+        if not whole(PEER_VENV):
+            make_venv(PEER_VENV)
+        stamp = PEER_VENV / "installed"
+        if not is_installed(stamp, PEER):
+            print(f"installing {PEER} into {PEER_VENV.name} ...", flush=True)
+            pip_install(PEER_VENV, [PEER], stamp, PEER)
+    return PEER_VENV / "bin" / "python"
 
 
 def use_a_new_enough_python():
@@ -66,32 +84,40 @@ def whole(venv):
         return False
 
 
-def make_venv():
+def make_venv(venv_path):
     try:
         import ensurepip  # noqa: F401 - Debian packs venv and ensurepip apart from python3
         import venv  # noqa: F401
     except ImportError:
         stop(
-            f"{sys.executable} has no `venv` module, which is needed to make .venv.\n"
+            f"{sys.executable} has no `venv` module, which is needed to make {venv_path.name}.\n"
             "Install it (Debian and Ubuntu: apt-get install python3-venv), then call this again."
         )
-    shutil.rmtree(VENV, ignore_errors=True)
-    run([sys.executable, "-m", "venv", str(VENV)], "making .venv failed (see above)")
-    (VENV / "made-for").write_text(str(ROOT))
+    shutil.rmtree(venv_path, ignore_errors=True)
+    failure = f"making {venv_path.name} failed (see above)"
+    run([sys.executable, "-m", "venv", str(venv_path)], failure)
+    (venv_path / "made-for").write_text(str(ROOT))
 
 
 def install(extras):
     wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
     stamp = VENV / ("installed-" + "-".join(extras))
-    if stamp.exists() and stamp.read_text() == wanted:
+    if is_installed(stamp, wanted):
         return
-    with contextlib.suppress(FileNotFoundError):
-        stamp.unlink()
     chosen = ",".join(extras)
     print(f"installing druse[{chosen}] into .venv ...", flush=True)
-    pip = [str(VENV / "bin" / "python"), "-m", "pip"]
+    pip_install(VENV, ["--editable", f"{ROOT}[{chosen}]"], stamp, wanted)
+
+
+def is_installed(stamp, wanted):
+    return stamp.exists() and stamp.read_text() == wanted
+
+
+def pip_install(venv_path, what, stamp, wanted):
+    with contextlib.suppress(FileNotFoundError):
+        stamp.unlink()
     run(
-        [*pip, "install", "--quiet", "--editable", f"{ROOT}[{chosen}]"],
+        [str(venv_path / "bin" / "python"), "-m", "pip", "install", "--quiet", *what],
         "pip could not install it (its words are above); nothing else was changed: call this again",
     )
     fresh = stamp.with_suffix(".new")

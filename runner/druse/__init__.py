@@ -20,12 +20,19 @@ if TYPE_CHECKING:
     )
     from druse.declare import EnvVar, InputFile
     from druse.errors import DruseError
+    from druse.execution import (
+        AsyncExecution,
+        DaskExecution,
+        ParallelExecution,
+        SerialExecution,
+    )
     from druse.experiment import Experiment
     from druse.graph import ExperimentGraph
     from druse.hypotheses import Hypothesis, hypothesis, verifier
     from druse.inject import inject_from_ctx, resource_factory
     from druse.pipelines import Pipeline, pipeline
     from druse.plugins import ArtifactPlugin, BasePlugin, LoggingPlugin, SeedPlugin
+    from druse.quick import quick_experiment
     from druse.result import Result
     from druse.step import PipelineStep, pipeline_step
     from druse.treatments import Treatment, treatment
@@ -43,12 +50,14 @@ _HOMES = {
     ),
     "declare": ("EnvVar", "InputFile"),
     "errors": ("DruseError",),
+    "execution": ("AsyncExecution", "DaskExecution", "ParallelExecution", "SerialExecution"),
     "experiment": ("Experiment",),
     "graph": ("ExperimentGraph",),
     "hypotheses": ("Hypothesis", "hypothesis", "verifier"),
     "inject": ("inject_from_ctx", "resource_factory"),
     "pipelines": ("Pipeline", "pipeline"),
     "plugins": ("ArtifactPlugin", "BasePlugin", "LoggingPlugin", "SeedPlugin"),
+    "quick": ("quick_experiment",),
     "result": ("Result",),
     "step": ("PipelineStep", "pipeline_step"),
     "treatments": ("Treatment", "treatment"),
@@ -58,7 +67,9 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "Artifact",
     "ArtifactPlugin",
+    "AsyncExecution",
     "BasePlugin",
+    "DaskExecution",
     "DataSource",
     "DruseError",
     "EnvVar",
@@ -69,10 +80,12 @@ __all__ = [
     "Hypothesis",
     "InputFile",
     "LoggingPlugin",
+    "ParallelExecution",
     "Pipeline",
     "PipelineStep",
     "Result",
     "SeedPlugin",
+    "SerialExecution",
     "Treatment",
     "data_source",
     "get_datasource",
@@ -81,6 +94,7 @@ __all__ = [
     "list_datasources",
     "pipeline",
     "pipeline_step",
+    "quick_experiment",
     "register_datasource",
     "resource_factory",
     "standalone_context",

@@ -2,90 +2,139 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from druse import seeds
+from druse import seeds, shown
+from druse.checked import Inputs
 from druse.context import FrozenContext
-from druse.errors import PipelineExecutionError
-from druse.names import STEP_NAME_KEY
+from druse.errors import DruseError, PipelineExecutionError
+from druse.names import SOURCE, STEP_NAME_KEY
 from druse.pipelines import without_metrics
 from druse.plain import plain
 from druse.plugins import BUILT_IN, BasePlugin
 from druse.reads import Reads
 from druse.runtime import InputGone, Runtime, Workplace
 from druse.stepcache import Held, StepCache
-from druse.task import Failure, Outcome, Task, WrittenArtifact
-from druse.unpickled import finished
-from druse.watch import Watch, watching
+from druse.task import CellName, Failure, Outcome, Sighting, Task, WrittenArtifact
+from druse.watch import Watch, unwatched, watching
 
 if TYPE_CHECKING:
     from druse.prepared import Prepared
+    from druse_store import Digest
 
 Waiter = Callable[[Awaitable[Any]], Awaitable[Any]]
 """Awaits what an asynchronous step returned: in a running loop, or in one of its own."""
 
 
+class SetUpFailed(DruseError):
+    """A step's `setup` raised: every cell that would need it fails."""
+
+    def __init__(self, step: str, error: BaseException) -> None:
+        super().__init__(f"the setup of {step} failed: {error}")
+        self.step = step
+        self.traceback_str = _traceback(error)
+
+
 class SetUp:
-    """The steps of an experiment after their `setup`, in this process; what that read and set."""
+    """The steps of an experiment after their `setup`, in this process; what that read and set.
+
+    Raises SetUpFailed.
+    """
 
     def __init__(self, prepared: Prepared, place: Workplace) -> None:
         self.prepared = prepared
         self.place = place
         self.values: dict[str, Any] = {}
         self.read: dict[str, Any] = {}
-        self.watched: dict[str, Any] = {}
-        condition = next(iter(prepared.conditions.values()))
-        reads = Reads(condition.cell(0), prepared.table, {})
-        before = dict(prepared.experiment.initial_ctx)
+        before = prepared.bare.values()
+        reads = Reads(prepared.bare, prepared.table, {})
         ctx = FrozenContext._of_cell(dict(before), reads, logging.getLogger("druse"))
-        watch = Watch(place.files)
-        with watching(watch):
-            for step in prepared.steps:
-                step.setup(ctx)
-        self.values = {key: value for key, value in ctx._data.items() if key not in before}
-        self.read = {k: v for k, v in reads.found.items() if k[4:] not in self.values}
-        self.watched = finished(watch.found, place.keys)
-        self.hooks = [p for p in prepared.experiment.plugins if type(p) not in BUILT_IN]
-        self.hooks += [p for p in prepared.experiment.plugins if _is_verbose(p)]
         self._ctx = ctx
+        self._ready: list[Any] = []
+        watch = Watch(place.files, prepared.code)
+        with watching(watch):
+            self._set_up()
+        self.values = {key: value for key, value in ctx._data.items() if key not in before}
+        self.read = {f"setup:{name[4:]}": digest for name, digest in reads.found.items()}
+        self.watched: dict[str, Digest | None] = watch.found
+        self.hooks = [p for p in prepared.experiment.plugins if has_part_in_cells(p)]
+
+    def _set_up(self) -> None:
+        for step in self.prepared.steps:
+            try:
+                step.setup(self._ctx)
+            except Exception as error:
+                self.tear_down()
+                raise SetUpFailed(type(step).__name__, error) from error
+            self._ready.append(step)
 
     def tear_down(self) -> None:
-        for step in self.prepared.steps:
-            step.teardown(self._ctx)
+        """Calls the steps' `teardown`; one that fails is spoken of, and stops nothing."""
+        while self._ready:
+            step = self._ready.pop(0)
+            try:
+                step.teardown(self._ctx)
+            except Exception:
+                name = type(step).__name__
+                logging.getLogger("druse").warning("the teardown of %s failed", name, exc_info=True)
 
 
-def _is_verbose(plugin: BasePlugin) -> bool:
-    return type(plugin) in BUILT_IN and bool(getattr(plugin, "verbose", False))
+_HOOKS = ("before_replicate", "before_step", "after_step")
+
+
+def has_part_in_cells(plugin: BasePlugin) -> bool:
+    """Whether a plugin has hooks that are called while a cell is executed."""
+    if type(plugin) in BUILT_IN:
+        return bool(getattr(plugin, "verbose", False))
+    return any(getattr(type(plugin), hook) is not getattr(BasePlugin, hook) for hook in _HOOKS)
 
 
 class CellRun:
-    """One cell while it runs."""
+    """One cell while it runs.
 
-    def __init__(self, up: SetUp, task: Task, waiter: Waiter) -> None:
+    `tell` gets the sightings that the task asks for. `seed` sets the generators, where that is not
+    what the experiment says: see `executors.generators`.
+    """
+
+    def __init__(
+        self,
+        up: SetUp,
+        task: Task,
+        waiter: Waiter,
+        *,
+        tell: Callable[[Sighting], None] | None = None,
+        seed: Callable[[int], None] | None = None,
+    ) -> None:
         self._up = up
         self._prepared = up.prepared
         self._task = task
         self._waiter = waiter
         self._condition = up.prepared.conditions[task.cell.condition]
+        if task.given is not None:
+            self._condition.hand(task.cell.replicate, task.given)
         self._initial = self._condition.cell(task.cell.replicate)
         self._reads = Reads(self._initial, up.prepared.table, up.values)
+        if tell is not None and task.tells:
+            self._reads.found = Told(task.cell, tell)
         self._reads.found.update(up.read)
         values = {**up.values, **self._initial.values()}
         self._logger = logging.getLogger("druse")
         self._ctx = FrozenContext._of_cell(values, self._reads, self._logger)
         self._ctx._runtime = Runtime(up.place, up.prepared, task.upstream)
         self._outcome = Outcome(task.cell, self._reads.found)
-        self._watch = Watch(up.place.files)
+        self._watch = Watch(up.place.files, up.prepared.code)
         self._cache = StepCache(up, task, self._reads, self._watch, self._ctx, self._outcome)
-        seed = up.prepared.seed
-        self._seed_fn = seed.seed_fn or seeds.seed_generators
-        self._seed_replicate = task.cell.replicate if seed.auto_seed else 0
-        self._place = "the datasource"
+        seeding = up.prepared.seed
+        self._seed_fn = seed or seeding.seed_fn or seeds.seed_generators
+        self._seed_replicate = task.cell.replicate if seeding.auto_seed else 0
+        self._place = SOURCE
 
     async def run(self) -> Outcome:
         """Never raises what the user's code raised: it is in the outcome."""
@@ -98,7 +147,9 @@ class CellRun:
         except InputGone as error:
             outcome.gone = error.alias
             outcome.failure = self._failure(error)
-        except Exception as error:
+        except (KeyboardInterrupt, GeneratorExit, asyncio.CancelledError):
+            raise
+        except BaseException as error:  # SystemExit too: a step cannot end the run
             if _is_input_gone(error):
                 outcome.gone = _gone_alias(error)
             outcome.failure = self._failure(error)
@@ -109,9 +160,10 @@ class CellRun:
     async def _run_steps(self) -> None:
         self._check_start()
         ctx, experiment = self._ctx, self._prepared.experiment
-        ctx._log_reads = any(_is_verbose(plugin) for plugin in experiment.plugins)
+        ctx._log_reads = any(type(plugin) in BUILT_IN for plugin in self._up.hooks)
         for hook in self._up.hooks:
-            hook.before_replicate(experiment, ctx)
+            with self._looking(hook):
+                hook.before_replicate(experiment, ctx)
         data = await self._fetch()
         for position, step in enumerate(self._prepared.steps):
             self._place = type(step).__name__
@@ -121,15 +173,31 @@ class CellRun:
             before = (set(ctx._data), {k: len(v) for k, v in ctx.metrics._values.items()})
             reads_before = len(self._reads.found)
             for hook in self._up.hooks:
-                hook.before_step(experiment, step)
+                with self._looking(hook):
+                    hook.before_step(experiment, step)
             data = await self._run_step(position, step, data)
             for artifact in ctx.artifacts._items:
                 if artifact.position < 0:
                     artifact.position, artifact.step_name = position, self._place
             for hook in self._up.hooks:
-                hook.after_step(experiment, step, data.get(), ctx)
+                with self._looking(hook):
+                    hook.after_step(experiment, step, data.get(), ctx)
+            ctx.artifacts._end_step()
             self._outcome.step_seconds.append(time.perf_counter() - began)
             self._trace(before, reads_before)
+
+    @contextmanager
+    def _looking(self, hook: BasePlugin) -> Iterator[None]:
+        """Around a hook: the reads of a plugin that only looks do not count."""
+        if not hook.observes_only:
+            yield
+            return
+        self._ctx._reads = None
+        try:
+            with unwatched():
+                yield
+        finally:
+            self._ctx._reads = self._reads
 
     def _check_start(self) -> None:
         if self._initial.error is not None:
@@ -146,6 +214,8 @@ class CellRun:
     async def _fetch(self) -> Held:
         self._reads.position = seeds.SOURCE
         source = self._prepared.experiment.datasource
+        if source.shared:
+            self._reads.shared(seeds.SOURCE)
         hit = self._cache.find(seeds.SOURCE, source, None)
         if hit is not None:
             return hit
@@ -157,14 +227,20 @@ class CellRun:
         return await self._cache.execute(seeds.SOURCE, source, None, fetch, self._seed)
 
     async def _run_step(self, position: int, step: Any, data: Held) -> Held:
+        if step.shared:
+            self._reads.shared(position)
         hit = self._cache.find(position, step, data)
         if hit is not None:
             return hit
 
         async def execute() -> Any:
-            result = step(data.get(), self._ctx)
+            given = data.get()
+            inputs = Inputs(step, given) if self._task.control.check else None
+            result = step(given, self._ctx)
             if inspect.isawaitable(result):
                 result = await self._waiter(result)
+            if inputs is not None:
+                inputs.require_unchanged()
             return without_metrics(result, self._ctx)
 
         return await self._cache.execute(position, step, data, execute, self._seed)
@@ -185,11 +261,9 @@ class CellRun:
 
     def _finish(self) -> None:
         outcome = self._outcome
-        for name, digest in {
-            **self._up.watched,
-            **finished(self._watch.found, self._up.place.keys),
-        }.items():
-            outcome.reads.setdefault(name, digest)
+        outcome.reads = dict(outcome.reads)
+        outcome.seen = {**self._up.watched, **self._watch.found}
+        outcome.written = self._watch.written
         changed = self._watch.changed()
         if changed:
             outcome.unstorable = f"{changed[0]} changed while the cell ran"
@@ -197,14 +271,15 @@ class CellRun:
             WrittenArtifact(a.name, a.position, a.data) for a in self._ctx.artifacts._items
         ]
         for name in outcome.reads:
-            if name.startswith("ctx:") and name != "ctx:*":
-                outcome.shown[name] = self._initial.shown(name[4:])
+            text = shown.read(name, self._prepared, self._initial)
+            if text is not None:
+                outcome.shown[name] = text
 
     def _trace(self, before: tuple[set[str], dict[str, int]], reads_before: int) -> None:
         ctx, (keys, counts) = self._ctx, before
         reads = list(self._reads.found)[reads_before:]
-        wrote = [key for key in ctx._data if key not in keys]
-        metrics = [k for k, v in ctx.metrics._values.items() if len(v) != counts.get(k, 0)]
+        wrote = {key: shown.shown(value) for key, value in ctx._data.items() if key not in keys}
+        metrics = {k: len(v) for k, v in ctx.metrics._values.items() if len(v) != counts.get(k, 0)}
         self._outcome.trace.append({"reads": reads, "wrote": wrote, "metrics": metrics})
 
     def _failure(self, error: BaseException) -> Failure:
@@ -214,6 +289,36 @@ class CellRun:
             text = getattr(error, "traceback_str", "") or _traceback(error)
         self._outcome.error = error
         return Failure(self._place, str(error), text, type(error).__name__)
+
+
+class Told(dict[str, "Digest"]):
+    """Reads of which each new one is told at once."""
+
+    def __init__(self, cell: CellName, tell: Callable[[Sighting], None]) -> None:
+        super().__init__()
+        self._cell = cell
+        self._tell = tell
+
+    def __setitem__(self, name: str, digest: Digest) -> None:
+        if name not in self:
+            super().__setitem__(name, digest)
+            self._tell(Sighting(self._cell, name, digest))
+
+    def setdefault(self, name: str, digest: Digest = b"") -> Digest:  # type: ignore[assignment]
+        self[name] = digest
+        return self[name]
+
+    def update(self, other: Mapping[str, Digest]) -> None:  # type: ignore[override]
+        for name, digest in other.items():
+            self[name] = digest
+
+
+def failed(task: Task, error: BaseException, kind: str | None = None) -> Outcome:
+    """The outcome of a cell that could not begin, or whose end is not known."""
+    text = getattr(error, "traceback_str", "") or str(error)
+    place = getattr(error, "step", "the cell")
+    failure = Failure(place, str(error), text, kind or type(error).__name__)
+    return Outcome(task.cell, {}, failure=failure, error=error)
 
 
 def _traceback(error: BaseException) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from druse.key import ALGORITHM
+from druse.reads import FAILED, UNSTORABLE
 from druse.task import CellName, Outcome
 from druse_store import (
     ArtifactRef,
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
 
 INTERVAL = 0.1  # seconds that a finished cell waits for others at most
 _FAILED = Digest.of(b"druse:failed:1\x00")
-_UNSTORABLE = "unstorable:"
 
 
 def make_record(
@@ -35,18 +37,23 @@ def make_record(
     reads = [Read(name, digest) for name, digest in outcome.reads.items()]
     provenance: dict[str, Any] = {
         "at": time.time(),
+        "python": platform.python_version(),
+        "algorithm": ALGORITHM,
         "seconds": outcome.seconds,
         "step_seconds": outcome.step_seconds,
         "trace": outcome.trace,
         "shown": outcome.shown,
+        "seed": prepared.seed.root,
     }
-    for name in ("tags", "warnings", "step_hits"):
+    for name in ("tags", "warnings", "step_hits", "outputs"):
         if getattr(outcome, name):
             provenance[name] = getattr(outcome, name)
+    if outcome.attempts > 1:
+        provenance["attempts"] = outcome.attempts
     status = "ok"
     if outcome.failure is not None:
         status = "failed"
-        reads.append(Read("failed:", _FAILED))
+        reads.append(Read(FAILED, _FAILED))
         failure = outcome.failure
         provenance["failure"] = {
             "step": failure.step,
@@ -55,7 +62,7 @@ def make_record(
             "kind": failure.kind,
         }
     elif outcome.unstorable is not None:
-        reads.append(Read(_UNSTORABLE, Digest.of(str(time.time_ns()).encode())))
+        reads.append(Read(UNSTORABLE, Digest.of(str(time.time_ns()).encode())))
         provenance["unstorable"] = outcome.unstorable
     signature = prepared.start
     for read in reads:
@@ -92,6 +99,7 @@ class Committer:
         self._error: StoreError | None = None
         self._thread = threading.Thread(target=self._run, name="druse-commit", daemon=True)
         self._manifests: dict[str, Digest] = {}
+        self._uncommitted: dict[Digest, bytes] = {}
 
     def put(self, prepared: Prepared, outcome: Outcome, run: RunWriter | None) -> Record:
         """Writes an outcome's blobs and record, and the cell of its run. Raises StoreError."""
@@ -109,7 +117,16 @@ class Committer:
         return record
 
     def _ref(self, data: bytes | ObjectRef) -> ObjectRef:
-        return self._store.put_object(data) if isinstance(data, bytes) else data
+        if not isinstance(data, bytes):
+            return data
+        ref = self._store.put_object(data)
+        with self._lock:
+            self._uncommitted[ref.root.digest] = data
+        return ref
+
+    def uncommitted(self, digest: Digest) -> bytes | None:
+        """The bytes of an artifact that other processes may not see yet; None if they do."""
+        return self._uncommitted.get(digest)
 
     def _manifest(self, prepared: Prepared) -> Digest:
         known = self._manifests.get(prepared.name)
@@ -121,8 +138,12 @@ class Committer:
         """Commits what waits. Raises StoreError."""
         with self._lock:
             waiting, self._waiting = self._waiting, []
+            written = list(self._uncommitted)
         if waiting:
             self._store.flush()
+            with self._lock:
+                for digest in written:
+                    self._uncommitted.pop(digest, None)
             self._on_durable(waiting)
 
     def _run(self) -> None:

@@ -6,6 +6,7 @@ a callable is applied for each replicate, with the generators seeded, before any
 
 from __future__ import annotations
 
+import copy
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,9 @@ from druse.fingerprint.values import value_digest
 from druse.names import BASELINE, CONDITION_KEY, REPLICATE_KEY, SEED_USED_KEY
 from druse.plugins import SeedPlugin
 from druse.reads import ABSENT
+from druse.shown import ABSENT as ABSENT_TEXT
+from druse.shown import shown
+from druse.task import Given
 from druse.treatments import Treatment
 from druse_store import Digest
 
@@ -26,9 +30,16 @@ _PLACE = -3  # of treatments, among the places that seeds are derived for
 class TreatmentFailed(DruseError):
     """A callable treatment raised; `traceback_str` says where."""
 
-    def __init__(self, name: str, error: BaseException) -> None:
+    def __init__(self, name: str, error: BaseException | str, trace: str | None = None) -> None:
         super().__init__(f"Treatment '{name}' failed: {error}")
-        self.traceback_str = "".join(traceback.format_exception(error))
+        if trace is None and isinstance(error, BaseException):
+            self.__cause__ = error
+            trace = "".join(traceback.format_exception(error))
+        self._of = (name, str(error), trace or "")
+        self.traceback_str = trace or ""
+
+    def __reduce__(self) -> tuple[type[TreatmentFailed], tuple[str, str, str]]:
+        return type(self), self._of
 
 
 class Initial:
@@ -47,6 +58,11 @@ class Initial:
         self._extra = extra
         self.replicate = replicate
         self.error = error
+
+    @property
+    def extra(self) -> Mapping[str, Any]:
+        """What a callable treatment added."""
+        return self._extra
 
     def values(self) -> dict[str, Any]:
         """A dict of one's own; the values in it are shared."""
@@ -68,8 +84,28 @@ class Initial:
 
     def shown(self, key: str) -> str:
         """A key's value, for people."""
-        values = self.values()
-        return _shown(values[key]) if key in values else "absent"
+        return shown(self.values()[key]) if self.has(key) else ABSENT_TEXT
+
+    def has(self, key: str) -> bool:
+        """Whether the context has this key as the cell begins."""
+        own = (REPLICATE_KEY, SEED_USED_KEY)
+        return key in self._extra or key in self._condition.constant or key in own
+
+
+class Bare:
+    """The context that `setup` sees: the experiment's own values, before any condition's."""
+
+    def __init__(self, initial_ctx: Mapping[str, Any]) -> None:
+        self._values = dict(initial_ctx)
+
+    def values(self) -> dict[str, Any]:
+        return dict(self._values)
+
+    def digest(self, key: str) -> Digest:
+        return value_digest(self._values[key], f"ctx[{key!r}]") if key in self._values else ABSENT
+
+    def names_digest(self) -> Digest:
+        return value_digest(sorted(self._values), "the context's keys")
 
 
 class Condition:
@@ -87,25 +123,52 @@ class Condition:
         self._seed = seed
         self.constant: dict[str, Any] = {**initial_ctx, CONDITION_KEY: name}
         self._is_constant = treatment is None or treatment.is_constant
+        self._error: TreatmentFailed | None = None
         if treatment is not None and treatment.is_constant:
-            for key, value in treatment.apply_map.items():
-                if key in self.constant or key in (REPLICATE_KEY, SEED_USED_KEY):
-                    raise ContextMutationError(
-                        f"Cannot mutate existing key: '{key}' (treatment '{name}' sets it, and the "
-                        "context has it already)"
-                    )
-                self.constant[key] = value
+            self._set(treatment.apply_map)
         self._digests: dict[str, Digest] = {}
         self._cells: dict[int, Initial] = {}
+
+    def _set(self, values: Mapping[str, Any]) -> None:
+        """Adds what a mapping sets; a key that is set already makes the condition's cells fail."""
+        for key, value in values.items():
+            if key in self.constant or key in (REPLICATE_KEY, SEED_USED_KEY):
+                self._error = TreatmentFailed(
+                    self.name,
+                    ContextMutationError(
+                        f"Cannot mutate existing key: '{key}' (the context has it already)"
+                    ),
+                )
+                return
+            self.constant[key] = value
 
     def cell(self, replicate: int) -> Initial:
         """How the cell of a replicate begins."""
         if self._is_constant:
-            return Initial(self, replicate, {})
+            return Initial(self, replicate, {}, self._error)
         known = self._cells.get(replicate)
         if known is None:
             known = self._cells[replicate] = self._apply(replicate)
         return known
+
+    def given(self, replicate: int) -> Given | None:
+        """What a worker has to be told of the cell of a replicate; None where it knows all."""
+        if self._is_constant:
+            return None
+        initial = self.cell(replicate)
+        return Given(initial.extra, initial.error)
+
+    def hand(self, replicate: int, given: Given) -> None:
+        """In a worker: how the cell of a replicate begins."""
+        if replicate not in self._cells:
+            error = given.error if isinstance(given.error, TreatmentFailed) else None
+            self._cells[replicate] = Initial(self, replicate, given.extra, error)
+
+    def lean(self) -> Condition:
+        """As it is sent to workers: without its treatment, and what that gave for each cell."""
+        lean = copy.copy(self)
+        lean.treatment, lean._cells = None, {}
+        return lean
 
     def is_same_everywhere(self, key: str) -> bool:
         """Whether a key has the same value in every replicate."""
@@ -150,8 +213,3 @@ def all_of(
     return {
         name: Condition(name, treatment, initial_ctx, seed) for name, treatment in by_name.items()
     }
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from druse import names
 from druse.errors import ContextMutationError
 from druse.names import STEP_NAME_KEY
 
@@ -82,17 +83,19 @@ class ArtifactRecord:
 
 
 class ArtifactLog:
-    """The artifacts that a cell has written so far."""
+    """The artifacts that the step at hand has written so far; earlier ones are filed away."""
 
-    __slots__ = ("_ctx", "_items", "_names")
+    __slots__ = ("_begin", "_ctx", "_items", "_names")
 
     def __init__(self, ctx: FrozenContext | None = None) -> None:
         self._items: list[ArtifactRecord] = []
+        self._begin = 0  # the place of this step's first one
         self._names: set[str] = set()
         self._ctx = ctx
 
     def add(self, name: str, data: bytes) -> None:
-        """Adds an artifact. Raises ContextMutationError for a name that was written already."""
+        """Adds an artifact. Raises ContextMutationError for a name that the step wrote already."""
+        names.check(name, "an artifact")
         if name in self._names:
             raise ContextMutationError(f"Artifact '{name}' already written in this run")
         if not isinstance(data, bytes | bytearray | memoryview):
@@ -104,21 +107,28 @@ class ArtifactLog:
         self._items.append(ArtifactRecord(name, bytes(data)))
 
     def clear(self) -> None:
-        self._items.clear()
+        """Takes back what the step has written."""
+        del self._items[self._begin :]
         self._names.clear()
+
+    def _end_step(self) -> None:
+        if self._names:
+            self._begin = len(self._items)
+            self._names.clear()
 
     def __iter__(self) -> Iterator[ArtifactRecord]:
         self._note()
-        return iter(list(self._items))
+        return iter(self._items[self._begin :])
 
     def __len__(self) -> int:
         self._note()
-        return len(self._items)
+        return len(self._items) - self._begin
 
     def _note(self) -> None:
         ctx = self._ctx
         if ctx is not None and ctx._reads is not None:
-            ctx._reads.inner("artifacts:*", [(a.name, a.data) for a in self._items])
+            seen = self._items[self._begin :]
+            ctx._reads.inner("artifacts:*", [(a.name, a.data) for a in seen])
 
 
 class FrozenContext:
@@ -139,6 +149,7 @@ class FrozenContext:
         self._reads: Reads | None = None
         self._runtime: Runtime | None = None
         self._log_reads = False
+        self._seen: dict[str, Any] = {}  # what was read, where reads are logged
         self.metrics = FrozenMetrics(self)
         self.artifacts = ArtifactLog(self)
         self.logger = logger or logging.getLogger("druse")
@@ -190,7 +201,8 @@ class FrozenContext:
             else:
                 reads.context(key, self._data)
         if self._log_reads:
-            self.logger.debug("Read %s -> %s", key, self._data.get(key))
+            value = self._seen[key] = self._data.get(key)
+            self.logger.debug("Read %s -> %s", key, value)
 
     # --- writing -------------------------------------------------------------------------------
 

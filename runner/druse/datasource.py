@@ -101,16 +101,31 @@ def _again(factory: Callable[..., DataSource], params: dict[str, Any]) -> DataSo
 _REGISTERED: dict[str, DataSource] = {}
 
 
-def register_datasource(name: str, source: DataSource) -> None:
-    """Makes a datasource known by a name."""
-    _REGISTERED[name] = source
+def register_datasource(name: str, datasource: DataSource) -> None:
+    """Makes a datasource known by a name. Raises DefinitionError for a name that is taken."""
+    if _REGISTERED.get(name, datasource) is not datasource:
+        raise DefinitionError(
+            f"Datasource '{name}' is already registered: choose another name, or take that one "
+            "back with unregister_datasource"
+        )
+    _REGISTERED[name] = datasource
+
+
+def unregister_datasource(name: str) -> DataSource | None:
+    """Takes a name back; returns what was registered by it, if anything was."""
+    return _REGISTERED.pop(name, None)
+
+
+def _origin(source: DataSource) -> tuple[Any, ...]:
+    code: Any = getattr(type(source), "fn", type(source))
+    return code.__module__, code.__qualname__
 
 
 def get_datasource(name: str) -> DataSource:
     """The datasource of this name. Raises KeyError."""
     if name not in _REGISTERED:
         known = ", ".join(sorted(_REGISTERED)) or "none"
-        raise KeyError(f"no datasource {name!r} is registered (there are: {known})")
+        raise KeyError(f"No datasource registered with name '{name}' (there are: {known})")
     return _REGISTERED[name]
 
 
@@ -165,7 +180,10 @@ def data_source(
         if register:
             name = fn_or_name if isinstance(fn_or_name, str) else fn.__name__
             if not [p for p in parameters.of(fn, ("ctx",)) if p.default is parameters.EMPTY]:
-                register_datasource(name, factory())
+                source = factory()
+                if name in _REGISTERED and _origin(_REGISTERED[name]) == _origin(source):
+                    unregister_datasource(name)  # the same code once more, as in a notebook
+                register_datasource(name, source)
         return factory
 
     return decorate(fn_or_name) if callable(fn_or_name) else decorate
@@ -182,4 +200,15 @@ def _make_factory(fn: Callable[..., Any], flags: dict[str, Any]) -> _Factory:
         return source
 
     type.__setattr__(kind, "factory", staticmethod(factory))
-    return update_wrapper(factory, fn)
+    wrapped = update_wrapper(factory, fn)
+    vars(wrapped)["__druse_factory__"] = True
+    return wrapped
+
+
+def as_source(given: Any) -> DataSource:
+    """A datasource as it is; what the factory of one makes; one that calls another function."""
+    if isinstance(given, DataSource) or not callable(given) or isinstance(given, type):
+        return given  # type: ignore[no-any-return]
+    if getattr(given, "__druse_factory__", False):
+        return given()  # type: ignore[no-any-return]
+    return _make_factory(given, {})()

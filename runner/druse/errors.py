@@ -34,7 +34,7 @@ class ParameterError(DruseError, TypeError):
     """A step or datasource was called with parameters that it does not take, or without some."""
 
 
-class ValidationError(DruseError):
+class ValidationError(DruseError, ValueError):
     """An experiment's parts do not fit together."""
 
 
@@ -59,6 +59,33 @@ class Unhashable(DruseError, TypeError):
 # --- while cells run -------------------------------------------------------------------------
 
 
+class Blocked(DruseError):
+    """A cell was not executed, since one that it needs failed."""
+
+
+class CellTimeout(DruseError, TimeoutError):
+    """A cell took longer than it was allowed to."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the cell took longer than the {seconds:g} s that it had")
+        self.seconds = seconds
+
+    def __reduce__(self) -> tuple[type[CellTimeout], tuple[float]]:
+        return type(self), (self.seconds,)
+
+
+class WorkerDied(DruseError):
+    """The process that executed a cell is gone."""
+
+
+class ExecutorLost(DruseError):
+    """What executes cells cannot be had any more; what had finished is kept."""
+
+
+class NotPicklable(DruseError, RuntimeError):
+    """An experiment cannot be sent to another process."""
+
+
 class ContextMutationError(DruseError):
     """A key of the context, or an artifact of the cell, was to be written a second time."""
 
@@ -76,6 +103,10 @@ class PipelineExecutionError(DruseError):
 
     def __reduce__(self) -> tuple[type[PipelineExecutionError], tuple[str, str]]:
         return type(self), (self.step_name, str(self.original_exception))
+
+
+class InputChanged(DruseError):
+    """A step changed in place what it was given; found only where a run is asked to check."""
 
 
 class ArtifactNotFound(DruseError, FileNotFoundError):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from druse import names
 from druse.artifact import Artifact
-from druse.datasource import DataSource, ExperimentInput
+from druse.datasource import DataSource, ExperimentInput, as_source
 from druse.errors import ArtifactNotFound, DefinitionError, ValidationError
 from druse.names import BASELINE
 from druse.pipelines import Pipeline
@@ -18,8 +18,10 @@ from druse.plugins import ArtifactPlugin, BasePlugin, LoggingPlugin, SeedPlugin
 from druse.stored import StoredArtifact
 
 if TYPE_CHECKING:
+    from druse.control import Wishes
     from druse.hypotheses import Hypothesis
     from druse.result import Result
+    from druse.session import Wanted
     from druse.treatments import Treatment
 
 STRATEGIES = ("rerun", "resume")
@@ -33,7 +35,7 @@ class Experiment:
 
     def __init__(
         self,
-        datasource: DataSource,
+        datasource: DataSource | Callable[..., Any],
         pipeline: Pipeline,
         plugins: list[BasePlugin] | None = None,
         *,
@@ -49,15 +51,15 @@ class Experiment:
             raise TypeError(f"replicates must be an integer, but got {type(replicates).__name__}")
         if name is not None:
             names.check(name, "an experiment")
-        self.datasource = datasource
+        self.datasource = as_source(datasource)
         self.pipeline = pipeline
         self.name = name
         self.description = description
         self.initial_ctx = dict(initial_ctx or {})
+        self._due: Wanted | None = None
         self.treatments = list(treatments or [])
         self.hypotheses = list(hypotheses or [])
         self.replicates = replicates
-        self.active_hypotheses: list[Hypothesis] = self.hypotheses
         self.outputs = self._own(outputs or [])
         self.plugins = list(plugins or [])
         self._add_default_plugins()
@@ -80,6 +82,35 @@ class Experiment:
     def get_plugin(self, plugin_class: type[_Plugin]) -> _Plugin | None:
         """The first plugin of this class."""
         return next((p for p in self.plugins if isinstance(p, plugin_class)), None)
+
+    # While it runs, an experiment shows what that run has to compute.
+
+    @property
+    def treatments(self) -> list[Treatment]:
+        if self._due is not None:
+            return [t for t in self._due.treatments if t.name != BASELINE]
+        return self._treatments
+
+    @treatments.setter
+    def treatments(self, value: list[Treatment]) -> None:
+        self._treatments = value
+
+    @property
+    def hypotheses(self) -> list[Hypothesis]:
+        due = self._due.hypotheses if self._due is not None else None
+        return self._hypotheses if due is None else due
+
+    @hypotheses.setter
+    def hypotheses(self, value: list[Hypothesis]) -> None:
+        self._hypotheses = value
+
+    @property
+    def replicates(self) -> int:
+        return self._replicates if self._due is None else self._due.replicates
+
+    @replicates.setter
+    def replicates(self, value: int) -> None:
+        self._replicates = value
 
     @property
     def seed_plugin(self) -> SeedPlugin:
@@ -127,6 +158,14 @@ class Experiment:
             _ = self.datasource.replicates
         names.check_distinct((t.name for t in self.treatments), "treatments")
 
+    def check_hypotheses(
+        self, treatments: list[Treatment], hypotheses: list[Hypothesis] | None = None
+    ) -> None:
+        """Raises DefinitionError for hypotheses that have nothing to compare the baseline with."""
+        stated = self.hypotheses if hypotheses is None else hypotheses
+        if stated and all(t.name == BASELINE for t in treatments):
+            raise DefinitionError("Cannot verify hypotheses without treatments")
+
     # --- running -------------------------------------------------------------------------------
 
     def run(
@@ -136,10 +175,14 @@ class Experiment:
         hypotheses: list[Hypothesis] | None = None,
         replicates: int | None = None,
         strategy: str | None = None,
+        **wishes: Unpack[Wishes],
     ) -> Result:
-        """Runs the experiment. In a running event loop (Jupyter), `await arun()` instead."""
+        """Runs the experiment; `wishes`: see `Control`.
+
+        In a running event loop (Jupyter), `await arun()` instead.
+        """
         refuse_in_loop("experiment")
-        return self._run(treatments, hypotheses, replicates, strategy)
+        return self._run(treatments, hypotheses, replicates, strategy, wishes)
 
     async def arun(
         self,
@@ -148,9 +191,12 @@ class Experiment:
         hypotheses: list[Hypothesis] | None = None,
         replicates: int | None = None,
         strategy: str | None = None,
+        **wishes: Unpack[Wishes],
     ) -> Result:
         """As `run`, in a thread of its own, so that the loop goes on meanwhile."""
-        return await asyncio.to_thread(self._run, treatments, hypotheses, replicates, strategy)
+        return await asyncio.to_thread(
+            self._run, treatments, hypotheses, replicates, strategy, wishes
+        )
 
     def _run(
         self,
@@ -158,32 +204,41 @@ class Experiment:
         hypotheses: list[Hypothesis] | None,
         replicates: int | None,
         strategy: str | None,
+        wishes: Wishes,
     ) -> Result:
         from druse import api
         from druse.session import Wanted
 
         self.validate()
         due = self.treatments if treatments is None else treatments
-        self.active_hypotheses = self.hypotheses if hypotheses is None else hypotheses
-        if self.active_hypotheses and not [t for t in due if t.name != BASELINE]:
-            raise DefinitionError("Cannot verify hypotheses without treatments")
         count = replicates or getattr(self.datasource, "replicates", None) or self.replicates
-        wanted = Wanted(self, due, max(1, count))
-        return api.run([wanted], strategy=strategy or self.strategy)[self.folder_name]
+        wanted = Wanted(self, due, max(1, count), hypotheses)
+        self.check_hypotheses(due, hypotheses)
+        chosen = strategy or self.strategy
+        return api.run([wanted], strategy=chosen, **wishes)[self.folder_name]
 
     def apply(
         self, treatment: Treatment | None = None, *, data: Any = None, seed: int | None = None
     ) -> Any:
-        """Runs the pipeline once, outside of the store; returns what its last step gave."""
+        """Runs the pipeline once, outside of the store; returns what its last step gave.
+
+        `data` stands in for the datasource's, `seed` for the root seed. Raises what steps raise.
+        """
         from druse import trial
 
         return trial.apply(self, treatment, data=data, seed=seed)
 
-    def debug(self, treatment: Treatment | None = None, *, replicate: int = 0) -> Any:
-        """Runs one cell here and now, outside of the store: an error is raised where it arises."""
+    def debug(
+        self, treatment: str | Treatment | None = None, *, verbose: bool = True, replicate: int = 0
+    ) -> Result:
+        """Runs one replicate of the baseline (and of a treatment, by itself or its name), here and
+        now, outside of the store: an error is raised where it arises, for a debugger to look at.
+
+        `verbose` logs every step, and what it reads. Hypotheses are left out.
+        """
         from druse import trial
 
-        return trial.debug(self, treatment, replicate)
+        return trial.debug(self, treatment, replicate, verbose)
 
     def artifact_datasource(
         self,

@@ -6,12 +6,15 @@ import inspect
 import threading
 from collections.abc import Callable
 from functools import update_wrapper, wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 from druse.artifact import Artifact
 from druse.context import FrozenContext
 from druse.errors import ParameterError
+from druse.keeping import Seen
 from druse.parameters import EMPTY
+from druse.reads import Frame
+from druse.watch import current
 
 
 class _Missing:
@@ -90,11 +93,19 @@ def _lookup(fn: Callable[..., Any], parameter: inspect.Parameter, ctx: FrozenCon
     return parameter.default
 
 
+class _Made(NamedTuple):
+    """A resource, and what making it read of the context and of files."""
+
+    reads: Frame
+    seen: Seen
+    value: Any
+
+
 class ResourceFactory:
     """A resource that is made when first needed, then used again in this thread.
 
-    What its function reads from the context belongs to it: another value, another resource; and
-    the reads count for every cell that uses the resource.
+    What its function reads from the context and from files belongs to it: another value, another
+    resource; and the reads count for every cell that uses the resource.
     """
 
     def __init__(self, fn: Callable[[FrozenContext], Any], key: str | None = None) -> None:
@@ -108,22 +119,23 @@ class ResourceFactory:
         return (self.fn,)
 
     def __call__(self, ctx: FrozenContext) -> Any:
-        made: list[tuple[dict[str, Any], Any]] = self._made.__dict__.setdefault("made", [])
-        reads = ctx._reads
-        if reads is None:
-            return self._make_unread(made, ctx)
-        for seen, value in made:
-            if reads.repeat(seen, ctx._data):
-                return value
-        with reads.recording() as seen:
+        made: list[_Made] = self._made.__dict__.setdefault("made", [])
+        reads, watch = ctx._reads, current()
+        if reads is None or watch is None:
+            if not made:
+                made.append(_Made({}, {}, self.fn(ctx)))
+            return made[0].value
+        for each in made:
+            if reads.repeats(each.reads, ctx._data) and watch.repeat(each.seen):
+                reads.repeat(each.reads, ctx._data)
+                return each.value
+        with reads.recording() as found, watch.recording() as seen:
             value = self.fn(ctx)
-        made.append((seen, value))
+        made.append(_Made(found, seen, value))
         return value
 
-    def _make_unread(self, made: list[tuple[dict[str, Any], Any]], ctx: FrozenContext) -> Any:
-        if not made:
-            made.append(({}, self.fn(ctx)))
-        return made[0][1]
+    def __deepcopy__(self, memo: object) -> ResourceFactory:
+        return self  # whoever gets it from a context shares what it made
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.fn, self.key)

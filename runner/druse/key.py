@@ -9,6 +9,7 @@ signature (`reads`).
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from druse.fingerprint import Closure, Component, Fingerprinter
 from druse.fingerprint.values import value_digest
 from druse.plugins import BUILT_IN, BasePlugin, SeedPlugin
 from druse.reads import ABSENT
+from druse.shown import lasting
 from druse.step import FunctionStep, PipelineStep
 from druse_store import Digest
 
@@ -59,9 +61,13 @@ class Part:
     def digest(self) -> Digest:
         return joined(_STEP_DOMAIN, self.digests)
 
-    def add_value(self, name: str, digest: Digest, kind: str = "parameter") -> None:
+    def add_value(
+        self, name: str, digest: Digest, kind: str = "parameter", detail: str = ""
+    ) -> None:
         self.digests.append((name, digest))
-        self.components.append((self.label, Component(name, kind, digest, None, None)))
+        shown_name = name.removeprefix("param ").removeprefix("file ").removeprefix("environment ")
+        component = Component(shown_name, kind, digest, None, None, detail)
+        self.components.append((self.label, component))
 
     def add_closure(self, name: str, closure: Closure) -> None:
         self.digests.append((name, closure.digest))
@@ -98,7 +104,9 @@ class Keys:
         if isinstance(thing, PipelineStep) and type(thing).step_hash is not PipelineStep.step_hash:
             override = thing.step_hash
         if version is not None:
-            part.add_value("version", value_digest(version, "version"), "version")
+            # The name belongs to it: two steps may have the same version.
+            told = (_name_of(thing), version)
+            part.add_value("version", value_digest(told, "version"), "version", lasting(version))
             return
         if override is not None:
             part.add_value("step_hash", value_digest(str(override), "step_hash"), "version")
@@ -121,7 +129,7 @@ class Keys:
                 continue
             digest = value_digest(value, path)
             if digest != default_digest(defaults[key]):
-                part.add_value(f"param {key}", digest)
+                part.add_value(f"param {key}", digest, detail=lasting(value))
 
     def _add_declared(self, part: Part, declared: Any) -> None:
         for item in declared:
@@ -153,7 +161,7 @@ class Keys:
         if isinstance(source, FunctionSource):
             for key, value in sorted(source.params.items()):
                 path = f'{type(source).__name__}.params["{key}"]'
-                part.add_value(f"param {key}", value_digest(value, path))
+                part.add_value(f"param {key}", value_digest(value, path), detail=lasting(value))
         self._add_declared(part, source.depends_on)
 
     # --- the rest ------------------------------------------------------------------------------
@@ -177,6 +185,17 @@ class Keys:
         if _takes_part(type(plugin)) and type(plugin) is not SeedPlugin:
             self.add_closure(part, "hooks", type(plugin))
         return part
+
+
+def _name_of(thing: PipelineStep | DataSource) -> str:
+    """A step's or datasource's name where its code does not tell it from others."""
+    target: Any = thing.fn if isinstance(thing, FunctionStep | FunctionSource) else type(thing)
+    module = sys.modules.get(target.__module__)
+    spec = getattr(module, "__spec__", None)
+    name = target.__module__ if spec is None else spec.name
+    if name == "__main__":  # as it would be imported
+        name = Path(getattr(module, "__file__", None) or name).stem
+    return f"{name}.{target.__qualname__}"
 
 
 def named_sources(source: DataSource) -> list[tuple[str, DataSource]]:

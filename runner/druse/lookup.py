@@ -7,14 +7,20 @@ answer is that it depends.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from druse.fingerprint.values import value_digest
-from druse.reads import CLOSED, OPEN
+from druse.reads import CLOSED, OFF_PATH, OPEN, SHARED
+from druse.seeds import SOURCE
 from druse.unpickled import class_digest, package_digest
 from druse_store import Digest, Record, View, extend
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from druse.conditions import Condition, Initial
     from druse.key import Keys
     from druse.places import Files
@@ -52,6 +58,7 @@ class Missing(NamedTuple):
 
 
 Answer = Found | Pending | Missing
+Fronts = frozenset[Digest]
 
 NO_RECORD = "nothing is known for its code, parameters and seed"
 NEW_REPLICATE = "this replicate has not been computed"
@@ -69,6 +76,7 @@ class Lookup:
         self._inputs = {each.alias: each for each in prepared.inputs}
         self._stored = {each.key: each for each in prepared.stored}
         self._next: dict[Digest, tuple[str, ...]] = {}
+        self._sighted: dict[Digest, tuple[str, ...]] = {}
         self._shared_values: dict[str, Digest | None] = {}
         self._ends: dict[str, list[Digest]] = {}
 
@@ -102,10 +110,54 @@ class Lookup:
             return Found(failed)
         return Missing(NEW_REPLICATE if ends else NO_RECORD)
 
-    def forget(self) -> None:
-        """New records came: what was read of the trie may be outdated."""
-        self._next.clear()
-        self._ends.clear()
+    # --- while a run goes on -------------------------------------------------------------------
+
+    def learn(self, record: Record) -> None:
+        """A new record came: what was read of the trie gets its reads, and its end."""
+        keys = [*(read.key for read in record.reads), ""]
+        for node, key in zip(record.nodes(), keys, strict=True):
+            known = self._next.get(node)
+            if known is not None and key not in known:
+                self._next[node] = (*known, key)
+                self._ends.clear()
+
+    def sight(self, node: Digest, key: str) -> bool:
+        """A cell that is under way read `key` at this node. Whether nobody had done so before."""
+        known = self._sighted.get(node, ())
+        if key in known:
+            return False
+        self._sighted[node] = (*known, key)
+        return True
+
+    def fronts(self, view: View, condition: Condition, replicate: int) -> tuple[Fronts, bool]:
+        """How far a cell's signature can be foretold: the nodes that today's values lead to.
+
+        Two cells of which these have none in common read something that differs. Also whether the
+        way goes on from there, as far as is known.
+        """
+        walk = _Walk(self, view, condition, replicate, self._sighted)
+        ends = walk.run(self._prepared.start)
+        return frozenset(ends + walk.open), bool(walk.open)
+
+    def forget_files(self, written: tuple[str, ...]) -> list[str]:
+        """Forgets what these files (by their real paths) held, and returns the reads of them."""
+        found = [name for name in self._shared_values if self._is_of(name, written)]
+        for name in found:
+            del self._shared_values[name]
+        if found:
+            self._ends.clear()
+        return found
+
+    def _is_of(self, name: str, written: tuple[str, ...]) -> bool:
+        kind, _, rest = name.partition(":")
+        if kind not in ("file", "dir"):
+            return False
+        real = os.path.realpath(self._files.path(rest))
+        return real in written or (
+            kind == "dir" and any(Path(w).parent == Path(real) for w in written)
+        )
+
+    # --- the trie ------------------------------------------------------------------------------
 
     def next_reads(self, view: View, node: Digest) -> tuple[str, ...]:
         known = self._next.get(node)
@@ -148,20 +200,37 @@ class Lookup:
         return (table.default(position, name) if table.knows(position, name) else None), False
 
     def _shared_value(self, kind: str, rest: str) -> Digest | None:
-        if kind == "bound":
-            position, name = _place(rest)
-            return CLOSED if self._prepared.table.is_given(position, name) else OPEN
-        if kind == "name":
-            names = self._prepared.step_names
-            place = int(rest)
-            return value_digest(names[place], "name") if 0 <= place < len(names) else None
-        if kind == "file":
-            return self._files.digest(self._files.path(rest))
-        if kind == "class":
-            return class_digest(self._keys, rest)
-        if kind == "package":
-            return package_digest(rest)
-        return None
+        answer = _SHARED.get(kind)
+        return None if answer is None else answer(self, rest)
+
+    def _setup(self, key: str) -> Digest:
+        bare = self._prepared.bare
+        return bare.names_digest() if key == "*" else bare.digest(key)
+
+    def _bound(self, rest: str) -> Digest:
+        return CLOSED if self._prepared.table.is_given(*_place(rest)) else OPEN
+
+    def _name(self, rest: str) -> Digest | None:
+        names, place = self._prepared.step_names, int(rest)
+        return value_digest(names[place], "name") if 0 <= place < len(names) else None
+
+    def _is_shared(self, rest: str) -> Digest | None:
+        steps, place = self._prepared.steps, int(rest)
+        if place == SOURCE:
+            return SHARED if self._prepared.experiment.datasource.shared else None
+        return SHARED if place < len(steps) and steps[place].shared else None
+
+    def _file(self, rest: str) -> Digest:
+        return self._files.current(f"file:{rest}")
+
+    def _dir(self, rest: str) -> Digest:
+        return self._files.current(f"dir:{rest}")
+
+    def _class(self, rest: str) -> Digest | None:
+        return class_digest(self._keys, rest)
+
+    def _package(self, rest: str) -> Digest:
+        return package_digest(rest)
 
     def upstream(self, alias: str, condition: str, replicate: int) -> tuple[bool, Digest | None]:
         """Whether there is such an input, and its digest where that is known."""
@@ -176,12 +245,34 @@ def _place(rest: str) -> tuple[int, str]:
     return int(position), name
 
 
+# What gives the reads whose value is the same for all cells of an experiment.
+_SHARED: dict[str, Callable[[Lookup, str], Digest | None]] = {
+    "setup": Lookup._setup,
+    "bound": Lookup._bound,
+    "name": Lookup._name,
+    "shared": Lookup._is_shared,
+    "file": Lookup._file,
+    "dir": Lookup._dir,
+    "class": Lookup._class,
+    "package": Lookup._package,
+}
+
+
 class _Walk:
     """One walk along the trie, for one cell."""
 
-    def __init__(self, lookup: Lookup, view: View, condition: Condition, replicate: int) -> None:
+    def __init__(
+        self,
+        lookup: Lookup,
+        view: View,
+        condition: Condition,
+        replicate: int,
+        sighted: Mapping[Digest, tuple[str, ...]] | None = None,
+    ) -> None:
         self._lookup = lookup
         self._view = view
+        self._sighted = sighted or {}
+        self.open: list[Digest] = []
         self._condition = condition
         self._initial = condition.cell(replicate)
         self._replicate = replicate
@@ -195,7 +286,10 @@ class _Walk:
         waiting = [start]
         while waiting:
             node = waiting.pop()
-            for name in self._lookup.next_reads(self._view, node):
+            names = self._lookup.next_reads(self._view, node) + self._sighted.get(node, ())
+            if all(name in OFF_PATH for name in names):
+                self.open.append(node)
+            for name in names:
                 if not name:
                     ends.append(node)
                     continue
@@ -205,8 +299,10 @@ class _Walk:
                     if not self._lookup.next_reads(self._view, following):
                         self.parted = name
                     waiting.append(following)
-                elif name not in self.pending:
-                    self.parted = name
+                elif name not in OFF_PATH:
+                    self.open.append(node)
+                    if name not in self.pending:
+                        self.parted = name
         return ends
 
     def _value(self, name: str) -> Digest | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from druse.errors import InvalidName
 
 BASELINE = "baseline"
+SOURCE = "the datasource"  # where a cell fails before its first step
 REPLICATE_KEY = "replicate"
 CONDITION_KEY = "condition"
 SEED_USED_KEY = "seed_used"

@@ -1,7 +1,7 @@
 """Files by names that mean the same on another machine, and their content's digests.
 
-A file below the project's root is `@/x.csv`, one below the working directory `./x.csv`, any other
-one has its whole path.
+A file below the project's root is `@/x.csv`, one below the working directory of the run `./x.csv`,
+any other one has its whole path.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import site
 import sys
 import sysconfig
 import tempfile
+import time
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from druse_store import Digest
 
 _MARKS = (".git", "pyproject.toml", "druse.yaml", ".druse", "setup.py", "setup.cfg")
 _VERSION = re.compile(r"v\d+")
-_SYSTEM = ("/proc/", "/sys/", "/dev/", "/usr/", "/etc/", "/lib/", "/lib64/", "/bin/", "/run/")
+_SYSTEM = ("/proc/", "/sys/", "/dev/", "/usr/", "/etc/", "/lib/", "/lib64/", "/bin/")
 
 
 def project_root(start: Path) -> Path:
@@ -35,32 +36,72 @@ def project_root(start: Path) -> Path:
 
 
 class Files:
-    """Names and digests of files, for one run. A digest is kept while the file's stat is."""
+    """Names and digests of files and folders, for one run.
+
+    Names are of the paths as they were used: where a symbolic link leads is part of the content.
+    A digest is kept while the file's stat is.
+    """
 
     def __init__(self, root: Path, leave_out: list[Path]) -> None:
         self.root = os.path.realpath(root)
-        self._left_out = (*_ignored(), *(os.path.realpath(p) + os.sep for p in leave_out))
-        self._known: dict[tuple[int, int, int, int], Digest] = {}
+        self._here = os.path.realpath(os.curdir)  # a step may go elsewhere
+        own = {self.root + os.sep, self._here + os.sep}
+        self._own = tuple(sorted(own, key=len, reverse=True))  # the innermost first
+        self._left_out: tuple[str, ...] = ()
+        self._left_out_within: dict[str, tuple[str, ...]] = dict.fromkeys(self._own, ())
+        self._leave_out((*_ignored(), *(os.path.realpath(path) + os.sep for path in leave_out)))
+        self._known: dict[State, Digest] = {}
+        self._folders: dict[str, str | None] = {}
 
     def leave_out(self, folder: Path) -> None:
         """Files below this folder are no inputs."""
-        self._left_out = (*self._left_out, os.path.realpath(folder) + os.sep)
+        self._leave_out((os.path.realpath(folder) + os.sep,))
+
+    def _leave_out(self, prefixes: tuple[str, ...]) -> None:
+        self._left_out += prefixes
+        # A project may lie in a folder like /usr: then only what is left out within it counts.
+        for own in self._own:
+            self._left_out_within[own] += tuple(p for p in prefixes if p.startswith(own))
+
+    def is_own(self, path: str) -> bool:
+        """Whether a path lies in the project, or below the working directory."""
+        return (os.path.realpath(path) + os.sep).startswith(self._own)
+
+    def is_left_out(self, real: str) -> bool:
+        """Whether a path is part of no experiment: the interpreter's, the store's, a view's..."""
+        within = next((own for own in self._own if (real + os.sep).startswith(own)), None)
+        prefixes = self._left_out if within is None else self._left_out_within[within]
+        return real.startswith(prefixes) or _is_view(real)
 
     def name(self, path: str) -> str | None:
-        """The name of an input file; None for one of the interpreter, the store, the views…"""
-        real = os.path.realpath(path)
-        if real.startswith(self._left_out) or _is_view(real):
+        """The name of an input; None for what is left out."""
+        absolute = os.path.abspath(path)
+        if self.is_left_out(os.path.realpath(absolute)):
             return None
-        for mark, folder in (("@", self.root), (".", os.path.realpath(os.curdir))):
-            if real.startswith(folder + os.sep):
-                return mark + real[len(folder) :]
-        return real
+        folder, _, last = absolute.rpartition(os.sep)
+        if ".." in path.split(os.sep):  # which symbolic links make lead elsewhere
+            folder = os.path.realpath(os.path.dirname(path))
+        known = self._folders.get(folder)
+        if known is None:
+            known = self._folders[folder] = self._folder_name(folder)
+        return f"{known}/{last}"
+
+    def _folder_name(self, folder: str) -> str:
+        """A folder by its place below the root or the working directory, else by its whole path."""
+        for mark, own in (("@", self.root), (".", self._here)):
+            upper, rest = folder, ""
+            while len(upper) > 1:
+                if os.path.realpath(upper) == own:
+                    return mark + rest
+                upper, _, last = upper.rpartition(os.sep)
+                rest = f"/{last}{rest}"
+        return folder
 
     def path(self, name: str) -> str:
         """Where a named file lies here."""
         if name.startswith("@/"):
             return os.path.join(self.root, name[2:])
-        return os.path.join(os.path.realpath(os.curdir), name)
+        return os.path.join(self._here, name)
 
     def digest(self, path: str) -> Digest:
         """The digest of a file's content, ABSENT where there is none to read."""
@@ -74,13 +115,37 @@ class Files:
                 while block := file.read(4 << 20):
                     hasher.update(block)
                 digest = Digest(hasher.digest())
-                if state(os.fstat(file.fileno())) == before:
+                if state(os.fstat(file.fileno())) == before and is_settled(before):
                     self._known[before] = digest
                 return digest
         except OSError:
             return ABSENT
 
-    def stat(self, path: str) -> tuple[int, int, int, int] | None:
+    def listing_digest(self, path: str) -> Digest:
+        """The digest of which names a folder holds, ABSENT where there is none."""
+        try:
+            names = sorted(os.listdir(path))
+        except OSError:
+            return ABSENT
+        real = os.path.realpath(path)
+        kept = [n for n in names if n not in _NO_INPUTS and not self._is_ours(real, n)]
+        return Digest.of(b"\0".join(os.fsencode(name) for name in kept))
+
+    def _is_ours(self, folder: str, name: str) -> bool:
+        """Whether a name stands for the store, or for views."""
+        inner = os.path.join(folder, name)
+        if self.is_left_out(inner) or self.is_left_out(inner + os.sep):
+            return True
+        ledgers = (os.path.join(inner, VIEWS), os.path.join(folder, VIEWS, f"{name}.json"))
+        return any(os.path.exists(ledger) for ledger in ledgers)
+
+    def current(self, read: str) -> Digest:
+        """What `file:...` or `dir:...` would give now."""
+        kind, _, name = read.partition(":")
+        path = self.path(name)
+        return self.listing_digest(path) if kind == "dir" else self.digest(path)
+
+    def stat(self, path: str) -> State | None:
         """What changes when a file's content does; None where there is no file."""
         try:
             return state(os.stat(path))
@@ -88,14 +153,32 @@ class Files:
             return None
 
 
-def state(stat: os.stat_result) -> tuple[int, int, int, int]:
-    """Device, inode, size and time of the last change: a memo, never what counts."""
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+State = tuple[int, int, int, int, int]
+VIEWS = ".views"  # the folder in which exported views are remembered
+_NO_INPUTS = frozenset({"__pycache__", ".druse", ".git", VIEWS})
+_SETTLED = 50_000_000  # ns; two changes within a tick of the kernel's clock have the same time
+
+
+def state(stat: os.stat_result) -> State:
+    """Device, inode, size and times of the last changes: a memo, never what counts."""
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def is_settled(known: State) -> bool:
+    """Whether a file's state was last changed so long ago that another change would show in it."""
+    return time.time_ns() - max(known[3], known[4]) > _SETTLED
 
 
 def is_temporary(path: str) -> bool:
     """Whether a file lies where programs keep what they need for a moment."""
     return os.path.realpath(path).startswith(_temporary())
+
+
+def comes_with_python(file: str) -> bool:
+    """Whether a source file is the standard library's, or of an installed package."""
+    paths = sysconfig.get_paths()
+    folders = (paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    return os.path.realpath(file).startswith(tuple(f"{os.path.realpath(f)}/" for f in folders))
 
 
 @cache

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
+from druse.control import Control
 from druse.lookup import Answer, Found, Lookup, Missing, Pending
 from druse.names import BASELINE
 from druse.reads import ABSENT
@@ -42,12 +43,10 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for. `force` names steps; `forced` is what deleted markers ask for."""
+    """What was asked for. `forced` is what deleted markers ask for."""
 
     strategy: str = "rerun"
-    force: frozenset[str] = frozenset()
-    no_cache: frozenset[str] = frozenset()
-    cache: frozenset[str] = frozenset()
+    control: Control = field(default_factory=Control)
     forced: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
 
     def is_forced(self, experiment: str, condition: str) -> bool:
@@ -61,8 +60,12 @@ class Options:
 HIT = "its record is in the store"
 FAILED_BEFORE = "it failed the last time"
 RERUN = "rerun was asked for"
+FORCE = "a step of it is forced"
+DOWNSTREAM = "it comes after a step that is forced"
+_FORCED = (FORCE, DOWNSTREAM)
 MARKER = "its exported folder, or a marker in it, was deleted"
 DEPENDS = "it depends on what is executed upstream"
+TREATMENT_FAILED = "its treatment raised an error"
 RAN_ALREADY = "an equal cell of this run was executed"
 
 
@@ -71,12 +74,23 @@ def decide(
     condition: str,
     answer: Answer,
     options: Options,
+    reason: str | None,
     is_fresh: Callable[[Record], bool],
 ) -> Decision:
-    """The decision about one cell. `is_fresh`: whether a record was made by this very run."""
-    if isinstance(answer, Found) and answer.record.status == "ok" and is_fresh(answer.record):
+    """The decision about one cell.
+
+    `reason`: why the whole experiment is executed, if it is. `is_fresh`: whether a record was made
+    by this very run.
+    """
+    if (
+        isinstance(answer, Found)
+        and answer.record.status == "ok"
+        and not prepared.volatile
+        and is_fresh(answer.record)
+    ):
         return Decision(State.HIT, RAN_ALREADY, answer.record)
-    reason = _reason_to_run(prepared, condition, options)
+    if reason is None and options.is_forced(prepared.name, condition):
+        reason = MARKER
     if reason is not None:
         return Decision(State.RUN, reason)
     if isinstance(answer, Pending):
@@ -88,19 +102,28 @@ def decide(
     return Decision(State.HIT, HIT, answer.record)
 
 
-def _reason_to_run(prepared: Prepared, condition: str, options: Options) -> str | None:
+def reasons_to_run(prepared: Mapping[str, Prepared], options: Options) -> dict[str, str]:
+    """Why all cells of an experiment are executed, whatever the store has; by experiment."""
+    found: dict[str, str] = {}
+    for name, each in prepared.items():  # upstream first
+        reason = _reason_to_run(each, options)
+        if reason is None and options.control.force_downstream:
+            forced = [i.producer for i in each.inputs if found.get(i.producer, "") in _FORCED]
+            reason = DOWNSTREAM if forced else None
+        if reason is not None:
+            found[name] = reason
+    return found
+
+
+def _reason_to_run(prepared: Prepared, options: Options) -> str | None:
+    if any(options.control.forces(thing) for thing in prepared.things):
+        return FORCE
     if options.strategy == "rerun":
         return RERUN
     if prepared.uncacheable:
         return f"its code cannot be known: {prepared.uncacheable}"
     if prepared.volatile:
         return f"{prepared.volatile} is volatile"
-    if options.is_forced(prepared.name, condition):
-        return MARKER
-    for step in prepared.steps:
-        named = {type(step).__name__, getattr(getattr(step, "fn", None), "__name__", "")}
-        if named & options.force:
-            return f"{type(step).__name__} is forced"
     return None
 
 
@@ -113,10 +136,10 @@ class Plan:
         self._artifacts: dict[tuple[Digest, str], ArtifactRef | None] = {}
 
     def cells(self, experiment: str) -> Iterator[CellName]:
-        """The cells of an experiment, condition by condition."""
+        """The cells of an experiment, replicate by replicate: what is compared comes together."""
         prepared = self.prepared[experiment]
-        for condition in prepared.conditions:
-            for replicate in range(prepared.replicates):
+        for replicate in range(prepared.replicates):
+            for condition in prepared.conditions:
                 yield CellName(experiment, condition, replicate)
 
     def producer_cell(self, source: Input, condition: str, replicate: int) -> CellName | None:
@@ -191,22 +214,27 @@ class Decider:
         self._lookups = lookups
         self._options = options
         self._fresh = fresh
+        self._reasons = reasons_to_run(plan.prepared, options)
+        self._by_start: dict[Digest, list[Lookup]] = {}
+        for name, lookup in lookups.items():
+            self._by_start.setdefault(plan.prepared[name].start, []).append(lookup)
 
     def decide(self, view: View, cell: CellName) -> Decision:
         """The decision about a cell as things are now."""
         prepared = self._plan.prepared[cell.experiment]
         answer: Answer = Missing("")
-        if self._needs_lookup(prepared):
-            condition: Condition = prepared.conditions[cell.condition]
+        condition: Condition = prepared.conditions[cell.condition]
+        if condition.cell(cell.replicate).error is not None:
+            return Decision(State.RUN, TREATMENT_FAILED)
+        if self._fresh or cell.experiment not in self._reasons:
             answer = self._lookups[cell.experiment].find(view, condition, cell.replicate)
-        return decide(prepared, cell.condition, answer, self._options, self._is_fresh)
-
-    def _needs_lookup(self, prepared: Prepared) -> bool:
-        return self._options.strategy != "rerun" or bool(self._fresh)
+        reason = self._reasons.get(cell.experiment)
+        return decide(prepared, cell.condition, answer, self._options, reason, self._is_fresh)
 
     def _is_fresh(self, record: Record) -> bool:
         return bool(self._fresh) and record.digest in self._fresh
 
-    def forget(self, experiment: str) -> None:
+    def learn(self, experiment: str, record: Record) -> None:
         """A new record of an experiment came: more may be found now."""
-        self._lookups[experiment].forget()
+        for lookup in self._by_start[self._plan.prepared[experiment].start]:
+            lookup.learn(record)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from druse import conditions, key
 from druse.artifact import Artifact
-from druse.conditions import Condition
+from druse.conditions import Bare, Condition
 from druse.errors import DefinitionError
 from druse.fingerprint import Manifest
 from druse.fingerprint.values import value_digest
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from druse.treatments import Treatment
 
 _START = b"druse:start:1\x00"
+_STEP_BASE = b"druse:step-base:1\x00"
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,37 @@ class Prepared:
             parts.append(("uncacheable", Digest.of(os.urandom(32))))
         return key.joined(key._DOMAIN, parts)
 
+    def step_base(self, position: int) -> Digest:
+        """The base signature of what a cacheable step (-1: the datasource) keeps by itself: its
+        code and parameters, and the hooks of plugins; not its input, nor a seed."""
+        hooks = self.parts[1 + len(self.steps) :]
+        digests = [("part", self.parts[position + 1].digest)]
+        digests += [(str(place), part.digest) for place, part in enumerate(hooks)]
+        return key.joined(_STEP_BASE, digests)
+
+    @property
+    def made(self) -> list[Any]:
+        """What makes a cell's data, one after the other: the datasource, then the steps."""
+        return [self.experiment.datasource, *self.steps]
+
+    @cached_property
+    def step_bases(self) -> list[Digest]:
+        """Those of all steps that keep something by themselves."""
+        return [
+            self.step_base(place - 1)
+            for place, step in enumerate(self.made)
+            if step.cacheable and not self.parts[place].uncacheable
+        ]
+
     @cached_property
     def start(self) -> Digest:
         """Where the chain of reads begins: the base signature and the root seed."""
         return extend(Digest.of(_START + self.base), "seed", value_digest(self.seed.root, "seed"))
+
+    @cached_property
+    def bare(self) -> Bare:
+        """The context before any condition."""
+        return Bare(self.experiment.initial_ctx)
 
     @cached_property
     def table(self) -> ParameterTable:
@@ -113,6 +141,12 @@ class Prepared:
     @property
     def steps(self) -> list[Any]:
         return self.experiment.pipeline.steps
+
+    @property
+    def things(self) -> list[Any]:
+        """The datasources and the steps."""
+        sources = key.named_sources(self.experiment.datasource)
+        return [*(source for _, source in sources), *self.steps]
 
     @property
     def seed(self) -> SeedPlugin:
@@ -126,21 +160,34 @@ class Prepared:
     def step_names(self) -> list[str]:
         return [type(step).__name__ for step in self.steps]
 
+    def part_name(self, label: str) -> str:
+        """A part as people know it: `step 2` by its function's or class's name."""
+        kind, _, place = label.partition(" ")
+        if kind != "step" or not place.isdigit() or int(place) >= len(self.steps):
+            return label
+        step = self.steps[int(place)]
+        return str(getattr(getattr(step, "fn", None), "__name__", type(step).__name__))
+
     @cached_property
     def uncacheable(self) -> str | None:
         """Why no cell of this experiment can be looked up; None if they can."""
         for part in self.parts:
             if part.uncacheable:
-                return f"{part.label}: {part.uncacheable}"
+                return f"{self.part_name(part.label)}: {part.uncacheable}"
         return None
+
+    @cached_property
+    def code(self) -> frozenset[str] | None:
+        """The first names of the functions and classes that count; None where all may."""
+        components = [component for part in self.parts for _, component in part.components]
+        if any(component.kind == "version" for component in components):
+            return None
+        return frozenset(c.name.partition(".")[0] for c in components)
 
     @cached_property
     def volatile(self) -> str | None:
         """The first part that has to run each time."""
-        source = self.experiment.datasource
-        if any(each.volatile for _, each in key.named_sources(source)):
-            return "the datasource"
-        return next((type(step).__name__ for step in self.steps if step.volatile), None)
+        return next((type(thing).__name__ for thing in self.things if thing.volatile), None)
 
     @cached_property
     def manifest(self) -> bytes:
@@ -164,7 +211,7 @@ def prepare(
     names.check_distinct((t.name for t in treatments), "treatments")
     parts = [keys.source(experiment.datasource)]
     for position, step in enumerate(experiment.pipeline.steps):
-        parts.append(keys.step(step, f"step {position} {type(step).__name__}"))
+        parts.append(keys.step(step, f"step {position}"))
     parts += keys.hooks(experiment.plugins)
     prepared = Prepared(
         experiment=experiment,

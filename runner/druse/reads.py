@@ -3,11 +3,13 @@
 A read is a name with its kind as prefix, and the digest of the value that was read:
 
 - `ctx:lr`: a value that the context began with, or the absence of one; `ctx:*`: which keys it had
+- `setup:device`: a value that a step's `setup` saw, before any condition; `setup:*`: which keys
 - `param:2:C`: what step 2 got for its parameter C, be it given, from the context or its default
 - `bound:2:C`: step 2 took C from what an earlier step had written
-- `name:2`: the name of step 2
+- `name:2`: the name of step 2; `shared:2`: step 2 gave one result to all replicates
 - `up:digits`: an artifact of another experiment; `stored:...`: one of an earlier run
-- `file:./x.csv`: a file's content; `class:models:Model`: the code of a class that was unpickled
+- `file:./x.csv`: a file's content; `dir:./raw`: which names a folder holds
+- `class:models:Model`: the code of a class that was unpickled; `package:torch`: a version
 
 Reads of what the cell itself wrote follow from its other reads, so they are none. Within a
 cacheable step they count: there `frame` collects what the step reads, wherever it came from.
@@ -23,12 +25,18 @@ from druse.fingerprint.values import value_digest
 from druse_store import Digest
 
 if TYPE_CHECKING:
-    from druse.conditions import Initial
+    from druse.conditions import Bare, Initial
     from druse.prepared import ParameterTable
 
 ABSENT = Digest.of(b"druse:absent:1\x00")
 OPEN = Digest.of(b"druse:bound:open:1\x00")
+SHARED = Digest.of(b"druse:shared:1\x00")
 CLOSED = Digest.of(b"druse:bound:closed:1\x00")
+
+# What ends the path of a record that must not be found again: no value of today answers to these.
+FAILED = "failed:"
+UNSTORABLE = "unstorable:"
+OFF_PATH = frozenset({FAILED, UNSTORABLE})
 
 Frame = dict[str, Digest]
 
@@ -38,7 +46,9 @@ class Reads:
 
     __slots__ = ("_frames", "_initial", "_table", "_written", "found", "position")
 
-    def __init__(self, initial: Initial, table: ParameterTable, setup: Mapping[str, Any]) -> None:
+    def __init__(
+        self, initial: Initial | Bare, table: ParameterTable, setup: Mapping[str, Any]
+    ) -> None:
         self._initial = initial
         self._table = table
         self._written = set(setup)
@@ -101,6 +111,14 @@ class Reads:
         known = self._table.knows(self.position, name)
         return self._table.default(self.position, name) if known else None
 
+    def shared(self, position: int) -> None:
+        """The step at a place gives one result to all replicates.
+
+        A result that came so is no answer any more once the step is not shared; one that came
+        without is an answer always, since sharing claims that replicates do not differ.
+        """
+        self.found.setdefault(f"shared:{position}", SHARED)
+
     # --- within a step -------------------------------------------------------------------------
 
     def inner(self, key: str, value: Any) -> None:
@@ -118,17 +136,23 @@ class Reads:
         finally:
             self._frames.remove(frame)
 
-    def repeat(self, seen: Frame, data: Mapping[str, Any]) -> bool:
-        """Whether reading the same again gives the same; if so, it was read again."""
+    def repeats(self, seen: Frame, data: Mapping[str, Any]) -> bool:
+        """Whether reading the same again gives the same."""
+        return all(
+            self.current(name[4:], data) == digest
+            for name, digest in seen.items()
+            if name.startswith("ctx:")
+        )
+
+    def repeat(self, seen: Frame, data: Mapping[str, Any]) -> None:
+        """Reads the same again."""
         for name, digest in seen.items():
-            if name.startswith("ctx:") and self.current(name[4:], data) != digest:
-                return False
-        for name, digest in seen.items():
-            if name.startswith("ctx:"):
+            if name == "ctx:*":
+                self.note(name, digest)
+            elif name.startswith("ctx:"):
                 self.context(name[4:], data)
             else:
-                self.note(name, digest)
-        return True
+                self._note_inside(name, digest)
 
     def current(self, key: str, data: Mapping[str, Any]) -> Digest:
         """The digest of what a key holds now."""

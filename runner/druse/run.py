@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from druse import finish
 from druse.commit import Committer
-from druse.executors import Executor
+from druse.current import Current
+from druse.dispatch import Dispatcher
+from druse.exchange import Exchange
+from druse.executors.lanes import Lanes
+from druse.intake import Intake
+from druse.interrupts import Interrupts
 from druse.listener import Listener
-from druse.plan import Decision, State
+from druse.plan import State
 from druse.progress import ExperimentRun
 from druse.runtime import Workplace
 from druse.scheduler import Scheduler
-from druse.task import CellName, Failure, Outcome, Task, UpstreamArtifact
-from druse_store import Record, StoreError
+from druse.task import CellName
 
 if TYPE_CHECKING:
-    from druse.prepared import Input, Prepared
+    from druse.executors.choose import Choice
+    from druse.prepared import Prepared
     from druse.result import Result
     from druse.session import Session
-
-GONE = "an artifact of it is needed, and its bytes are gone"
 
 
 class GraphRun:
@@ -31,15 +34,19 @@ class GraphRun:
     def __init__(
         self,
         session: Session,
-        make_executor: Callable[[Workplace], Executor],
+        choices: Mapping[str, Choice],
         listener: Listener,
+        exchange: Exchange | None = None,
+        make_lanes: Callable[..., Lanes] = Lanes,
     ) -> None:
         self._session = session
         self._plan = session.plan
-        self._make_executor = make_executor
+        self._choices = choices
         self._listener = listener
-        self._scheduler = Scheduler()
-        self._must_run: set[CellName] = set()
+        self._exchange = exchange or Exchange()
+        self._make_lanes = make_lanes
+        self._interrupts = Interrupts()
+        self._wake: Callable[[], None] = lambda: None
         self._runs = {
             name: ExperimentRun(session.store, prepared, self._plan)
             for name, prepared in self._plan.prepared.items()
@@ -48,108 +55,102 @@ class GraphRun:
 
     def run(self) -> dict[str, Result]:
         """Executes what is due. Raises StoreError; what user code raises is in the results."""
-        with self._session.keys.fingerprinter:
-            return self._run()
+        with self._session.keys.fingerprinter, self._interrupts:
+            results = self._run()
+            self._interrupts.check()
+            return results
+
+    def stop(self) -> None:
+        """From another thread: what has finished is committed, then `run` raises."""
+        self._interrupts.stop()
+        self._wake()
 
     def _run(self) -> dict[str, Result]:
         session = self._session
+        self._exchange.look(session.store, self._plan.prepared.values())
         session.decide_all()
         self._listener.planned(self._plan)
-        self._before_run()
-        place = Workplace(session.store, session.files, session.keys)
-        executor: Executor | None = None
-        try:
-            if self._schedule():
-                executor = self._make_executor(place)
-                with session.store.batch(), Committer(session.store, self._durable) as committer:
-                    self._work(executor, committer)
-            for name in self._runs:
-                self._end(name, executor)
-        finally:
-            if executor is not None:
-                executor.close()
-            place.close()
-        return self.results
-
-    def _before_run(self) -> None:
         for each in self._plan.prepared.values():
             for plugin in each.experiment.plugins:
                 plugin.before_run(each.experiment)
+        place = Workplace(session.store, session.files, session.keys, self._exchange)
+        try:
+            if self._note_hits():
+                with (
+                    session.store.batch(),
+                    Committer(session.store, self._durable) as committer,
+                    self._make_lanes(
+                        _specs(self._choices), place, is_ready=self._is_ready
+                    ) as lanes,
+                ):
+                    self._work(committer, lanes)
+            for name in self._runs:
+                self._end(name)
+        finally:
+            place.close()
+        return self.results
 
-    def _schedule(self) -> bool:
-        """Adds every cell that is no hit; returns whether there are any."""
-        for name in self._plan.prepared:
-            for cell in self._plan.cells(name):
-                decision = self._plan.decisions[cell]
-                if decision.state is State.HIT:
-                    self._runs[name].hit(cell, decision)
-                else:
-                    self._scheduler.add(cell, self._waits(cell))
-            if not self._runs[name].is_over:
-                self._warn_of_missing_conditions(self._plan.prepared[name])
-        return self._scheduler.is_active
+    def _note_hits(self) -> bool:
+        """Notes the cells that are hits; returns whether there are any others."""
+        others = False
+        for cell, decision in self._plan.decisions.items():
+            if decision.state is State.HIT:
+                self._runs[cell.experiment].hit(cell, decision)
+            else:
+                others = True
+        return others
 
-    def _waits(self, cell: CellName) -> list[CellName]:
-        found = (
-            self._plan.producer_cell(source, cell.condition, cell.replicate)
-            for source in self._plan.prepared[cell.experiment].inputs
-        )
-        return [producer for producer in found if producer is not None]
+    def _is_ready(self, experiment: str) -> bool:
+        """Whether all that an experiment reads of others is there."""
+        inputs = self._plan.prepared[experiment].inputs
+        return all(self._runs[i.producer].is_over for i in inputs if i.producer in self._runs)
 
     # --- the loop ------------------------------------------------------------------------------
 
-    def _work(self, executor: Executor, committer: Committer) -> None:
-        self._committer = committer
-        for name in self._runs:
-            self._end_if_over(name, executor)
-        while self._scheduler.is_active:
-            self._dispatch_ready(executor)
-            outcomes = executor.wait()
-            for outcome in outcomes:
-                self._take(outcome, executor)
-            if not outcomes and not self._scheduler.active and self._scheduler.is_active:
-                raise AssertionError(f"cells that never become ready: {self._scheduler.due()[:5]}")
-
-    def _dispatch_ready(self, executor: Executor) -> None:
-        while executor.has_room():
-            cell = self._scheduler.get_ready()
-            if cell is None:
+    def _work(self, committer: Committer, lanes: Lanes) -> None:
+        current = Current(
+            session=self._session,
+            choices=self._choices,
+            runs=self._runs,
+            lanes=lanes,
+            listener=self._listener,
+            exchange=self._exchange,
+            committer=committer,
+            scheduler=Scheduler(),
+        )
+        dispatcher = Dispatcher(current)
+        intake = Intake(current, dispatcher)
+        self._schedule(current)
+        self._wake = lanes.wake
+        while current.scheduler.is_active or current.over:
+            dispatcher.dispatch_ready()
+            self._interrupts.check()
+            over = current.get_over()
+            if over is not None:
+                self._end(over, lanes)  # while the executors are busy
+            elif not current.scheduler.has_active:
+                if current.scheduler.is_active:
+                    raise AssertionError(f"never ready: {current.scheduler.due()[:5]}")
                 return
-            self._dispatch(cell, executor)
+            wait = current.scheduler.has_active and not current.over
+            for news in lanes.news(wait=wait and not dispatcher.only_others_work):
+                uninterrupted(intake.take, news)
+                self._interrupts.check()
 
-    def _dispatch(self, cell: CellName, executor: Executor) -> None:
-        decision = self._decide(cell)
-        if decision.state is State.HIT:
-            self._settle(cell, decision, executor)
-            return
-        upstream: dict[str, UpstreamArtifact] = {}
-        for source in self._plan.prepared[cell.experiment].inputs:
-            found = self._input(source, cell)
-            if found is None:
-                continue
-            producer = self._recompute(source, cell, found)
-            if producer is not None:
-                self._scheduler.put_back(cell, [producer])
-                return
-            upstream[source.alias] = found
-        self._plan.decisions[cell] = decision
-        self._listener.started(cell)
-        self._runs[cell.experiment].begin()
-        task = Task(cell, upstream, self._session.options.no_cache)
-        executor.submit(self._plan.prepared[cell.experiment], task)
-
-    def _decide(self, cell: CellName) -> Decision:
-        """Again, now that everything upstream is known, and equal cells may have been executed."""
-        if cell in self._must_run:
-            return Decision(State.RUN, GONE)
-        with self._session.store.reading() as view:
-            return self._session.decider.decide(view, cell)
-
-    def _input(self, source: Input, cell: CellName) -> UpstreamArtifact | None:
-        found = self._session.upstream.find(source, cell.condition, cell.replicate)
-        if found is None:
-            return None
-        return UpstreamArtifact(found)
+    def _schedule(self, current: Current) -> None:
+        """Adds every cell that is no hit."""
+        for cell, decision in self._plan.decisions.items():
+            if decision.state is not State.HIT:
+                # A callable treatment is applied now, before any cell runs.
+                condition = self._plan.prepared[cell.experiment].conditions[cell.condition]
+                condition.cell(cell.replicate)
+                lane = current.lanes.name(cell.experiment)
+                current.scheduler.add(cell, current.waits(cell), lane)
+                current.lanes.expect(cell)
+        for name, prepared in self._plan.prepared.items():
+            current.note_if_over(name)
+            if not self._runs[name].is_over:
+                self._warn_of_missing_conditions(prepared)
 
     def _warn_of_missing_conditions(self, prepared: Prepared) -> None:
         """Once for each input: the conditions that its producer does not have."""
@@ -164,114 +165,36 @@ class GraphRun:
                     f"baseline's {source.artifact.name} stands in"
                 )
 
-    def _recompute(self, source: Input, cell: CellName, found: UpstreamArtifact) -> CellName | None:
-        """The producer of an artifact whose bytes are gone, due again; None if they are here."""
-        if found.artifact.ref.root.digest in self._session.store:
-            return None
-        return self._due_again(self._plan.producer_cell(source, cell.condition, cell.replicate))
-
-    def _due_again(self, producer: CellName | None) -> CellName | None:
-        """Makes a cell due that was a hit. None if it cannot be, or has been executed already."""
-        if producer is None or self._scheduler.is_due(producer):
-            return producer
-        decision = self._plan.decisions[producer]
-        if producer in self._must_run or decision.state is not State.HIT:
-            return None
-        self._must_run.add(producer)
-        self._runs[producer.experiment].unhit(producer)
-        self._plan.decisions[producer] = Decision(State.RUN, GONE, decision.record)
-        self._scheduler.add(producer, self._waits(producer))
-        return producer
-
-    # --- what comes back -----------------------------------------------------------------------
-
-    def _take(self, outcome: Outcome, executor: Executor) -> None:
-        cell = outcome.cell
-        if outcome.gone is not None and self._retry(outcome):
-            return
-        run = self._runs[cell.experiment]
-        previous = self._plan.decisions[cell].record
-        record = self._commit(outcome)
-        if outcome.failure is not None:
-            run.failed(cell, record, outcome)
-            for blocked in self._scheduler.failed(cell):
-                self._runs[blocked.experiment].blocked(blocked, cell)
-                self._end_if_over(blocked.experiment, executor)
-        else:
-            self._compare(cell, previous, record)
-            self._plan.decisions[cell] = Decision(
-                State.HIT, self._plan.decisions[cell].reason, record
-            )
-            self._session.fresh.add(record.digest)
-            self._session.decider.forget(cell.experiment)
-            run.executed(cell, record, outcome)
-            self._scheduler.done(cell)
-        self._end_if_over(cell.experiment, executor)
-
-    def _retry(self, outcome: Outcome) -> bool:
-        """Lets the producer of a missing input run, then this cell again."""
-        cell = outcome.cell
-        for source in self._plan.prepared[cell.experiment].inputs:
-            if source.alias == outcome.gone:
-                producer = self._plan.producer_cell(source, cell.condition, cell.replicate)
-                due = self._due_again(producer)
-                if due is not None:
-                    self._scheduler.put_back(cell, [due])
-                    return True
-        return False
-
-    def _commit(self, outcome: Outcome) -> Record:
-        name = outcome.cell.experiment
-        prepared = self._plan.prepared[name]
-        # A cell that is executed once more for its artifact's bytes, after its run has ended.
-        writer = None if name in self.results else self._runs[name].writer()
-        try:
-            return self._committer.put(prepared, outcome, writer)
-        except StoreError:
-            raise
-        except Exception as error:  # a name or a value that no record can hold
-            outcome.failure = Failure("the cell's result", str(error), str(error), "InvalidResult")
-            outcome.metrics, outcome.artifacts, outcome.tags = {}, [], {}
-            return self._committer.put(prepared, outcome, writer)
-
-    def _compare(self, cell: CellName, previous: Record | None, record: Record) -> None:
-        """A cell that was executed for its artifact's bytes should give the same ones."""
-        if previous is None or cell not in self._must_run:
-            return
-        before = {(a.name, a.step): a.ref.root.digest for a in previous.artifacts}
-        for artifact in record.artifacts:
-            known = before.get((artifact.name, artifact.step))
-            if known is not None and known != artifact.ref.root.digest:
-                self._listener.warned(
-                    f"{cell}: {artifact.name} has other bytes than when it was first computed: "
-                    "the step that writes it is not deterministic"
-                )
-
-    def _settle(self, cell: CellName, decision: Decision, executor: Executor) -> None:
-        self._plan.decisions[cell] = decision
-        self._runs[cell.experiment].hit(cell, decision)
-        self._listener.hit(cell)
-        self._scheduler.done(cell)
-        self._end_if_over(cell.experiment, executor)
-
     def _durable(self, cells: list[CellName]) -> None:
         for cell in cells:
             self._listener.finished(cell, self._runs[cell.experiment].status(cell))
 
     # --- the end -------------------------------------------------------------------------------
 
-    def _end_if_over(self, name: str, executor: Executor) -> None:
-        if self._runs[name].is_over:
-            self._end(name, executor)
-
-    def _end(self, name: str, executor: Executor | None) -> None:
+    def _end(self, name: str, lanes: Lanes | None = None) -> None:
         if name in self.results:
             return
-        run = self._runs[name]
-        prepared: Prepared = self._plan.prepared[name]
-        if executor is not None:
-            executor.finish(prepared)
+        run, prepared = self._runs[name], self._plan.prepared[name]
+        if lanes is not None:
+            lanes.finish(prepared)
         started = time.perf_counter()
+        if self._session.views == "full":
+            self._bring_artifacts(run)
         self.results[name] = finish.end(self._session, prepared, run, self._listener)
         run.seconds_to_end = time.perf_counter() - started
+        self._exchange.ended(self._session.store, prepared, run.run, run.is_new)
         self._listener.ended(run.summary())
+
+    def _bring_artifacts(self, run: ExperimentRun) -> None:
+        """What the view will show is here then, or named as missing."""
+        artifacts = [a for record, _ in run.records().values() for a in record.artifacts]
+        self._exchange.bring(self._session.store, artifacts, None)
+
+
+def _specs(choices: Mapping[str, Choice]) -> dict[str, Any]:
+    return {name: choice.spec for name, choice in choices.items()}
+
+
+def uninterrupted(take: Callable[[Any], None], news: Any) -> None:
+    """What is called from here is not torn by a Ctrl-C: see `interrupts`."""
+    take(news)

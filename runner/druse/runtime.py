@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from druse.artifact import Artifact, default_loader
 from druse.errors import ArtifactNotFound, DruseError
-from druse.places import Files, state
+from druse.places import Files, State, state
 from druse.stored import StoredArtifact, materialise
 from druse.watch import unwatched
-from druse_store import ArtifactRef, Store, StoreError
+from druse_store import ArtifactRef, Record, Store, StoreError
 
 if TYPE_CHECKING:
     from druse.context import FrozenContext
+    from druse.exchange import Exchange
     from druse.key import Keys
     from druse.prepared import Prepared
     from druse.task import UpstreamArtifact
@@ -33,12 +34,20 @@ class InputGone(DruseError):
 class Workplace:
     """What the cells of one process share: the store, and files for loaders that want a path."""
 
-    def __init__(self, store: Store, files: Files, keys: Keys) -> None:
+    def __init__(
+        self, store: Store, files: Files, keys: Keys, exchange: Exchange | None = None
+    ) -> None:
         self.store = store
         self.files = files
         self.keys = keys
+        self._exchange = exchange
         self._scratch: Path | None = None
-        self._made: dict[tuple[str, str], tuple[int, int, int, int]] = {}
+        self._made: dict[tuple[str, str], State] = {}
+
+    def bring(self, record: Record) -> None:
+        """Brings what a record names from where others have published it, as far as it can."""
+        if self._exchange is not None:
+            self._exchange.bring(self.store, record.artifacts, record)
 
     @property
     def scratch(self) -> Path:
@@ -47,13 +56,13 @@ class Workplace:
             self.files.leave_out(self._scratch)
         return self._scratch
 
-    def path(self, artifact: ArtifactRef) -> Path:
+    def path(self, artifact: ArtifactRef, data: bytes | None = None) -> Path:
         """A file with the artifact's bytes; the same one as long as nobody touched it."""
         key = (artifact.ref.root.digest.hex(), artifact.name)
         path = self.scratch / key[0] / artifact.name
         made = self._made.get(key)
         if made is None or not path.exists() or state(path.stat()) != made:
-            path = materialise(self.store, artifact, self.scratch / key[0])
+            path = materialise(self.store, artifact, path.parent, data)
             self._made[key] = state(path.stat())
         return path
 
@@ -83,14 +92,14 @@ class Runtime:
             )
         if ctx._reads is not None:
             ctx._reads.note(f"up:{alias}", found.artifact.ref.root.digest)
-        return self._load(alias, artifact, found.artifact)
+        return self._load(alias, artifact, found.artifact, found.data)
 
-    def _load(self, alias: str, artifact: Artifact, found: ArtifactRef) -> Any:
+    def _load(self, alias: str, artifact: Artifact, found: ArtifactRef, data: bytes | None) -> Any:
         try:
             with unwatched():
                 if artifact.loader is default_loader:
-                    return self._place.store.get(found.ref.root.digest)
-                path = self._place.path(found)
+                    return self._place.store.get(found.ref.root.digest) if data is None else data
+                path = self._place.path(found, data)
         except StoreError as error:
             raise InputGone(alias, error) from error
         return artifact.loader(path)

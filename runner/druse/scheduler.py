@@ -9,42 +9,84 @@ from druse.task import CellName
 
 
 class Scheduler:
-    """Cells, each with the cells that it waits for. Those that come first run first."""
+    """Cells, each with the cells that it waits for. Those that come first run first.
+
+    A lane is a place where cells are executed: what can run in one must not wait for another one to
+    have room. A cell that is *held* behind another one is let go when that one is over, however it
+    ends.
+    """
 
     def __init__(self) -> None:
         self._order: dict[CellName, int] = {}
+        self._lanes: dict[CellName, str] = {}
         self._waits: dict[CellName, set[CellName]] = {}
         self._waited_for: dict[CellName, list[CellName]] = {}
-        self._ready: list[tuple[int, CellName]] = []
+        self._ready: dict[str, list[tuple[int, CellName]]] = {}
         self._active: set[CellName] = set()
+        self._held: dict[CellName, CellName] = {}
+        self._behind: dict[CellName, list[CellName]] = {}
 
-    def add(self, cell: CellName, waits: Iterable[CellName] = ()) -> None:
+    def add(self, cell: CellName, waits: Iterable[CellName] = (), lane: str = "") -> None:
         """A cell that is to run once those it waits for (of which some may be over) are done."""
-        order = self._order.setdefault(cell, len(self._order))
+        self._order.setdefault(cell, len(self._order))
+        self._lanes.setdefault(cell, lane)
         missing = {other for other in waits if self.is_due(other)}
         self._waits[cell] = missing
         for other in missing:
             self._waited_for.setdefault(other, []).append(cell)
         if not missing:
-            heapq.heappush(self._ready, (order, cell))
+            self._push(cell)
+
+    def _push(self, cell: CellName) -> None:
+        ready = self._ready.setdefault(self._lanes[cell], [])
+        heapq.heappush(ready, (self._order[cell], cell))
 
     def is_due(self, cell: CellName) -> bool:
         """Whether a cell has been added and is not over."""
         return cell in self._waits
 
-    def get_ready(self) -> CellName | None:
-        """The first cell that can run, which is active from now on; None if there is none."""
-        while self._ready:
-            _, cell = heapq.heappop(self._ready)
-            if cell in self._waits and cell not in self._active:
-                self._active.add(cell)
-                return cell
-        return None
+    def get_ready(self, lanes: Iterable[str] = ("",)) -> CellName | None:
+        """The first cell that can run in one of these lanes, which is active from now on."""
+        first: tuple[int, CellName] | None = None
+        for lane in lanes:
+            ready = self._ready.get(lane, [])
+            while ready and not self._can_run(ready[0][1]):
+                heapq.heappop(ready)
+            if ready and (first is None or ready[0] < first):
+                first = ready[0]
+        if first is None:
+            return None
+        cell = first[1]
+        heapq.heappop(self._ready[self._lanes[cell]])
+        self._active.add(cell)
+        return cell
+
+    def _can_run(self, cell: CellName) -> bool:
+        if cell in self._active or cell in self._held:
+            return False
+        return cell in self._waits and not self._waits[cell]
 
     def put_back(self, cell: CellName, waits: Iterable[CellName] = ()) -> None:
         """An active cell cannot run yet after all."""
         self._active.discard(cell)
         self.add(cell, waits)
+
+    def hold(self, cell: CellName, behind: CellName) -> None:
+        """An active cell had better not run before another one, which is active too, is over."""
+        self._active.discard(cell)
+        self._held[cell] = behind
+        self._behind.setdefault(behind, []).append(cell)
+
+    def let_go(self, behind: CellName) -> None:
+        """Nothing speaks against the cells that are held behind this one any more."""
+        for cell in self._behind.pop(behind, ()):
+            if self._held.get(cell) == behind:
+                del self._held[cell]
+                self._push(cell)
+
+    def held_behind(self, cell: CellName) -> list[CellName]:
+        """The cells that are held behind this one."""
+        return [each for each in self._behind.get(cell, ()) if self._held.get(each) == cell]
 
     def done(self, cell: CellName) -> None:
         """A cell is over, with a result."""
@@ -54,21 +96,26 @@ class Scheduler:
             if missing is not None and cell in missing:
                 missing.discard(cell)
                 if not missing:
-                    heapq.heappush(self._ready, (self._order[other], other))
+                    self._push(other)
 
     def failed(self, cell: CellName) -> list[CellName]:
         """A cell is over without a result: returns the cells that can never run now."""
-        self._leave(cell)
         blocked: list[CellName] = []
-        for other in self._waited_for.pop(cell, ()):
-            if other in self._waits:
-                blocked.append(other)
-                blocked += self.failed(other)
+        over = [cell]
+        while over:
+            each = over.pop()
+            self._leave(each)
+            for other in self._waited_for.pop(each, ()):
+                if self.is_due(other) and each in self._waits[other]:
+                    del self._waits[other]
+                    blocked.append(other)
+                    over.append(other)
         return blocked
 
     def _leave(self, cell: CellName) -> None:
         self._waits.pop(cell, None)
         self._active.discard(cell)
+        self.let_go(cell)
 
     @property
     def is_active(self) -> bool:
@@ -79,6 +126,15 @@ class Scheduler:
     def active(self) -> frozenset[CellName]:
         """The cells that run now."""
         return frozenset(self._active)
+
+    @property
+    def has_active(self) -> bool:
+        """Whether any cell runs now."""
+        return bool(self._active)
+
+    def is_busy_besides(self, cell: CellName) -> bool:
+        """Whether any other cell runs now."""
+        return len(self._active) > (cell in self._active)
 
     def due(self) -> list[CellName]:
         """The cells that are not over, in their order."""

@@ -151,6 +151,8 @@ def pipeline_step(
             return made
 
         type.__setattr__(kind, "factory", staticmethod(factory))
-        return update_wrapper(factory, fn)
+        wrapped = update_wrapper(factory, fn)
+        vars(wrapped)["__druse_factory__"] = True  # a pipeline may be given the factory itself
+        return wrapped
 
     return decorate

@@ -78,20 +78,24 @@ class StepCache:
         self._reads = reads
         self._ctx = ctx
         self._outcome = outcome
+        self._after_forced = False
 
     def _is_on(self, step: Any) -> bool:
-        off = self._task.no_cache
-        name = type(step).__name__
-        named = getattr(getattr(step, "fn", None), "__name__", name)
-        if step.volatile or "*" in off or name in off or named in off:
-            return False
-        return bool(step.cacheable)
+        return self._task.control.keeps(step)
+
+    def _has_to_run(self, step: Any) -> bool:
+        """Whether an earlier result must not be taken."""
+        control = self._task.control
+        if control.forces(step):
+            self._after_forced = control.force_downstream
+            return True
+        return control.check or self._after_forced
 
     # --- finding -------------------------------------------------------------------------------
 
     def find(self, position: int, step: Any, data: Held | None) -> Held | None:
         """The output of an earlier execution, replayed; None where the step has to run."""
-        if not self._is_on(step):
+        if not self._is_on(step) or self._has_to_run(step):
             return None
         start = self._start(position, step, data)
         if start is None:
@@ -101,12 +105,15 @@ class StepCache:
             found = self._walk(view, signature, replicate)
         if found is None:
             return None
+        with unwatched():
+            self._place.bring(found)
         try:
             held = self._replay(position, found)
         except StoreError as error:
             self._warn(f"{type(step).__name__}: its kept result cannot be read: {error}")
             return None
         self._outcome.step_hits.append(position)
+        self._outcome.outputs[str(position)] = held.digest().hex()
         return held
 
     def _start(self, position: int, step: Any, data: Held | None) -> Digest | None:
@@ -162,13 +169,13 @@ class StepCache:
             return self._reads.current(rest, self._ctx._data)
         if kind == "param":
             return self._reads.parameter(rest, self._ctx._data)
-        if kind in ("file", "class", "package", "up"):
+        if kind in ("file", "dir", "class", "package", "up"):
             return self._outside(kind, rest)
         return self._inside(kind, rest)
 
     def _outside(self, kind: str, rest: str) -> Digest | None:
-        if kind == "file":
-            return self._place.files.digest(self._place.files.path(rest))
+        if kind in ("file", "dir"):
+            return self._place.files.current(f"{kind}:{rest}")
         if kind == "class":
             return class_digest(self._place.keys, rest)
         if kind == "package":
@@ -187,7 +194,8 @@ class StepCache:
         elif kind == "metrics":
             seen = {name: tuple(values) for name, values in metrics._values.items()}
         elif kind == "artifacts":
-            seen = [(a.name, a.data) for a in self._ctx.artifacts._items]
+            log = self._ctx.artifacts
+            seen = [(a.name, a.data) for a in log._items[log._begin :]]
         elif kind == "name":
             seen = self._ctx._data.get("step_name")
         else:
@@ -240,7 +248,7 @@ class StepCache:
                 reads.defaulted(rest)
         elif kind == "name":
             reads.step_name(data.get("step_name"))
-        elif kind in ("file", "class", "package", "up", "stored"):
+        elif kind in ("file", "dir", "class", "package", "up", "stored"):
             reads.note(read.key, read.value)
 
     # --- executing -----------------------------------------------------------------------------
@@ -267,15 +275,22 @@ class StepCache:
         held = Held(value)
         try:
             with unwatched():
-                self._keep(step, start, frame, before, held, seconds)
+                self._keep(position, start, frame, before, held, seconds)
         except (StoreError, Unhashable, InvalidMetric) as error:
             self._warn(f"{type(step).__name__} runs uncached: its output cannot be kept: {error}")
         return held
 
     def _keep(
-        self, step: Any, start: Digest, frame: Frame, before: _Before, held: Held, seconds: float
+        self,
+        position: int,
+        start: Digest,
+        frame: Frame,
+        before: _Before,
+        held: Held,
+        seconds: float,
     ) -> None:
         store, ctx = self._place.store, self._ctx
+        step = self._prepared.made[position + 1]
         value = held.get()
         output = store.put_object(value)
         try:
@@ -308,7 +323,7 @@ class StepCache:
                 signature=signature,
                 replicate=self._replicate(step),
                 status="ok",
-                base=start,
+                base=self._prepared.step_base(position),
                 start=start,
                 reads=reads,
                 metrics=metrics,

@@ -25,8 +25,8 @@ def step_names(run: Run) -> list[str]:
 
 
 def find_artifact(record: Record, name: str, position: int | None = None) -> ArtifactRef | None:
-    """The artifact of this name that a cell wrote (by the step at `position`)."""
-    for artifact in record.artifacts:
+    """The artifact of this name that a cell wrote last (or the step at `position`)."""
+    for artifact in reversed(record.artifacts):
         if artifact.name == name and position in (None, artifact.step):
             return artifact
     return None
@@ -112,11 +112,16 @@ class StoredArtifact(DataSource):
             return materialise(store, artifact, Path(tempfile.mkdtemp(prefix="druse-")))
 
 
-def materialise(store: Store, artifact: ArtifactRef, folder: Path) -> Path:
-    """Writes an artifact's verified bytes to a file of its own name."""
+def materialise(
+    store: Store, artifact: ArtifactRef, folder: Path, data: bytes | None = None
+) -> Path:
+    """Writes an artifact's verified bytes to a file of its own name. `data`: where they are had."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / names.check(artifact.name, "an artifact")  # the record may be anybody's
-    store.get_to(artifact.ref.root.digest, path)
+    if data is None:
+        store.get_to(artifact.ref.root.digest, path)
+    else:
+        path.write_bytes(data)
     return path
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from druse.control import Control
 from druse_store import ArtifactRef, Digest, ObjectRef
 
 
@@ -22,18 +23,56 @@ class CellName(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamArtifact:
-    """An artifact that a cell will read."""
+    """An artifact that a cell will read; its bytes too, where other processes cannot see them."""
 
     artifact: ArtifactRef
+    data: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a callable treatment added for one cell, or how it failed: it was applied already."""
+
+    extra: Mapping[str, Any]
+    error: Exception | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A cell that is to be executed, with what it reads of others."""
+    """A cell that is to be executed, with what it reads of others.
+
+    `timeout` in seconds. `tells` asks for sightings of what the cell reads, as it reads it.
+    """
 
     cell: CellName
     upstream: Mapping[str, UpstreamArtifact]
-    no_cache: frozenset[str] = frozenset()
+    control: Control = field(default_factory=Control)
+    timeout: float | None = None
+    tells: bool = False
+    given: Given | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A cell that is under way has read something."""
+
+    cell: CellName
+    name: str
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """An executor cannot go on, and with it the run."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something that an executor has to say to people."""
+
+    text: str
 
 
 @dataclass(slots=True)
@@ -59,7 +98,10 @@ class WrittenArtifact:
 class Outcome:
     """What came of a task. `gone`: an upstream input whose bytes could not be had.
 
-    `unstorable` says why the result counts but must not be found again.
+    `outputs`: the digests of what cacheable steps gave, by their places.
+    `unstorable` says why the result counts but must not be found again. `seen` is what was opened
+    and unpickled, where classes have no digest yet: it is added to the reads. `written` are the
+    real paths of files that were opened for writing.
     """
 
     cell: CellName
@@ -70,6 +112,7 @@ class Outcome:
     seconds: float = 0.0
     step_seconds: list[float] = field(default_factory=list)
     step_hits: list[int] = field(default_factory=list)
+    outputs: dict[str, str] = field(default_factory=dict)
     trace: list[dict[str, Any]] = field(default_factory=list)
     shown: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -77,3 +120,6 @@ class Outcome:
     error: BaseException | None = None
     gone: str | None = None
     unstorable: str | None = None
+    seen: dict[str, Digest | None] = field(default_factory=dict)
+    written: tuple[str, ...] = ()
+    attempts: int = 1

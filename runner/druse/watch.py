@@ -1,4 +1,4 @@
-"""What a cell opens and unpickles, seen by the interpreter's audit events.
+"""What a cell opens, lists and unpickles, seen by the interpreter's audit events.
 
 One hook for the process, set when the first cell is executed; it does nothing outside of cells.
 What C libraries open by themselves raises no event: that is a blind spot.
@@ -6,6 +6,7 @@ What C libraries open by themselves raises no event: that is a blind spot.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import threading
@@ -14,89 +15,154 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from druse.places import Files, is_temporary
+from druse.keeping import Seen, keep, keeper, kept
+from druse.places import Files, State, is_temporary
 from druse_store import Digest
 
-_IMPORTING = ("<frozen importlib", "<frozen zipimport")
-_SHOWING_SOURCE = frozenset({"linecache.py", "tokenize.py", "inspect.py", "traceback.py"})
+_IMPORTING = (
+    "<frozen importlib",
+    "<frozen zipimport",
+    os.path.dirname(importlib.__file__) + os.sep,  # importlib.metadata lists what is installed
+)
+_DRUSE = os.path.dirname(__file__) + os.sep
+_TICK = 50_000_000  # ns: what is changed twice within a tick of the kernel's clock shows no change
+_SHOWING_SOURCE = frozenset(
+    {"linecache.py", "tokenize.py", "inspect.py", "traceback.py", "pkgutil.py"}
+)
 
 
 class Watch:
-    """The files that one cell opened for reading, and the classes that it unpickled."""
+    """The files that one cell opened for reading, the folders that it listed, what it unpickled.
 
-    def __init__(self, files: Files) -> None:
+    `code` names the functions and classes that the cell's key covers; None: any may be used.
+    """
+
+    def __init__(self, files: Files, code: frozenset[str] | None = None) -> None:
         self._files = files
+        self._code = code
         self._began = time.time_ns()
-        self._stats: dict[str, tuple[int, int, int, int] | None] = {}
-        self._names: dict[str, str] = {}
+        self._stats: dict[str, tuple[str, State | None]] = {}
+        self._names: dict[str, str | None] = {}
         self._written: set[str] = set()
-        self._frames: list[dict[str, Digest | None]] = []
-        self._busy = False
-        self.found: dict[str, Digest | None] = {}
+        self._frames: list[Seen] = []
+        self.found: Seen = {}
 
     def opened(self, path: str, mode: str | None, flags: int, frame: Any) -> None:
         """A file is about to be opened."""
-        if self._busy or (path.endswith((".py", ".pyc")) and _is_source(frame)):
+        if path.endswith((".py", ".pyc")) and _is_source(frame):
             return
-        self._busy = True
-        try:
-            self._note(path, reading=_reads(mode, flags))
-        finally:
-            self._busy = False
+        if not _reads(mode, flags):
+            self._written.add(os.path.realpath(path))
+        elif os.path.realpath(path) not in self._written:
+            self._note_file(path, frame)
 
-    def _note(self, path: str, *, reading: bool) -> None:
-        real = os.path.realpath(path)
-        if not reading:
-            self._written.add(real)
+    def _note_file(self, path: str, frame: Any) -> None:
+        absolute = os.path.abspath(path)
+        if absolute not in self._names:
+            self._names[absolute] = self._file_name(path)
+        name = self._names[absolute]
+        if name is None:
             return
-        if real in self._written:
-            return
-        known = self._names.get(real)
-        if known is None:
-            name = self._files.name(real)
-            if name is None or os.path.isdir(real) or self._is_passing(real):
-                return
-            known = self._names[real] = f"file:{name}"
-            self._stats[real] = self._files.stat(real)
-            self.found[known] = self._files.digest(real)
-        for frame in self._frames:
-            frame.setdefault(known, self.found[known])
+        if name not in self.found:
+            self._stats[name] = (absolute, self._files.stat(absolute))
+            self.found[name] = self._files.digest(absolute)
+        self._add(name, self.found[name], frame)
 
-    def _is_passing(self, real: str) -> bool:
+    def _file_name(self, path: str) -> str | None:
+        name = self._files.name(path)
+        if name is None or os.path.isdir(path) or self._is_passing(path):
+            return None
+        return f"file:{name}"
+
+    def _is_passing(self, path: str) -> bool:
         """A temporary file that came to be while the cell ran is the cell's own."""
-        if not is_temporary(real):
+        if not is_temporary(path) or self._files.is_own(path):
             return False
         try:
-            return os.stat(real).st_ctime_ns >= self._began
+            return os.stat(path).st_ctime_ns >= self._began
         except OSError:
-            return True
+            return False
 
-    def unpickled(self, module: str, name: str) -> None:
+    def listed(self, path: str, frame: Any) -> None:
+        """The names in a folder are about to be read."""
+        if _is_source(frame):
+            return
+        name = self._files.name(path)
+        if name is not None and not self._is_passing(path):
+            self._add(f"dir:{name}", self._files.listing_digest(path), frame)
+
+    def unpickled(self, module: str, name: str, frame: Any) -> None:
         """A class or function is about to be looked up for a pickle."""
-        if not self._busy:
-            for frame in (self.found, *self._frames):
-                frame.setdefault(f"class:{module}:{name}", None)
+        self._add(f"class:{module}:{name}", None, frame)
+
+    def _add(self, name: str, digest: Digest | None, frame: Any) -> None:
+        for seen in (self.found, *self._frames):
+            seen.setdefault(name, digest)
+        keeping = keeper(frame, _DRUSE)
+        if keeping is not None:
+            keep(keeping, name, digest)
 
     @contextmanager
-    def recording(self) -> Iterator[dict[str, Digest | None]]:
+    def recording(self) -> Iterator[Seen]:
         """Collects what is seen meanwhile, in a dict of its own as well."""
-        frame: dict[str, Digest | None] = {}
+        frame: Seen = {}
         self._frames.append(frame)
         try:
             yield frame
+            self._add_kept(frame)
         finally:
             self._frames.remove(frame)
 
+    def repeat(self, seen: Seen) -> bool:
+        """Whether the same files hold the same today; if so, they were read again."""
+        for name, digest in seen.items():
+            if digest is not None and self._files.current(name) != digest:
+                return False
+        for name, digest in seen.items():
+            for found in (self.found, *self._frames):
+                found.setdefault(name, digest)
+        return True
+
+    def close(self) -> None:
+        """The cell is over: what others made, and it may have used, counts for it too."""
+        self._add_kept(self.found)
+        for name in [each for each in self.found if each.startswith("dir:")]:
+            folder = os.path.realpath(self._files.path(name[4:])) + os.sep
+            if any(path.startswith(folder) for path in self._written):
+                del self.found[name]  # a place that it writes to
+
+    def _add_kept(self, seen: Seen) -> None:
+        for name, digest in kept(self._code):
+            seen.setdefault(name, digest)
+
     def changed(self) -> list[str]:
-        """The input files that are not as they were when they were opened."""
-        return [p for p, stat in self._stats.items() if self._files.stat(p) != stat]
+        """The input files that hold something else than when they were opened."""
+        return [
+            path
+            for name, (path, before) in self._stats.items()
+            if self._may_have_changed(path, before) and self._files.digest(path) != self.found[name]
+        ]
+
+    def _may_have_changed(self, path: str, before: State | None) -> bool:
+        if self._files.stat(path) != before:
+            return True
+        return before is not None and max(before[3], before[4]) > self._began - _TICK
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The real paths of the files that were opened for writing, where others may read them."""
+        return tuple(path for path in self._written if not self._files.is_left_out(path))
 
 
 def _reads(mode: str | None, flags: int) -> bool:
-    if mode is None:
-        return flags & os.O_ACCMODE == os.O_RDONLY
-    return "r" in mode and "+" not in mode
+    """Whether a file's content is asked for: not where it is made, or cut to nothing."""
+    if mode is not None:
+        return "r" in mode
+    if flags & (os.O_TRUNC | os.O_EXCL):
+        return False
+    return flags & os.O_ACCMODE in (os.O_RDONLY, os.O_RDWR)
 
 
 def _is_source(frame: Any) -> bool:
@@ -111,16 +177,19 @@ def _is_source(frame: Any) -> bool:
     return False
 
 
-_EVENTS = frozenset({"open", "pickle.find_class"})
+_STARTS = frozenset({"_thread.start_new_thread", "_thread.start_joinable_thread"})
+_EVENTS = _STARTS | {"open", "os.listdir", "os.scandir", "pickle.find_class"}
 _current: ContextVar[Watch | None] = ContextVar("druse.watch", default=None)
 _active: list[Watch] = []
+_threads: WeakKeyDictionary[threading.Thread, Watch] = WeakKeyDictionary()
+_own = threading.local()
 _installed = threading.Lock()
 _is_installed = False
 
 
 @contextmanager
 def watching(watch: Watch) -> Iterator[None]:
-    """Within the block, `watch` sees what this thread opens (and others, if it is alone)."""
+    """Within the block, `watch` sees what this thread does, and the threads that it starts."""
     _install()
     token = _current.set(watch)
     _active.append(watch)
@@ -129,6 +198,7 @@ def watching(watch: Watch) -> Iterator[None]:
     finally:
         _active.remove(watch)
         _current.reset(token)
+        watch.close()
 
 
 def current() -> Watch | None:
@@ -138,16 +208,13 @@ def current() -> Watch | None:
 
 @contextmanager
 def unwatched() -> Iterator[None]:
-    """Within the block, the runner's own reads are seen by nobody."""
-    watch = _current.get()
-    if watch is None or watch._busy:
-        yield
-        return
-    watch._busy = True
+    """Within the block, the runner's own reads in this thread are seen by nobody."""
+    before = getattr(_own, "is_quiet", False)
+    _own.is_quiet = True
     try:
         yield
     finally:
-        watch._busy = False
+        _own.is_quiet = before
 
 
 def _install() -> None:
@@ -159,19 +226,41 @@ def _install() -> None:
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if not _active or event not in _EVENTS:
+    if not _active or event not in _EVENTS or getattr(_own, "is_quiet", False):
         return
+    with unwatched():
+        for watch in _watches():
+            _tell(watch, event, args, sys._getframe(1))
+
+
+def _watches() -> list[Watch]:
+    """Whose cell this thread works for; where that cannot be known, all of them."""
     watch = _current.get()
-    if watch is None:
-        # A thread that a step started: it belongs to the one cell that runs, if it is one.
-        if len(_active) != 1:
-            return
-        watch = _active[0]
+    if watch is not None:
+        return [watch]
+    thread = threading.current_thread()
+    watch = _threads.get(thread)
+    if watch is not None and watch in _active:
+        return [watch]
+    if len(_active) > 1 and (thread is threading.main_thread() or thread.name.startswith("druse")):
+        return []
+    return list(_active)
+
+
+def _tell(watch: Watch, event: str, args: tuple[Any, ...], frame: Any) -> None:
+    if event in _STARTS:
+        thread = getattr(args[0], "__self__", None)
+        if isinstance(thread, threading.Thread):
+            _threads[thread] = watch
+        return
+    if event == "pickle.find_class":
+        watch.unpickled(str(args[0]), str(args[1]), frame)
+        return
+    path = "." if args[0] is None else args[0]
+    if isinstance(path, int):
+        return
+    path = os.fsdecode(path)
     if event == "open":
-        path, mode, flags = args
-        if isinstance(path, bytes):
-            path = os.fsdecode(path)
-        if isinstance(path, str):
-            watch.opened(path, mode, flags or 0, sys._getframe(1))
+        watch.opened(path, args[1], args[2] or 0, frame)
     else:
-        watch.unpickled(str(args[0]), str(args[1]))
+        watch.listed(path, frame)

@@ -76,6 +76,7 @@ class Session:
         self._depth = 0
         self._batch_hold: int | None = None
         self._guard = threading.RLock()
+        self._gate = threading.RLock()
         self._lock: WriteLock | None = None
         self._writing: Writing | None = None
         self._holds: Holds | None = None
@@ -201,9 +202,10 @@ class Session:
             holds = self._reader_holds()
         if holds is None:
             return None
-        with Snapshot(self.environment) as snapshot:
-            commit = snapshot.head().commit
-        return holds.take(commit)
+        with self._gate:
+            with Snapshot(self.environment) as snapshot:
+                commit = snapshot.head().commit
+            return holds.take(commit)
 
     def _reader_holds(self) -> Holds | None:
         """One who may only read holds what it reads, if it may say so here."""
@@ -214,6 +216,10 @@ class Session:
                 self._holds = Holds(self.location.holds, self.location.file_mode)
                 self._left.callback(self._holds.close)
         return self._holds
+
+    def no_new_holds(self) -> AbstractContextManager[bool]:
+        """For the block, other threads of this process wait before they write or open a blob."""
+        return self._gate
 
     def _give_back(self, token: int | None) -> None:
         if token is not None and self._holds is not None:

@@ -361,13 +361,21 @@ def test_of_a_decorated_function_the_wrapper_its_arguments_and_the_wrapped_count
 def test_of_a_partial_function_arguments_and_keywords_count(
     exp: Exp, old: str, new: str, value: int
 ) -> None:
-    partial = "import functools\ndef base(a, b):\n    return a + b\nhelper = functools.partial(base, 1, b=10)"
+    partial = """
+import functools
+
+def base(a, b):
+    return a + b
+
+helper = functools.partial(base, 1, b=10)
+"""
     exp.step("return data, {'value': helper()}", partial)
     assert exp.value() == 11
     exp.replace("exp/steps.py", old, new)
     assert exp.value() == value
 
 
+@pytest.mark.xfail(reason="to come")
 def test_a_lambda_counts_and_one_that_cannot_be_located_runs_uncached(exp: Exp) -> None:
     exp.step("return data, {'value': add(data)}", "add = lambda x: x + 1")
     assert exp.value() == 2
@@ -421,6 +429,7 @@ def test_recursion_and_mutual_imports_end_and_count(exp: Exp) -> None:
     assert exp.misses()
 
 
+@pytest.mark.xfail(reason="to come")
 def test_functions_in_containers_count_and_computed_names_are_blind_spots_to_declare(
     exp: Exp,
 ) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import pickle
 
 import cloudpickle
@@ -130,7 +131,14 @@ def test_a_pipeline_names_the_step_that_failed() -> None:
     with pytest.raises(ValueError, match="at least one step"):
         Pipeline([])
     with pytest.raises(ValueError, match="is no step"):
-        Pipeline([scale])  # type: ignore[list-item]
+        Pipeline([Broken])
+
+
+def test_a_pipeline_takes_the_factories_of_steps_too() -> None:
+    steps = Pipeline([scale, functools.partial(scale, factor=5)]).steps
+    assert [step.params for step in steps] == [{}, {"factor": 5}]
+    with pytest.raises(ValueError, match="is no step"):
+        Pipeline([functools.partial(print, 1)])
 
 
 def test_a_datasource_takes_parameters() -> None:

@@ -94,7 +94,7 @@ class Forked(Project):
 
     def __init__(self, root: Path, server: Server) -> None:
         super().__init__(root)
-        self._server = server
+        self.server = server
 
     def druse(self, *arguments: str, env: dict[str, str] | None = None) -> Done:
         return self._ask(env, arguments=list(arguments))
@@ -108,4 +108,4 @@ class Forked(Project):
 
     def _ask(self, env: dict[str, str] | None, **request: Any) -> Done:
         environment = self.how(env)["env"]
-        return self._server.ask({"cwd": str(self.root), "env": environment, **request})
+        return self.server.ask({"cwd": str(self.root), "env": environment, **request})

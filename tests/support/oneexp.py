@@ -17,6 +17,54 @@ SOURCE = """
 """
 
 
+CHAIN = {
+    "up/config.yaml": """
+        name: up
+        datasource: {start: start}
+        steps: [make]
+        outputs: {out: {file_name: out.json, writer: to_json, loader: from_json}}
+    """,
+    "up/datasources.py": """
+        from druse import data_source
+
+        @data_source
+        def start(ctx):
+            return 3
+    """,
+    "up/outputs.py": """
+        import json
+
+        def to_json(value):
+            return json.dumps(value).encode()
+
+        def from_json(path):
+            return json.loads(path.read_text())
+    """,
+    "up/steps.py": """
+        from druse import Artifact, pipeline_step
+
+        @pipeline_step()
+        def make(data, ctx, out: Artifact):
+            out.write(data * 2)
+            return data
+    """,
+    "down/config.yaml": "{name: down, datasource: {value: 'up#out'}, steps: [use]}",
+    "down/steps.py": """
+        from druse import pipeline_step
+
+        @pipeline_step()
+        def use(data, ctx):
+            return data, {"value": data["value"]}
+    """,
+}
+
+
+def chain(project: Forked) -> None:
+    """Two experiments: `up` writes an artifact, `down` reads it."""
+    for name, text in CHAIN.items():
+        project[name] = text
+
+
 class Exp:
     """`exp.step("return data, {'value': 1}")`, then `exp.hits()` or `exp.value()`."""
 
@@ -78,3 +126,11 @@ class Exp:
     def value(self, condition: str = "baseline", name: str = "value") -> Any:
         """A metric of the first replicate, after a run."""
         return self.run_one()["metrics"][condition][name][0]
+
+    def log(self, name: str, *, reset: bool = False) -> int:
+        """How often something wrote an x to its log; `reset` begins it anew."""
+        path = self.root / f"{name}.log"
+        count = len(path.read_text()) if path.exists() else 0
+        if reset:
+            path.unlink()
+        return count

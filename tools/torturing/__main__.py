@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-COMMANDS = ("kill", "flip", "enospc", "soak")
+COMMANDS = ("kill", "flip", "enospc", "soak", "collect")
 
 
 def main():

@@ -13,9 +13,15 @@ from typing import Any, NoReturn
 import click
 
 _COMMANDS = {
+    "explain": ("explain", "Say why cells hit or miss."),
     "export": ("views", "Write a run's folder: data/EXPERIMENT/vN/."),
+    "plan": ("plan", "Show what a run would do, and why."),
+    "pull": ("transfer", "Bring what others published on a remote."),
+    "push": ("transfer", "Send results to a remote."),
+    "remote": ("remote", "Add, list and test the places where results are shared."),
     "repair": ("health", "Mend what is damaged; give up what cannot be mended."),
     "stats": ("health", "Count what is in the store, and its bytes."),
+    "trust": ("trust", "Your key, and whose results are believed."),
     "verify": ("health", "Read everything again; say what is damaged."),
     "ls": ("look", "List experiments and their runs."),
     "run": ("run", "Run experiments; take from the store what it has."),

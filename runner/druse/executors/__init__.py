@@ -1,29 +1,50 @@
-"""Executors: where cells are executed. One contract, so that a new place needs one new file."""
+"""Executors: where cells are executed. One contract, so that a new place needs one new file.
+
+An executor is made with a function that it reports by, from any thread: an `Outcome` for each task
+that it took, and before that a `Sighting` for what a cell read (where its task asks for that).
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from druse.task import Outcome, Task
+from druse.task import CellName, Outcome, Sighting, Stopped, Task, Warned
 
 if TYPE_CHECKING:
     from druse.prepared import Prepared
 
+News = Outcome | Sighting | Stopped | Warned
+Report = Callable[[News], None]
+
 
 class Executor(Protocol):
-    """Takes tasks and gives outcomes, in any order. Only the thread of the run calls it."""
+    """Takes tasks, and reports their outcomes in any order. Only the thread of the run calls it."""
 
-    def has_room(self) -> bool:
-        """Whether a task that is submitted now would start soon."""
+    @property
+    def capacity(self) -> int:
+        """How many tasks it takes at once, now: what goes beyond would only wait in a queue."""
 
     def submit(self, prepared: Prepared, task: Task) -> None:
-        """Takes a task. May execute it at once."""
-
-    def wait(self) -> list[Outcome]:
-        """Waits for an outcome, and returns all that are there; none if nothing is under way."""
+        """Takes a task. May execute it at once. Raises DruseError for what cannot be sent."""
 
     def finish(self, prepared: Prepared) -> None:
         """No more cells of this experiment will come: its steps are torn down."""
 
     def close(self) -> None:
         """Gives everything up; what is under way is not waited for."""
+
+
+@runtime_checkable
+class Following(Protocol):
+    """What an executor has besides that does not execute its tasks by itself."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it takes no more tasks."""
+
+    def rest(self) -> None:
+        """All that can be submitted for the moment has been."""
+
+    def over(self, cell: CellName) -> None:
+        """A cell is over, whatever came of it."""

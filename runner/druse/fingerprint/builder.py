@@ -5,22 +5,28 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from druse.errors import Unhashable
 from druse.fingerprint.encoding import atom, digest_of, inline, tag, text
 from druse.fingerprint.graph import Edge, Node, Part, settle
-from druse.fingerprint.packages import Distribution, Origin, file_digest, module_file
+from druse.fingerprint.packages import (
+    Distribution,
+    Origin,
+    file_digest,
+    is_extension,
+    module_file,
+)
 from druse.fingerprint.plain import CONTAINERS, PlainEncoder
+from druse.fingerprint.proxies import is_code
 from druse.fingerprint.sources import one_look
 from druse.fingerprint.units import Unit
 
 if TYPE_CHECKING:
+    from druse.fingerprint.resolve import Meaning
     from druse.fingerprint.state import State
 
 Expand = Callable[["Builder", Any, Node], list[Part]]
-_EXTENSIONS: Final = (".so", ".pyd", ".dylib")
 
 
 class Refused(Exception):
@@ -43,6 +49,7 @@ class Builder:
         self.state = state
         self.code = code or self
         self.lock = threading.RLock()
+        self.meanings: dict[tuple[int, str, tuple[str, ...]], Meaning] = {}
         self._nodes: dict[int, Node] = {}
         self._externals: dict[str, Node] = {}
         self._packages: dict[Distribution, Node] = {}
@@ -69,7 +76,7 @@ class Builder:
         return node if node.unit is not None else Edge(node, kind, name, line)
 
     def node(self, value: Any, path: str) -> Node:
-        if self.code is not self and isinstance(value, FunctionType | type | ModuleType):
+        if self.code is not self and is_code(value):
             with self.code.lock:
                 return settled(self.code.node(value, path))
         known = self._nodes.get(id(value))
@@ -126,9 +133,8 @@ class Builder:
         while name:
             if name in sys.modules:
                 file = module_file(name)
-                if file is not None and file.endswith(_EXTENSIONS):
-                    return [tag("extension") + file_digest(file)]
-                return []
+                is_own = file is not None and is_extension(name)
+                return [tag("extension") + file_digest(str(file))] if is_own else []
             name = name.rpartition(".")[0]
         return []
 

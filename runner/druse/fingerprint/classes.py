@@ -10,16 +10,18 @@ from __future__ import annotations
 import dataclasses
 import enum
 import inspect
-from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 from druse.fingerprint.encoding import length, tag, text
-from druse.fingerprint.functions import is_made_here, origin_of, references
+from druse.fingerprint.externals import external_name, is_made_here, origin_of
 from druse.fingerprint.graph import Edge
 from druse.fingerprint.locate import class_annotations, class_node
 from druse.fingerprint.packages import Origin, origin_of_module
 from druse.fingerprint.places import shown_file
+from druse.fingerprint.proxies import is_code, is_function
+from druse.fingerprint.references import references
 from druse.fingerprint.resolve import Found, Surroundings
+from druse.fingerprint.selves import rebound_of_class
 from druse.fingerprint.units import Unit
 
 if TYPE_CHECKING:
@@ -31,7 +33,13 @@ _LEFT_OUT: Final = frozenset(
         *("__module__", "__qualname__", "__name__", "__doc__", "__dict__", "__weakref__"),
         *("__firstlineno__", "__static_attributes__", "__abstractmethods__", "_abc_impl"),
         *("__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__"),
-        *("__conditional_annotations__", "__classdictcell__", "__classcell__", "__class__"),
+        *(
+            "__conditional_annotations__",
+            "__slotnames__",
+            "__classdictcell__",
+            "__classcell__",
+            "__class__",
+        ),
         *("__orig_bases__", "__parameters__", "__type_params__", "__match_args__"),
         *("__dataclass_fields__", "__dataclass_params__", "__attrs_attrs__", "__attrs_props__"),
         *("_is_protocol", "_is_runtime_protocol", "__protocol_attrs__", "_abc_registry"),
@@ -40,6 +48,7 @@ _LEFT_OUT: Final = frozenset(
         "__slotnames__",  # which copying and pickling leave on a class
     }
 )
+_ENUM_METHODS: Final = frozenset({"__new__", "__format__", "__reduce_ex__", "__repr__", "__str__"})
 _DATACLASS_PARAMS: Final = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
 _DATACLASS_METHODS: Final = frozenset(
     {
@@ -51,7 +60,7 @@ _FIELD: Final = ("default", "default_factory", "init", "repr", "hash", "compare"
 
 
 def unit_of_class(cls: type) -> Unit | None:
-    if not _origin(cls).is_user:
+    if not is_made_here(cls) or not _origin(cls).is_user:
         return None
     found = class_node(cls)
     if found is None:
@@ -65,12 +74,11 @@ def _origin(cls: type) -> Origin:
 
 
 def expand_class(builder: Builder, cls: type, node: Node) -> list[Part]:
-    origin = _origin(cls)
     if not is_made_here(cls):
-        dotted = f"{cls.__module__}.{cls.__qualname__}"
-        if origin.kind == "druse":
-            return [tag("druse") + text(dotted)]
-        return builder.external(dotted, origin)
+        external = external_name(cls)
+        if external is None:
+            return [tag("druse") + text(f"{cls.__module__}.{cls.__qualname__}")]
+        return builder.external(external.dotted, external.origin)
     parts: list[Part] = [tag("class"), length(len(cls.__bases__))]
     parts += [builder.part(base, node.path) for base in cls.__bases__]
     if type(cls) is not type:
@@ -78,6 +86,9 @@ def expand_class(builder: Builder, cls: type, node: Node) -> list[Part]:
     if node.unit is not None:
         node.unit.docs = [cls.__doc__] if cls.__doc__ else []
         parts += _annotations(builder, cls, node)
+        states = rebound_of_class(cls)
+        node.unit.rebinds |= {_owned(cls, name) for name in states.rebound}
+        node.unit.fills |= {_owned(cls, name) for name in states.filled}
     return parts + _members(builder, cls, node)
 
 
@@ -87,11 +98,22 @@ def _annotations(builder: Builder, cls: type, node: Node) -> list[Part]:
 
     template = class_annotations(cls)
     if template is None:
-        names = sorted(vars(cls).get("__annotations__", {}))
+        found = vars(cls).get("__annotations__")
+        names = sorted(found) if isinstance(found, dict) else []
         return [tag("fields"), *(text(name) for name in names)]
     module = sys.modules.get(cls.__module__)
-    around = Surroundings({} if module is None else vars(module), {}, cls.__qualname__)
+    around = Surroundings(vars(module) if module else _globals_of(cls), {}, cls.__qualname__)
     return [tag("fields"), *references(builder, template, around, node)]
+
+
+def _owned(cls: type, name: str) -> tuple[int, str]:
+    """An attribute of a class, by the identity of the class that has it."""
+    return id(next((base for base in cls.__mro__ if name in vars(base)), cls)), name
+
+
+def _globals_of(cls: type) -> dict[str, Any]:
+    """The globals of a class whose module is not known by its name any more."""
+    return next((held.__globals__ for held in vars(cls).values() if is_function(held)), {})
 
 
 def _members(builder: Builder, cls: type, node: Node) -> list[Part]:
@@ -121,8 +143,8 @@ def _member(builder: Builder, value: Any, path: str, name: str, node: Node) -> P
     if state is not None:
         return state
     below = builder.node(value, path)
-    is_code = isinstance(value, FunctionType | type | staticmethod | classmethod | property)
-    if node.unit is None or is_code or below.unit is not None:
+    is_method = is_code(value) or isinstance(value, staticmethod | classmethod | property)
+    if node.unit is None or is_method or below.unit is not None:
         return below
     return Edge(below, "attribute", name)
 
@@ -152,7 +174,7 @@ def _made_by_dataclass(builder: Builder, cls: type, held: dict[str, Any], node: 
 def _is_written(value: Any) -> bool:
     """Whether a person wrote a method, rather than what decorates the class."""
     function = inspect.unwrap(value) if callable(value) else value
-    if not isinstance(function, FunctionType):
+    if not is_function(function):
         return value is not None  # `__hash__ = None` follows from `eq`
     return function.__code__.co_filename != "<string>" and origin_of(function).kind != "stdlib"
 
@@ -162,10 +184,10 @@ def _made_by_attrs(builder: Builder, cls: type, held: dict[str, Any], node: Node
     if fields is None:
         return []
     for name, value in list(held.items()):
-        if isinstance(value, FunctionType) and value.__code__.co_filename.startswith("<attrs"):
+        if is_function(value) and value.__code__.co_filename.startswith("<attrs"):
             del held[name]
     for name in ("__attrs_own_setattr__", "__attrs_init__", "__getstate__", "__setstate__"):
-        if not isinstance(held.get(name), FunctionType) or name.startswith("__attrs"):
+        if not is_function(held.get(name)) or name.startswith("__attrs"):
             held.pop(name, None)
     parts: list[Part] = [tag("attrs")]
     for field in fields:
@@ -179,22 +201,10 @@ def _made_by_enum(builder: Builder, cls: type, held: dict[str, Any], node: Node)
     if not isinstance(cls, enum.EnumMeta):
         return []
     members: dict[str, Any] = dict(cls.__members__)
-    for name in list(held):
-        if name in members or (name.startswith("_") and name.endswith("_") and name[1] != "_"):
+    for name, value in list(held.items()):
+        made = name in _ENUM_METHODS or (name.startswith("_") and name.endswith("_"))
+        if name in members or (made and not _is_users_function(value)):
             del held[name]
-    for name in (
-        "__new__",
-        "__format__",
-        "__reduce_ex__",
-        "__repr__",
-        "__str__",
-        "_generate_next_value_",
-    ):
-        if not _is_users_function(held.get(name)):
-            held.pop(name, None)
-    for name in ("__or__", "__and__", "__xor__", "__ror__", "__rand__", "__rxor__", "__invert__"):
-        if not _is_users_function(held.get(name)):
-            held.pop(name, None)
     parts: list[Part] = [tag("enum") + length(len(members))]
     for name, member in members.items():
         parts += [text(name), builder.part(member._value_, f"{node.path}.{name}")]
@@ -203,7 +213,7 @@ def _made_by_enum(builder: Builder, cls: type, held: dict[str, Any], node: Node)
 
 def _is_users_function(value: Any) -> bool:
     value = getattr(value, "__func__", value)
-    return isinstance(value, FunctionType) and origin_of(value).is_user
+    return is_function(value) and origin_of(value).is_user
 
 
 def _made_by_namedtuple(

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from druse.fingerprint.builder import Refused
 from druse.fingerprint.encoding import tag, text
-from druse.fingerprint.functions import constant_of_a_package, is_made_here
+from druse.fingerprint.externals import constant_of_a_package, is_made_here
+from druse.fingerprint.packages import is_extension, origin_of_module
 from druse.fingerprint.resolve import Found
 from druse.fingerprint.selves import counters_and_caches
-from druse.fingerprint.state import ABSENT, first_seen
+from druse.fingerprint.state import ABSENT, first_seen, is_cache
 
 if TYPE_CHECKING:
     from druse.fingerprint.builder import Builder
@@ -70,19 +71,31 @@ def _dataclass(builder: Builder, value: Any, node: Node) -> list[Part]:
 def attributes(builder: Builder, value: Any, held: dict[str, Any], node: Node) -> list[Part]:
     """Attributes by name, less what is computed from the others and kept."""
     cls = type(value)
-    states = builder.state.of(value)
-    if is_made_here(cls):
-        states |= counters_and_caches(cls)
+    states = builder.state.of(value) | _own_states(value, held)
     parts: list[Part] = [b"{"]
     for name in sorted(held.keys() | states):
+        found = Found(held.get(name, ABSENT), (), f"{cls.__qualname__}.{name}", value, name)
         if name in states:
-            found = Found(held.get(name, ABSENT), (), f"{cls.__qualname__}.{name}", value, name)
             stands: Part = first_seen(builder, found, node)
             parts += [text(name), stands] if stands else []
         elif not isinstance(_of_class(value, name), _COMPUTED):
-            builder.state.read.add((id(value), name))
+            builder.state.read[id(value), name] = found
             parts += [text(name), builder.part(held[name], f"{node.path}.{name}")]
     return [*parts, b"}"]
+
+
+def _own_states(value: Any, held: dict[str, Any]) -> frozenset[str]:
+    """Attributes that are state by what the object's own class does with them."""
+    cls = type(value)
+    if not is_made_here(cls):
+        return frozenset()
+    found = counters_and_caches(cls)
+    filled = {
+        name
+        for name in found.filled
+        if name not in held or is_cache(Found(held[name], (), name, value, name))
+    }
+    return found.rebound | filled
 
 
 _COMPUTED: Final = functools.cached_property
@@ -96,12 +109,38 @@ def _of_class(value: Any, name: str) -> Any:
 
 
 def _reduced(builder: Builder, value: Any, node: Node) -> list[Part]:
+    wrapped = _wrapped(builder, value, node)
     try:
         reduced = value.__reduce_ex__(4)
     except Exception as error:  # whatever it raises: it has no state to show
+        if wrapped:
+            return wrapped
         raise Refused(_kind(value)) from error
     if isinstance(reduced, str):
-        return [tag("constant") + text(f"{type(value).__module__}.{reduced}")]
+        return wrapped or _named_in_its_module(builder, value, reduced)
+    return [*_made(builder, value, reduced, node), *wrapped]
+
+
+def _wrapped(builder: Builder, value: Any, node: Node) -> list[Part]:
+    """What a wrapper of a function wraps, and with what: numba's, jax's, wrapt's and the like."""
+    parts: list[Part] = []
+    for name in ("__wrapped__", "py_func", "_self_wrapper", "_self_instance"):
+        found = getattr(value, name, None)
+        if found is not None:
+            parts += [text(name), builder.part(found, f"{node.path}.{name}")]
+    return [tag("wrapper"), builder.part(type(value), node.path), *parts] if parts else []
+
+
+def _named_in_its_module(builder: Builder, value: Any, name: str) -> list[Part]:
+    """What pickles by its name: of a package, or compiled by the user."""
+    module = str(getattr(value, "__module__", None) or type(value).__module__)
+    origin = origin_of_module(module)
+    if origin.is_user and not is_extension(module):
+        raise Refused(_kind(value))
+    return builder.external(f"{module}.{name}", origin)
+
+
+def _made(builder: Builder, value: Any, reduced: Any, node: Node) -> list[Part]:
     make, args, state, items, pairs = (*reduced, None, None, None)[:5]
     parts: list[Part] = [tag("instance")]
     if getattr(make, "__name__", "") in _NEW_OBJECT and make.__module__ == "copyreg":

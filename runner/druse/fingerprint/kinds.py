@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
+
+from druse.fingerprint.proxies import is_class, is_function, is_module
 
 if TYPE_CHECKING:
     from druse.fingerprint.builder import Builder
@@ -43,15 +44,15 @@ _by_type: dict[type, Kind] = {}
 
 
 def kind_of(value: Any) -> Kind:
-    if isinstance(value, FunctionType):
+    if is_function(value):
         from druse.fingerprint.functions import expand_function, unit_of_function
 
         return Kind(expand_function, unit_of_function)
-    if isinstance(value, type):
+    if is_class(value):
         from druse.fingerprint.classes import expand_class, unit_of_class
 
         return Kind(expand_class, unit_of_class)
-    if isinstance(value, ModuleType):
+    if is_module(value):
         from druse.fingerprint.modules import expand_module, unit_of_module
 
         return Kind(expand_module, unit_of_module)

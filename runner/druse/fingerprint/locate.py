@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ast
-import threading
 import weakref
 from dataclasses import dataclass
 from types import CodeType, FunctionType
-from typing import Any, Final
+from typing import Any
 
 from druse.fingerprint.compiled import unchanged_since_start
-from druse.fingerprint.sources import FunctionNode, Source, source_of
+from druse.fingerprint.proxies import is_function
+from druse.fingerprint.sources import FunctionNode, Source, guard, source_of
 from druse.fingerprint.syntax import class_template, function_template
 from druse.fingerprint.template import Template
 
@@ -30,12 +30,11 @@ class _Known:
 
 
 _known: dict[int, _Known] = {}
-_guard: Final = threading.RLock()
 
 
 def template_of(function: FunctionType) -> Template | NoSource:
     """The template of a function, made once per code object."""
-    with _guard:
+    with guard:
         known = _locate(function)
         if isinstance(known, NoSource):
             return known
@@ -46,7 +45,7 @@ def template_of(function: FunctionType) -> Template | NoSource:
 
 def definition_of(function: FunctionType) -> FunctionNode | NoSource:
     """The definition of a function in its source."""
-    with _guard:
+    with guard:
         known = _locate(function)
         return known if isinstance(known, NoSource) else known.definition
 
@@ -168,9 +167,7 @@ def _files_of(cls: type) -> list[tuple[str, dict[str, Any] | None]]:
     files: dict[str, dict[str, Any] | None] = {}
     for value in vars(cls).values():
         function = getattr(value, "__func__", getattr(value, "fget", value))
-        if isinstance(function, FunctionType) and function.__qualname__.startswith(
-            cls.__qualname__ + "."
-        ):
+        if is_function(function) and function.__qualname__.startswith(cls.__qualname__ + "."):
             files.setdefault(function.__code__.co_filename, function.__globals__)
     own = getattr(module, "__file__", None)
     if isinstance(own, str) and not files:
@@ -180,10 +177,6 @@ def _files_of(cls: type) -> list[tuple[str, dict[str, Any] | None]]:
 
 def _has_methods(node: ast.ClassDef, cls: type) -> bool:
     """Whether the class's functions lie within the definition."""
-    lines = [
-        value.__code__.co_firstlineno
-        for value in vars(cls).values()
-        if isinstance(value, FunctionType)
-    ]
+    lines = [value.__code__.co_firstlineno for value in vars(cls).values() if is_function(value)]
     end = node.end_lineno or node.lineno
     return bool(lines) and all(node.lineno <= line <= end for line in lines)

@@ -20,6 +20,7 @@ from typing import Any, Final
 from blake3 import blake3
 
 _SITE: Final = ("site-packages", "dist-packages")
+_EXTENSIONS: Final = (".so", ".pyd", ".dylib")
 _OURS: Final = frozenset({"druse", "druse_store"})
 
 
@@ -86,6 +87,11 @@ def module_file(name: str) -> str | None:
     for place in spec.submodule_search_locations or ():
         return str(Path(place, "__init__.py"))
     return None
+
+
+def is_extension(name: str) -> bool:
+    """Whether a module is compiled code."""
+    return (module_file(name) or "").endswith(_EXTENSIONS)
 
 
 def _module_origin(name: str, module: Any) -> Origin:

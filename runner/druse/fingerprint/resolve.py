@@ -13,10 +13,11 @@ import importlib.util
 import sys
 from abc import ABCMeta
 from dataclasses import dataclass, replace
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any, Final
 
 from druse.fingerprint.packages import Origin, origin_of_module
+from druse.fingerprint.proxies import is_class, is_function, is_module
 from druse.fingerprint.template import IMPORT, Ref
 
 _ABOUT_THE_MODULE: Final = frozenset(
@@ -120,7 +121,7 @@ def _follow(start: Meaning, chain: tuple[str, ...]) -> Meaning:
     here = start
     for place, attribute in enumerate(chain):
         rest = chain[place:]
-        if isinstance(here.value, ModuleType):
+        if is_module(here.value):
             step = _in_module(here.value, rest)
             if not isinstance(step, Found):
                 return step
@@ -130,7 +131,7 @@ def _follow(start: Meaning, chain: tuple[str, ...]) -> Meaning:
                 return _with_rest(here, rest)
             step = Found(value, (), f"{here.name}.{attribute}", here.value, attribute)
         here = step
-    if isinstance(here.value, ModuleType) and not is_user(here.value):
+    if is_module(here.value) and not is_user(here.value):
         return External(here.value.__name__, origin_of_module(here.value.__name__))
     return here
 
@@ -169,10 +170,10 @@ def _plain_attribute(value: Any, name: str) -> Any:
     """An attribute that is read without any code running; _ABSENT for any other."""
     if name.startswith("__") and name.endswith("__"):
         return _ABSENT
-    if isinstance(value, type):
+    if is_class(value):
         return _class_attribute(value, name)
     kind = type(value)
-    if not isinstance(value, FunctionType) and _looks_up_itself(kind):
+    if not is_function(value) and _looks_up_itself(kind):
         return _ABSENT
     held = getattr(value, "__dict__", None)
     if type(held) is not dict or name not in held:
@@ -183,9 +184,9 @@ def _plain_attribute(value: Any, name: str) -> Any:
 
 def is_set_plainly(value: Any, name: str) -> bool:
     """Whether assigning to an attribute runs no code of the user's."""
-    if isinstance(value, ModuleType | FunctionType):
+    if is_module(value) or is_function(value):
         return True
-    if isinstance(value, type):
+    if is_class(value):
         return type(value).__setattr__ is type.__setattr__
     kind: Any = type(value)
     if kind.__setattr__ is not object.__setattr__:
@@ -206,7 +207,7 @@ def _class_attribute(cls: type, name: str) -> Any:
         value = vars(base)[name]
         if isinstance(value, staticmethod):
             return value.__func__
-        is_plain = isinstance(value, FunctionType | type) or not hasattr(type(value), "__get__")
+        is_plain = is_function(value) or is_class(value) or not hasattr(type(value), "__get__")
         return value if is_plain else _ABSENT
     return _ABSENT
 
@@ -261,7 +262,7 @@ def load(name: str) -> ModuleType | None:
         return module
     try:
         return importlib.import_module(name)
-    except Exception:  # whatever the user's module raises: the code would meet it, too
+    except (Exception, SystemExit):  # whatever the module raises: the code would meet it, too
         return None
 
 

@@ -24,11 +24,12 @@ class Occurrence:
     line: int
     annotation: bool = False
     target: str = ""
+    optional: bool = False
     direct: bool = True
 
     def again(self) -> Occurrence:
         """The same name, in case the scope has not bound it yet: a class body looks further."""
-        return replace(self, index=-1, direct=False)
+        return replace(self, index=-1, direct=False, optional=True)
 
 
 @dataclass(slots=True)

@@ -186,7 +186,7 @@ def _ref(seen: Occurrence) -> Ref:
         seen.line,
         annotation=seen.annotation,
         target=seen.target,
-        optional=seen.index < 0,
+        optional=seen.optional,
     )
 
 

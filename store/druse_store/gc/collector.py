@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from druse_store import disk
 from druse_store.errors import InvalidInput, StoreBusy
 from druse_store.gc.evict import evicting
 from druse_store.gc.execute import Executor
+from druse_store.gc.levels import retire
 from druse_store.gc.plan import GcPlan, GcProgress, Meter, Planner, Settings
 from druse_store.gc.report import Freed, GcReport
+from druse_store.gc.roots import LevelChange
 from druse_store.gc.shares import by_run
 from druse_store.gc.undo import Undo, Undone
 from druse_store.location import Location
@@ -23,6 +26,10 @@ from druse_store.run import RunName
 
 if TYPE_CHECKING:
     from druse_store.session import Session
+
+_GROWTH = 1.25
+_SPARE = 64 << 20  # bytes
+_DAY = 86_400.0
 
 Progress = Callable[[GcProgress], None]
 
@@ -58,11 +65,13 @@ class Collector:
         with ExitStack() as stack:
             if alone:
                 stack.enter_context(self._session.users.alone())
+                stack.enter_context(self._session.no_new_holds())
             stack.enter_context(self.lock())
             plan = self.plan(settings)
             shares = plan.by_run() if details else []
-            report = Executor(self._session, plan, self.meter, self._step).run()
+            report = Executor(self._session, plan, self.meter, self._step, direct=alone).run()
             report.by_run = shares
+            self._remember(settings, report)
             return report
 
     def by_run(self, plan: GcPlan) -> list[Freed]:
@@ -75,6 +84,46 @@ class Collector:
         self._session.flush_for_reading()
         with self.lock():
             return Undo(self._session).run(only)
+
+    def after_runs(
+        self, experiments: Iterable[str], settings: Settings
+    ) -> tuple[list[LevelChange], GcReport | None]:
+        """Applies retention to these experiments, and collects if that is due: where the store is
+        over its limit, or has grown since the last time, or a day has passed."""
+        levels = [
+            change
+            for experiment in experiments
+            for change in retire(self._session, experiment, settings.policy, settings.now)
+        ]
+        if not self._is_due(settings):
+            return levels, None
+        try:
+            return levels, self.collect(settings, alone=False, details=False)
+        except StoreBusy:
+            return levels, None  # somebody else does it already
+
+    def _is_due(self, settings: Settings) -> bool:
+        size, limit = disk.usage(self._session.location.root), settings.policy.max_size
+        if limit is not None and size > limit:
+            return True
+        last = self._last()
+        return size > _GROWTH * last.get("size", 0.0) + _SPARE or (
+            settings.now - last.get("time", 0.0) > _DAY and "time" in last
+        )
+
+    def _last(self) -> dict[str, float]:
+        path = self._session.location.holds / "collector"
+        try:
+            found = json.loads(path.read_text() or "{}")
+            return {key: float(value) for key, value in found.items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            return {}
+
+    def _remember(self, settings: Settings, report: GcReport) -> None:
+        text = json.dumps({"time": settings.now, "size": report.size})
+        path = self._session.location.holds / "collector"
+        with suppress(OSError):  # it only says when the next one is due
+            path.write_text(text)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

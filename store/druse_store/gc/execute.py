@@ -7,19 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from druse_store import changes, disk, holds, reserve
-from druse_store.changes import Change
+from druse_store import disk, holds, reserve
 from druse_store.gc.compact import Compactor
+from druse_store.gc.levels import lower
 from druse_store.gc.plan import GcPlan, Meter, Planner
 from druse_store.gc.report import Counts, GcReport
 from druse_store.gc.spared import Spared
 from druse_store.gc.sweep import Sweeper
-from druse_store.index import values
-from druse_store.index.bulk import Bulk
 from druse_store.index.snapshot import Snapshot
 from druse_store.index.values import BLOBS, CHUNKS, EVICTED, LIVE, RECORDS, TOMBSTONED
-from druse_store.retention import GONE
-from druse_store.run import RunName
 
 if TYPE_CHECKING:
     from druse_store.session import Session
@@ -36,8 +32,15 @@ class Executor:
     """One execution of a plan, by whoever holds the collector's lock."""
 
     def __init__(
-        self, session: Session, plan: GcPlan, advance: Meter, step: Callable[[str], None]
+        self,
+        session: Session,
+        plan: GcPlan,
+        advance: Meter,
+        step: Callable[[str], None],
+        *,
+        direct: bool = False,
     ) -> None:
+        """`direct`: nobody can have seen what is removed, so that it needs no tombstone before."""
         self._session = session
         self._plan = plan
         self._step = step
@@ -47,6 +50,7 @@ class Executor:
         writer.leave_files()
         self._spared = Spared(session.location, plan.leases, plan.head, planner.read_list)
         self._sweeper = Sweeper(writer.committer, self._spared, plan.limit, advance, step)
+        self._sweeper.direct = direct and plan.immediate
         self._compactor = Compactor(
             session.location, session.environment, self._sweeper, advance, step
         )
@@ -92,34 +96,20 @@ class Executor:
         """Runs and records: what the log has to tell."""
         marked = self._plan.marked
         if self._plan.levels:
-            self._sweeper.transact("levels", self._lower)
+            self._sweeper.transact("levels", lambda tables: lower(tables, self._plan.levels))
         self._sweeper.mark_records("recall records", bytes(marked.records.revived), LIVE)
         self._sweeper.mark_records("remove records", bytes(marked.records.fresh), TOMBSTONED)
         plan = self._plan
         evicted = sorted(plan.evicted - plan.removed()) if plan.evicted else []
         self._sweeper.mark_records("evict", b"".join(evicted), EVICTED)
 
-    def _lower(self, tables: Bulk) -> list[Change]:
-        """Lowers levels, but for runs that were pinned or named since the plan."""
-        pinned = {RunName(*target[1:]) for _, target in tables.pins() if target[0] == "run"}
-        made: list[Change] = []
-        for run in self._plan.levels:
-            key = values.run_key(run.experiment, run.version)
-            if RunName(run.experiment, run.version) in pinned or tables.run(key) is None:
-                continue
-            if run.new == GONE:
-                made.append([changes.REMOVE_RUN, run.experiment, run.version])
-            else:
-                made.append([changes.LEVEL, run.experiment, run.version, run.new])
-            changes.apply(tables, made[-1])
-        return made
-
     def _tombstones(self) -> None:
         marked = self._plan.marked
         self._sweeper.revive(BLOBS, bytes(marked.blobs.revived))
         self._sweeper.revive(CHUNKS, bytes(marked.chunks.revived))
-        self._sweeper.tombstone(BLOBS, bytes(marked.blobs.fresh))
-        self._sweeper.tombstone(CHUNKS, bytes(marked.chunks.fresh))
+        if not self._sweeper.direct:
+            self._sweeper.tombstone(BLOBS, bytes(marked.blobs.fresh))
+            self._sweeper.tombstone(CHUNKS, bytes(marked.chunks.fresh))
 
     def _sweep(self) -> None:
         marked, limit = self._plan.marked, self._sweep_limit()

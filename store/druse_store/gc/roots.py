@@ -65,11 +65,7 @@ def gather(scan: Scan, policy: Policy, now: float, leased: Named, old: int) -> R
             digests.add(Digest(target[1]))
     levels = retention.plan(runs, policy, now, pinned, leased.runs)
     by_name = {RunName(run.experiment, run.version): run for run in runs}
-    changes = [
-        LevelChange(*name, by_name[name].level, level)
-        for name, level in levels.items()
-        if RANK[level] < RANK.get(by_name[name].level, 0)
-    ]
+    changes = lowered(runs, levels)
     grades: dict[int, Buckets] = {}
     for name, level in levels.items():
         if level != GONE:
@@ -87,6 +83,15 @@ def gather(scan: Scan, policy: Policy, now: float, leased: Named, old: int) -> R
         pinned,
         pinned | leased.runs,
     )
+
+
+def lowered(runs: Iterable[Run], levels: dict[RunName, str]) -> list[LevelChange]:
+    """The runs that these levels lower."""
+    return [
+        LevelChange(run.experiment, run.version, run.level, level)
+        for run in runs
+        if RANK[level := levels[RunName(run.experiment, run.version)]] < RANK.get(run.level, 0)
+    ]
 
 
 def grade_of(level: str, threshold: int) -> int:

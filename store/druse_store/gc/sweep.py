@@ -23,6 +23,9 @@ from druse_store.records import Record
 SLICE = 10_000  # keys per transaction
 _RECORDS = 4_000  # records per transaction: each has rows in several tables
 
+# Seconds between transactions. Others poll the lock: without a pause some would never get it.
+_YIELD = 0.006
+
 Step = Callable[[str], None]
 Advance = Callable[[str, int, int], None]
 
@@ -38,6 +41,7 @@ class Sweeper:
         self._limit = limit
         self._advance = advance
         self._step = step
+        self.direct = False  # whether the dead are dropped without a tombstone
         self._comeback: set[bytes] = set()  # chunks of blobs that live again
         self.marked = dict.fromkeys((RECORDS, BLOBS, CHUNKS), 0)
         self.swept = dict.fromkeys((RECORDS, BLOBS, CHUNKS), 0)
@@ -52,6 +56,8 @@ class Sweeper:
 
         self._committer.transact(careful, Bulk)
         self._step(name)
+        if not self.direct:
+            time.sleep(_YIELD)
 
     # --- records -------------------------------------------------------------------------------
 
@@ -135,7 +141,7 @@ class Sweeper:
             def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
                 due: list[bytes] = []
                 for key, value in tables.rows(table, part):
-                    if _is_due(value, limit) and key not in self._spared.digests:
+                    if self._is_gone(key, value, limit):
                         values.body(table, key, value)
                         due.append(key)
                     elif table == BLOBS:
@@ -158,6 +164,11 @@ class Sweeper:
             return []
 
         self.transact("empty the trash", work)
+
+    def _is_gone(self, key: bytes, value: bytes, limit: int) -> bool:
+        if _is_due(value, limit):
+            return key not in self._spared.digests
+        return self.direct and self._may_go(key, value)
 
     def _may_go(self, key: bytes, value: bytes) -> bool:
         state, since = state_of(value)

@@ -1,0 +1,138 @@
+"""Handing cells that can run to executors: decided about once more, with what they need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from druse.claims import Claims
+from druse.plan import Decision, State
+from druse.task import CellName, Task, UpstreamArtifact
+
+if TYPE_CHECKING:
+    from druse.current import Current
+    from druse.prepared import Input
+    from druse_store import ArtifactRef
+
+GONE = "an artifact of it is needed, and its bytes are gone"
+
+
+class Dispatcher:
+    """Says of each cell that could run what becomes of it."""
+
+    def __init__(self, current: Current) -> None:
+        self._current = current
+        self._scheduler = current.scheduler
+        self._plan = current.plan
+        self._session = current.session
+        self._claims = Claims(current, self._decide, self._settle)
+
+    @property
+    def only_others_work(self) -> bool:
+        """Whether all that is left is what others have claimed."""
+        return self._claims.only_others_work
+
+    def dispatch_ready(self) -> None:
+        """Hands cells over as long as any lane has room for one. Raises DruseError."""
+        while True:
+            lanes = self._current.lanes.with_room()
+            cell = self._claims.get_claimed(lanes) or self._scheduler.get_ready(lanes)
+            if cell is not None:
+                self._dispatch(cell)
+            elif not self._claims.take_turn(lanes):
+                return
+
+    def _dispatch(self, cell: CellName) -> None:
+        decision = self._decide(cell)
+        if decision.state is State.HIT:
+            self._settle(cell, decision)
+            return
+        if self._claims.holds(cell):
+            return
+        upstream: dict[str, UpstreamArtifact] = {}
+        for source in self._plan.prepared[cell.experiment].inputs:
+            found = self._session.upstream.find(source, cell.condition, cell.replicate)
+            if found is None:
+                continue
+            producer = self._recompute(source, cell, found)
+            if producer is not None:
+                self._scheduler.put_back(cell, [producer])
+                return
+            upstream[source.alias] = self._with_data(found, cell)
+        if not self._is_held(cell):
+            self._plan.decisions[cell] = decision
+            self._submit(cell, upstream)
+
+    def _decide(self, cell: CellName) -> Decision:
+        """Again, now that everything upstream is known, and equal cells may have been executed."""
+        if cell in self._current.must_run:
+            return self._plan.decisions[cell]
+        with self._session.store.reading() as view:
+            return self._session.decider.decide(view, cell)
+
+    def _settle(self, cell: CellName, decision: Decision) -> None:
+        """A cell needs no execution after all."""
+        self._plan.decisions[cell] = decision
+        self._current.runs[cell.experiment].hit(cell, decision)
+        self._current.listener.hit(cell)
+        self._scheduler.done(cell)
+        self._current.lanes.over(cell)
+        self._current.note_if_over(cell.experiment)
+
+    def _is_held(self, cell: CellName) -> bool:
+        """Whether a cell that may turn out to equal this one is under way."""
+        twins = self._current.twins
+        if not self._scheduler.is_busy_besides(cell) or not twins.may_have(cell):
+            return False
+        with self._session.store.reading() as view:
+            other = twins.find(view, cell)
+        if other is None:
+            return False
+        self._scheduler.hold(cell, other)
+        return True
+
+    def _submit(self, cell: CellName, upstream: dict[str, UpstreamArtifact]) -> None:
+        current, prepared = self._current, self._plan.prepared[cell.experiment]
+        tells = False
+        if current.twins.may_have(cell) and not current.lanes.is_serial(cell.experiment):
+            with self._session.store.reading() as view:
+                tells = current.twins.add(view, cell)
+        task = Task(
+            cell,
+            upstream,
+            self._session.options.control,
+            timeout=current.choices[cell.experiment].timeout,
+            tells=tells,
+            given=prepared.conditions[cell.condition].given(cell.replicate),
+        )
+        current.listener.started(cell)
+        current.runs[cell.experiment].begin()
+        current.lanes.submit(prepared, task)
+
+    # --- what a cell reads of others -----------------------------------------------------------
+
+    def _with_data(self, found: ArtifactRef, cell: CellName) -> UpstreamArtifact:
+        """With its bytes, where these are not committed yet and another process would need them."""
+        if self._current.lanes.is_here(cell.experiment):
+            return UpstreamArtifact(found)
+        return UpstreamArtifact(found, self._current.committer.uncommitted(found.ref.root.digest))
+
+    def _recompute(self, source: Input, cell: CellName, found: ArtifactRef) -> CellName | None:
+        """The producer of an artifact whose bytes are gone, due again; None if they are here."""
+        if self._current.exchange.bring(self._session.store, [found], None):
+            return None
+        return self.due_again(self._plan.producer_cell(source, cell.condition, cell.replicate))
+
+    def due_again(self, producer: CellName | None) -> CellName | None:
+        """Makes a cell due that was a hit. None if it cannot be, or has been executed already."""
+        if producer is None or self._scheduler.is_due(producer):
+            return producer
+        current, decision = self._current, self._plan.decisions[producer]
+        if producer in current.must_run or decision.state is not State.HIT:
+            return None
+        current.must_run.add(producer)
+        current.runs[producer.experiment].unhit(producer)
+        self._plan.decisions[producer] = Decision(State.RUN, GONE, decision.record)
+        lane = current.lanes.name(producer.experiment)
+        self._scheduler.add(producer, current.waits(producer), lane)
+        current.lanes.expect(producer)
+        return producer

@@ -1,0 +1,98 @@
+"""A worker process: takes experiments and tasks from its socket, and says what came of them."""
+
+from __future__ import annotations
+
+import os
+import queue
+import random
+import sys
+import threading
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+from druse.executors import messages
+from druse.executors.bench import Bench, Setting
+from druse.executors.local import OwnLoop
+from druse.task import Sighting, Task
+
+# What is sent to a worker, and what it sends: a pair of one of these and its content.
+SETTING, EXPERIMENT, TASK, FINISH, QUIT = range(5)
+BEGAN, SIGHTED, OUTCOME = range(3)
+
+
+def main(descriptor: int) -> None:
+    """Serves until the socket is closed, or it is told to quit."""
+    _seed_anew()
+    sys.argv = ["druse worker"]
+    connection = Connection(descriptor)
+    inbox: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(connection, inbox), daemon=True).start()
+    what, content = inbox.get()
+    assert what == SETTING
+    bench = Bench(_take_over(*content))
+    try:
+        _serve(_Sender(connection), inbox, bench)
+    finally:
+        bench.close()
+
+
+def _read(connection: Connection, inbox: queue.SimpleQueue[tuple[int, Any]]) -> None:
+    """In a thread of its own: a run that has ended takes its workers along, busy or not."""
+    with suppress(EOFError, OSError):
+        while True:
+            inbox.put(messages.decode(connection.recv_bytes()))
+    os._exit(0)
+
+
+def _take_over(setting: Setting, variables: dict[str, str]) -> Setting:
+    """Makes the surroundings those of the run."""
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(setting.folder)
+    sys.path[:] = setting.path
+    return setting
+
+
+def _seed_anew() -> None:
+    """Workers are copies of one process: without this they would all draw the same."""
+    random.seed()
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()
+
+
+class _Sender:
+    """Sends from any thread."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def __call__(self, what: int, content: Any) -> None:
+        data = messages.encode((what, content))
+        with self._lock:
+            self._connection.send_bytes(data)
+
+
+def _serve(send: _Sender, inbox: queue.SimpleQueue[tuple[int, Any]], bench: Bench) -> None:
+    loop = OwnLoop()
+
+    def tell(sighting: Sighting) -> None:
+        send(SIGHTED, sighting)
+
+    while True:
+        what, content = inbox.get()
+        if what == QUIT:
+            return
+        if what == EXPERIMENT:
+            bench.learn(*content)
+        elif what == FINISH:
+            bench.finish(content)
+        elif what == TASK:
+            name, packed = content
+            task: Task = messages.decode(packed)
+            if task.timeout is not None:
+                send(BEGAN, task.cell)
+            outcome = bench.execute(loop, name, task, tell)
+            send(OUTCOME, messages.encode_outcome(outcome))

@@ -1,0 +1,148 @@
+"""Taking in what executors report: records, failures, cells to be tried again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from druse.plan import Decision, State
+from druse.rewritten import Rewritten
+from druse.shown import package
+from druse.task import CellName, Failure, Outcome, Sighting, Stopped, Warned
+from druse.unpickled import finished
+from druse_store import BlobVanished, Record, StoreError
+
+if TYPE_CHECKING:
+    from druse.current import Current
+    from druse.dispatch import Dispatcher
+    from druse.executors import News
+
+_VANISHED_AT_MOST = 3  # times that the bytes of one cell's artifact may vanish before its commit
+
+
+class Intake:
+    """Says what becomes of each piece of news."""
+
+    def __init__(self, current: Current, dispatcher: Dispatcher) -> None:
+        self._current = current
+        self._dispatcher = dispatcher
+        self._scheduler = current.scheduler
+        self._plan = current.plan
+        self._rewritten = Rewritten(current)
+        self._vanished: dict[CellName, int] = {}
+
+    def take(self, news: News) -> None:
+        """Raises what an executor stopped for, and StoreError."""
+        if isinstance(news, Stopped):
+            raise news.error
+        if isinstance(news, Sighting):
+            if self._current.twins.sighted(news):
+                self._scheduler.let_go(news.cell)
+        elif isinstance(news, Warned):
+            self._current.warn(news.text)
+        else:
+            self._outcome(news)
+
+    def _outcome(self, outcome: Outcome) -> None:
+        cell, current = outcome.cell, self._current
+        current.twins.remove(cell)
+        if outcome.gone is not None and self._wait_for_input(outcome):
+            return
+        if outcome.failure is not None and self._try_again(outcome):
+            return
+        outcome.attempts += current.attempts.pop(cell, 0)
+        for name, digest in finished(outcome.seen, current.session.keys).items():
+            outcome.reads.setdefault(name, digest)
+            if name.startswith("package:"):
+                outcome.shown[name] = package(name.partition(":")[2])
+        self._rewritten.take(outcome.written, cell)
+        previous = self._plan.decisions[cell].record
+        try:
+            record = self._commit(outcome)
+        except BlobVanished:
+            if self._vanished.get(cell, 0) >= _VANISHED_AT_MOST:
+                raise
+            self._vanished[cell] = self._vanished.get(cell, 0) + 1
+            self._scheduler.put_back(cell)
+            return
+        if outcome.failure is not None:
+            self._failed(outcome, record)
+        else:
+            self._compare(cell, previous, record)
+            self._succeeded(outcome, record)
+        current.lanes.over(cell)
+        current.note_if_over(cell.experiment)
+
+    # --- failures ------------------------------------------------------------------------------
+
+    def _wait_for_input(self, outcome: Outcome) -> bool:
+        """Lets the producer of a missing input run, then this cell again."""
+        cell = outcome.cell
+        if self._current.lanes.is_loop(cell.experiment):
+            return False  # its loop would wait for the producer, which waits for the loop to end
+        for source in self._plan.prepared[cell.experiment].inputs:
+            if source.alias == outcome.gone:
+                producer = self._plan.producer_cell(source, cell.condition, cell.replicate)
+                due = self._dispatcher.due_again(producer)
+                if due is not None:
+                    self._scheduler.put_back(cell, [due])
+                    return True
+        return False
+
+    def _try_again(self, outcome: Outcome) -> bool:
+        cell, attempts = outcome.cell, self._current.attempts
+        if attempts.get(cell, 0) >= self._current.choices[cell.experiment].retries:
+            return False
+        attempts[cell] = attempts.get(cell, 0) + 1
+        assert outcome.failure is not None
+        self._current.listener.retried(cell, outcome.failure.message)
+        self._scheduler.put_back(cell)
+        return True
+
+    def _failed(self, outcome: Outcome, record: Record) -> None:
+        current, cell = self._current, outcome.cell
+        current.exchange.failed(cell, record)
+        current.runs[cell.experiment].failed(cell, record, outcome)
+        for blocked in self._scheduler.failed(cell):
+            current.runs[blocked.experiment].blocked(blocked, cell)
+            current.lanes.over(blocked)
+            current.note_if_over(blocked.experiment)
+
+    # --- results -------------------------------------------------------------------------------
+
+    def _succeeded(self, outcome: Outcome, record: Record) -> None:
+        current, cell = self._current, outcome.cell
+        reason = self._plan.decisions[cell].reason
+        self._plan.decisions[cell] = Decision(State.HIT, reason, record)
+        current.exchange.computed(cell, record, outcome.seconds)
+        current.session.fresh.add(record.digest)
+        current.session.decider.learn(cell.experiment, record)
+        current.twins.learned(record)
+        current.runs[cell.experiment].executed(cell, record, outcome)
+        self._scheduler.done(cell)
+
+    def _commit(self, outcome: Outcome) -> Record:
+        current, name = self._current, outcome.cell.experiment
+        prepared = self._plan.prepared[name]
+        # A cell that is executed once more for its artifact's bytes, after its run has ended.
+        writer = None if name in current.ended else current.runs[name].writer()
+        try:
+            return current.committer.put(prepared, outcome, writer)
+        except StoreError:
+            raise
+        except Exception as error:  # a name or a value that no record can hold
+            outcome.failure = Failure("the cell's result", str(error), str(error), "InvalidResult")
+            outcome.metrics, outcome.artifacts, outcome.tags = {}, [], {}
+            return current.committer.put(prepared, outcome, writer)
+
+    def _compare(self, cell: CellName, previous: Record | None, record: Record) -> None:
+        """A cell that was executed for its artifact's bytes should give the same ones."""
+        if previous is None or cell not in self._current.must_run:
+            return
+        before = {(a.name, a.step): a.ref.root.digest for a in previous.artifacts}
+        for artifact in record.artifacts:
+            known = before.get((artifact.name, artifact.step))
+            if known is not None and known != artifact.ref.root.digest:
+                self._current.warn(
+                    f"{cell}: {artifact.name} has other bytes than when it was first computed: "
+                    "the step that writes it is not deterministic"
+                )

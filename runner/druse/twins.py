@@ -1,0 +1,152 @@
+"""Cells that may turn out to be equal: of these, one is executed while the others are held.
+
+What a cell reads is known for certain only once it has run. But much is evident before: values of
+the context that steps take as parameters, the artifacts that it reads, the way along the reads of
+earlier records, and what a cell that is under way has read so far. Two cells of one replicate that
+differ in any of these are no twins.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from druse.artifact import Artifact
+from druse.datasource import ExperimentInput
+from druse.step import FunctionStep
+from druse.task import CellName, Sighting
+from druse_store import Digest, Record, View, extend
+
+if TYPE_CHECKING:
+    from druse.lookup import Fronts, Lookup
+    from druse.plan import Plan
+    from druse.prepared import Prepared
+
+_Group = tuple[Digest, int, tuple[Digest | None, ...]]
+
+
+class Twins:
+    """The cells that are under way, grouped by what is evident about their signatures."""
+
+    def __init__(self, plan: Plan, lookups: Mapping[str, Lookup]) -> None:
+        self._plan = plan
+        self._lookups = lookups
+        self._evident = {name: _evident(each) for name, each in plan.prepared.items()}
+        self._groups: dict[_Group, set[CellName]] = {}
+        self._group_of: dict[CellName, _Group] = {}
+        self._fronts: dict[CellName, Fronts] = {}
+        self._reaching: dict[Digest, set[CellName]] = {}
+        self._chains: dict[CellName, Digest] = {}
+        counts = Counter[Digest]()
+        for each in plan.prepared.values():
+            counts[each.start] += len(each.conditions)
+        self._several = {start for start, count in counts.items() if count > 1}
+
+    def may_have(self, cell: CellName) -> bool:
+        """Whether there is any other cell that could be one's twin."""
+        return self._plan.prepared[cell.experiment].start in self._several
+
+    def find(self, view: View, cell: CellName) -> CellName | None:
+        """A cell under way that this one may turn out to equal."""
+        if not self.may_have(cell):
+            return None
+        others = self._groups.get(self._group(cell))
+        if not others:
+            return None
+        fronts = self._front(view, cell)[0]
+        for other in sorted(others):
+            if not fronts.isdisjoint(self._known_fronts(view, other)):
+                return other
+        return None
+
+    def add(self, view: View, cell: CellName) -> bool:
+        """A cell begins. Whether it had better tell what it reads: its way is not known to the end.
+
+        To be called only for cells that may have a twin.
+        """
+        group = self._group_of[cell] = self._group(cell)
+        self._groups.setdefault(group, set()).add(cell)
+        self._chains[cell] = group[0]
+        return self._front(view, cell)[1]
+
+    def remove(self, cell: CellName) -> None:
+        """A cell is over."""
+        group = self._group_of.pop(cell, None)
+        if group is not None:
+            self._groups[group].discard(cell)
+            if not self._groups[group]:
+                del self._groups[group]
+        self._chains.pop(cell, None)
+        self._forget(cell)
+
+    def sighted(self, sighting: Sighting) -> bool:
+        """A cell under way has read something. Whether that says anything new."""
+        node = self._chains.get(sighting.cell)
+        if node is None:
+            return False
+        self._chains[sighting.cell] = extend(node, sighting.name, sighting.digest)
+        is_new = False
+        for name, lookup in self._lookups.items():
+            if self._plan.prepared[name].start == self._group_of[sighting.cell][0]:
+                is_new |= lookup.sight(node, sighting.name)
+        if is_new:
+            self._grew(node)
+        return is_new
+
+    def learned(self, record: Record) -> None:
+        """A record came: the way along its reads is known."""
+        for node in record.nodes():
+            self._grew(node)
+
+    # --- fronts --------------------------------------------------------------------------------
+
+    def _grew(self, node: Digest) -> None:
+        for cell in list(self._reaching.get(node, ())):
+            self._forget(cell)
+
+    def _forget(self, cell: CellName) -> None:
+        for node in self._fronts.pop(cell, ()):
+            reaching = self._reaching[node]
+            reaching.discard(cell)
+            if not reaching:
+                del self._reaching[node]
+
+    def _known_fronts(self, view: View, cell: CellName) -> Fronts:
+        known = self._fronts.get(cell)
+        if known is None:
+            known = self._fronts[cell] = self._front(view, cell)[0]
+            for node in known:
+                self._reaching.setdefault(node, set()).add(cell)
+        return known
+
+    def _front(self, view: View, cell: CellName) -> tuple[Fronts, bool]:
+        condition = self._plan.prepared[cell.experiment].conditions[cell.condition]
+        return self._lookups[cell.experiment].fronts(view, condition, cell.replicate)
+
+    # --- what is evident -----------------------------------------------------------------------
+
+    def _group(self, cell: CellName) -> _Group:
+        prepared = self._plan.prepared[cell.experiment]
+        lookup = self._lookups[cell.experiment]
+        condition = prepared.conditions[cell.condition]
+        initial = condition.cell(cell.replicate)
+        values = tuple(
+            lookup.upstream(name[3:], cell.condition, cell.replicate)[1]
+            if name.startswith("up:")
+            else lookup.value(name, initial, condition)[0]
+            for name in self._evident[cell.experiment]
+        )
+        return prepared.start, cell.replicate, values
+
+
+def _evident(prepared: Prepared) -> tuple[str, ...]:
+    """The reads that every cell of an experiment comes to, unless it fails before."""
+    names = []
+    if type(prepared.experiment.datasource) in (Artifact, ExperimentInput):
+        names += [f"up:{each.alias}" for each in prepared.inputs]
+    for position, step in enumerate(prepared.steps):
+        if isinstance(step, FunctionStep):
+            given = step.params
+            names += [f"param:{position}:{p.name}" for p in step.taken if p.name not in given]
+    return tuple(names)

@@ -1,0 +1,3 @@
+from support.peer import find_peer
+
+find_peer()

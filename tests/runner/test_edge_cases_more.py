@@ -1,0 +1,444 @@
+"""Cases of the kinds that the edge cases list, where results could be stale or runs needless."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from druse.places import Files
+from support.forked import Forked
+from support.oneexp import Exp, chain
+
+# --- files -----------------------------------------------------------------------------------
+
+
+def test_a_symbolic_link_that_leads_to_another_file_misses(exp: Exp) -> None:
+    exp["one.txt"], exp["two.txt"] = "1", "2"
+    (exp.root / "current.txt").symlink_to("one.txt")
+    exp["old/n.txt"], exp["new/n.txt"] = "10", "20"
+    (exp.root / "folder").symlink_to("old")
+    exp.step("""
+        read = lambda name: int(open(name).read())
+        return data, {"value": read("current.txt") + read("folder/n.txt")}
+    """)
+    assert exp.value() == 11
+    (exp.root / "current.txt").unlink()
+    (exp.root / "current.txt").symlink_to("two.txt")
+    assert exp.value() == 12
+    (exp.root / "folder").unlink()
+    (exp.root / "folder").symlink_to("new")
+    assert exp.value() == 22
+    assert exp.hits()
+
+
+KEPT = {
+    "lru_cache": "@functools.lru_cache\ndef load():\n    return int(open('x.txt').read())",
+    "a call of cache": (
+        "def load_():\n    return int(open('x.txt').read())\nload = functools.cache(load_)"
+    ),
+    "a lazy global": (
+        "_loaded = None\ndef load():\n    global _loaded\n    if _loaded is None:\n"
+        "        _loaded = int(open('x.txt').read())\n    return _loaded"
+    ),
+    "a dict": (
+        "_loaded = {}\ndef load():\n    if 'x' not in _loaded:\n"
+        "        _loaded['x'] = int(open('x.txt').read())\n    return _loaded['x']"
+    ),
+    "a default": (
+        "def load(_loaded=[]):\n    if not _loaded:\n"
+        "        _loaded.append(int(open('x.txt').read()))\n    return _loaded[0]"
+    ),
+    "an attribute": (
+        "class Reader:\n    def get(self):\n        if not hasattr(self, 'kept'):\n"
+        "            self.kept = int(open('x.txt').read())\n        return self.kept\n"
+        "reader = Reader()\ndef load():\n    return reader.get()"
+    ),
+    "a cached property": (
+        "class Reader:\n    @functools.cached_property\n    def kept(self):\n"
+        "        return int(open('x.txt').read())\n"
+        "reader = Reader()\ndef load():\n    return reader.kept"
+    ),
+    "a decorator": (
+        "def remember(fn):\n    known = {}\n    def inner():\n        if fn not in known:\n"
+        "            known[fn] = fn()\n        return known[fn]\n    return inner\n"
+        "@remember\ndef load():\n    return int(open('x.txt').read())"
+    ),
+}
+
+
+@pytest.mark.parametrize("how", KEPT)
+def test_a_file_whose_content_is_kept_in_memory_counts_for_every_cell_that_uses_it(
+    exp: Exp, how: str
+) -> None:
+    exp["x.txt"] = "1"
+    exp.step("return data, {'value': load()}", f"import functools\n{KEPT[how]}", replicates="3")
+    assert exp.run_one()["metrics"]["baseline"]["value"] == [1, 1, 1]
+    assert exp.hits()
+    exp["x.txt"] = "2"
+    found = exp.run_one()
+    assert (found["run"], found["metrics"]["baseline"]["value"]) == (3, [2, 2, 2])
+    exp["x.txt"] = "1"
+    assert exp.hits()
+
+
+def test_a_file_that_one_replicate_reads_counts_for_that_replicate_only(exp: Exp) -> None:
+    for replicate in range(3):
+        exp[f"fold_{replicate}.txt"] = "5"
+    exp.step(
+        "rows = {}\nrows['r'] = int(open(f'fold_{ctx[\"replicate\"]}.txt').read())\n"
+        "return data, {'value': rows['r']}",
+        replicates="3",
+    )
+    assert exp.misses() and exp.hits()
+    exp["fold_1.txt"] = "6"
+    assert exp.run_one()["executed"] == [["baseline", 1]]
+
+
+RESOURCE = """
+    import druse, logging
+    from exp.datasources import source
+    logging.disable()
+
+    def make(ctx):
+        return int(open("x.txt").read())
+
+    @druse.pipeline_step()
+    def step(data, ctx, resource):
+        return data, {"value": resource}
+
+    RESOURCE = druse.resource_factory(make)
+
+    def run():
+        steps = [step(resource=RESOURCE)]
+        made = druse.Experiment(source(), druse.Pipeline(steps), name="r", replicates=3)
+        found = made.run(strategy="resume")
+        print([cell.how for cell in found.cells], found.metrics.baseline.metrics["value"])
+"""
+
+
+def test_what_a_resource_read_counts_for_all_that_use_it_and_it_is_made_anew_when_that_changes(
+    exp: Exp,
+) -> None:
+    exp["x.txt"] = "1"
+    exp["use.py"] = RESOURCE
+    twice = """
+        import use
+        use.run()
+        open("x.txt", "w").write("2")
+        use.run()
+        open("x.txt", "w").write("1")
+        use.run()
+    """
+    assert exp.python(twice).splitlines() == [
+        "['run', 'run', 'run'] [1, 1, 1]",
+        "['run', 'run', 'run'] [2, 2, 2]",
+        "['hit', 'hit', 'hit'] [1, 1, 1]",
+    ]
+    exp["x.txt"] = "3"
+    assert exp.python("import use; use.run()") == "['run', 'run', 'run'] [3, 3, 3]\n"
+
+
+def test_a_folder_that_is_listed_counts_by_the_names_in_it(exp: Exp) -> None:
+    exp["raw/a.csv"] = "1"
+    exp.step(
+        "from pathlib import Path\nimport os\n"
+        "names = sorted(p.name for p in Path('raw').glob('*.csv'))\n"
+        "return data, {'value': len(names) + len(os.listdir('raw'))}"
+    )
+    assert exp.value() == 2
+    assert exp.hits()
+    exp["raw/b.csv"] = "1"
+    assert exp.value() == 4
+    assert exp.hits()
+    (exp.root / "raw/b.csv").unlink()
+    assert exp.hits()
+
+
+def test_a_folder_that_a_cell_writes_to_is_no_input(exp: Exp) -> None:
+    exp.step(
+        "import os\nos.makedirs('logs', exist_ok=True)\n"
+        "open(f'logs/{len(os.listdir(\"logs\"))}.txt', 'w').write('x')\n"
+        "return data, {'value': 1}"
+    )
+    assert exp.misses()
+    assert exp.hits()
+    assert exp.misses("--strategy", "rerun")
+    assert exp.hits()
+
+
+def test_the_files_that_threads_of_a_step_read_count(exp: Exp) -> None:
+    for number in range(4):
+        exp[f"{number}.txt"] = "1"
+    exp.step(
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "with ThreadPoolExecutor(4) as pool:\n"
+        "    rows = list(pool.map(lambda n: int(open(f'{n}.txt').read()), range(4)))\n"
+        "return data, {'value': sum(rows)}"
+    )
+    assert exp.value() == 4
+    for number in range(4):
+        exp[f"{number}.txt"] = "2"
+        assert exp.value() == 5 + number
+        assert exp.hits()
+
+
+def test_a_step_that_goes_to_another_folder_reads_the_files_that_it_names_there(exp: Exp) -> None:
+    exp["sub/x.txt"] = "1"
+    exp["sub/.keep"] = ""
+    body = "import os\nos.chdir('sub')\nvalue = int(open('x.txt').read())\nos.chdir('..')\n"
+    exp.step(body + "return data, {'value': value}")
+    (exp.root / "pyproject.toml").unlink()  # names are then by the working directory
+    assert exp.value() == 1
+    assert exp.hits()
+    exp["sub/x.txt"] = "2"
+    assert exp.value() == 2
+
+
+def test_a_file_opened_for_reading_and_writing_counts(exp: Exp) -> None:
+    exp["x.txt"] = "1"
+    exp.step("with open('x.txt', 'r+') as file:\n    return data, {'value': int(file.read())}")
+    assert exp.value() == 1
+    exp["x.txt"] = "2"
+    assert exp.value() == 2
+    assert exp.hits()
+
+
+def test_a_file_that_was_missing_counts_once_it_is_there(exp: Exp) -> None:
+    exp.step(
+        "try:\n    value = int(open('late.txt').read())\nexcept FileNotFoundError:\n    value = 0\n"
+        "return data, {'value': value}"
+    )
+    assert exp.value() == 0
+    assert exp.hits()
+    exp["late.txt"] = "5"
+    assert exp.value() == 5
+
+
+def test_files_count_in_a_project_that_lies_in_a_folder_of_the_system(tmp_path: Path) -> None:
+    import sys
+
+    files = Files(Path("/usr/src/app"), [Path("/usr/src/app/.druse")])
+    assert files.name("/usr/src/app/data.csv") == "@/data.csv"
+    assert files.name("/usr/src/app/.druse/format") is None
+    assert files.name("/usr/share/zoneinfo/UTC") is None
+    files = Files(Path(sys.prefix) / "work", [])
+    assert files.name(f"{sys.prefix}/work/data.csv") == "@/data.csv"
+    assert files.name(f"{sys.prefix}/pyvenv.cfg") is None
+
+
+def test_a_file_that_an_upstream_cell_writes_anew_is_no_stale_hit_downstream(
+    forked: Forked,
+) -> None:
+    chain(forked)
+    forked.replace(
+        "up/steps.py", "out.write(data * 2)", "out.write(1)\n    open('side.txt', 'w').write('1')"
+    )
+    forked.replace(
+        "down/steps.py", 'data["value"]}', 'data["value"] + int(open("side.txt").read())}'
+    )
+    assert forked.run("down")["down"]["metrics"]["baseline"]["value"] == [2]
+    forked.replace("up/steps.py", "write('1')", "write('5')")
+    found = forked.run("down")
+    assert (found["up"]["run"], found["down"]["run"]) == (1, 1)
+    assert found["down"]["metrics"]["baseline"]["value"] == [6]
+
+
+def test_what_was_a_hit_by_a_file_that_another_cell_then_wrote_runs_in_the_same_run(
+    forked: Forked,
+) -> None:
+    """`down` reads `side.txt` but no artifact of `up`, which writes it: no input says so."""
+    chain(forked)
+    forked["side.txt"] = "1"
+    forked.replace("up/steps.py", "out.write(data * 2)", "out.write(data * 2)\n    side()")
+    forked["up/steps.py"] = forked["up/steps.py"] + "\ndef side():\n    return None\n"
+    forked["down/config.yaml"] = """
+        name: down
+        replicates: 2
+        datasource: {value: 'up#out'}
+        steps: [{use: {how: 0}}]
+        treatments: {side: {unread: 1}}
+    """
+    forked["down/steps.py"] = """
+        from druse import pipeline_step
+
+        @pipeline_step()
+        def use(data, ctx, how):
+            if ctx["replicate"]:
+                return None, {"value": ctx.get("late", 0)}
+            return None, {"value": int(open("side.txt").read())}
+    """
+    assert forked.run("down")["down"]["metrics"]["baseline"]["value"] == [1, 0]
+    # `up` writes the file now, and the same artifact; `down` has a cell to run besides.
+    forked.replace("up/steps.py", "return None", "open('side.txt', 'w').write('5')")
+    forked.replace("down/config.yaml", "unread: 1", "late: 7")
+    found = forked.run("down")["down"]
+    assert found["metrics"]["baseline"]["value"] == [5, 0]
+    assert ["side", 1] in found["executed"]
+
+
+# --- conditions, setup and plugins -----------------------------------------------------------
+
+
+def test_a_treatment_that_raises_fails_its_cells_though_the_baseline_has_records(exp: Exp) -> None:
+    exp["raising.py"] = """
+        import druse, logging
+        from exp.datasources import source
+        logging.disable()
+
+        @druse.pipeline_step()
+        def step(data, ctx):
+            return data, {"value": 1}
+
+        def apply(ctx):
+            raise ValueError("no treatment")
+
+        made = druse.Experiment(
+            source(), druse.Pipeline([step()]), name="r", treatments=[druse.Treatment("t", apply)]
+        )
+        for strategy in ("resume", "resume", "rerun"):
+            found = made.run(strategy=strategy)
+            print([cell.condition for cell in found.cells], list(found.errors))
+    """
+    assert exp.python("import raising") == "['baseline'] ['t_rep_0']\n" * 3
+
+
+def test_what_setup_reads_counts_as_it_was_before_any_treatment(exp: Exp) -> None:
+    exp["setup_.py"] = """
+        import druse, logging, sys
+        from exp.datasources import source
+        logging.disable()
+
+        class Step(druse.PipelineStep):
+            def setup(self, ctx):
+                self.base = ctx.get("base", 0) + ctx.get("replicate", 0)
+
+            def __call__(self, data, ctx):
+                return data, {"value": self.base}
+
+        def run(base, k):
+            made = druse.Experiment(
+                source(), druse.Pipeline([Step()]), name="s", replicates=2,
+                initial_ctx={"base": base}, treatments=[druse.Treatment("t", {"k": k})],
+            )
+            found = made.run(strategy="resume")
+            print([cell.how for cell in found.cells], found.metrics.baseline.metrics["value"])
+    """
+    hit = "['hit', 'hit', 'hit', 'hit']"
+    said = exp.python("import setup_; setup_.run(1, 1)")
+    assert (said.count("run"), said.count("hit")) == (2, 2)
+    assert exp.python("import setup_; setup_.run(1, 2)") == f"{hit} [1, 1]\n"
+    assert exp.python("import setup_; setup_.run(2, 2)").endswith("[2, 2]\n")
+    assert exp.python("import setup_; setup_.run(1, 1)") == f"{hit} [1, 1]\n"
+
+
+def test_what_a_plugin_that_only_looks_reads_does_not_count(exp: Exp) -> None:
+    exp["looking.py"] = """
+        import druse, logging
+        from exp.datasources import source
+        logging.disable()
+
+        class Looking(druse.BasePlugin):
+            observes_only = True
+            def before_replicate(self, experiment, ctx):
+                print("saw", ctx.get("note"), len(ctx.as_dict()) > 0, open("x.txt").read())
+
+            def after_step(self, experiment, step, data, ctx):
+                ctx.get("note")
+
+        @druse.pipeline_step()
+        def step(data, ctx):
+            return data, {"value": 1}
+
+        def run(note):
+            made = druse.Experiment(
+                source(), druse.Pipeline([step()]), name="l", plugins=[Looking()],
+                initial_ctx={"note": note},
+            )
+            print([cell.how for cell in made.run(strategy="resume").cells])
+    """
+    exp["x.txt"] = "1"
+    assert exp.python("import looking; looking.run(1)") == "saw 1 True 1\n['run']\n"
+    exp["x.txt"] = "2"
+    assert exp.python("import looking; looking.run(2)") == "['hit']\n"
+
+
+def test_a_volatile_step_runs_for_each_cell_and_what_follows_is_cut_off_early(exp: Exp) -> None:
+    exp.steps(
+        """
+        from druse import pipeline_step
+
+        def tally(name):
+            with open(f"{name}.log", "a") as log:
+                log.write("x")
+
+        @pipeline_step(volatile=True)
+        def look(data, ctx):
+            tally("look")
+            return 7
+
+        @pipeline_step(cacheable=True)
+        def learn(data, ctx):
+            tally("learn")
+            return data, {"value": data}
+        """,
+        "[look, learn]",
+        treatments="{t: {unread: 1}}",
+    )
+    assert exp.misses()
+    assert exp.misses()
+    assert (exp.log("look"), exp.log("learn")) == (4, 1)
+
+
+# --- what overrides code ---------------------------------------------------------------------
+
+
+def test_a_version_stands_for_the_code_and_belongs_to_one_step(exp: Exp) -> None:
+    text = """
+        from druse import pipeline_step
+
+        @pipeline_step(version=1)
+        def first(data, ctx, k=0):
+            return data, {"value": 1}
+
+        @pipeline_step(version=1)
+        def second(data, ctx, k=0):
+            return data, {"value": 2}
+    """
+    exp.steps(text, "[first]")
+    assert exp.value() == 1
+    exp.config(steps="[second]")
+    assert exp.value() == 2
+    exp.config(steps="[first]")
+    exp.replace("exp/steps.py", '"value": 1', '"value": 10')
+    assert exp.hits()
+    exp.config(steps="[{first: {k: 1}}]")
+    assert exp.value() == 10
+    exp.config(steps="[first]")
+    exp.replace("exp/steps.py", "(version=1)", "(version=2)")
+    assert exp.value() == 10
+
+
+def test_an_overridden_step_hash_stands_for_the_code(exp: Exp) -> None:
+    exp.steps(
+        """
+        from druse import PipelineStep
+
+        class Own(PipelineStep):
+            @property
+            def step_hash(self):
+                return "one"
+
+            def __call__(self, data, ctx):
+                return data, {"value": 1}
+
+        def own():
+            return Own()
+        """,
+        "[own]",
+    )
+    assert exp.value() == 1
+    exp.replace("exp/steps.py", '"value": 1', '"value": 2')
+    assert exp.hits()
+    exp.replace("exp/steps.py", '"one"', '"two"')
+    assert exp.value() == 2

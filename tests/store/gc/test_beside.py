@@ -1,0 +1,301 @@
+"""Collections beside writers and readers, each way in which such stores have lost data."""
+
+import signal
+import threading
+import time
+
+import pytest
+from tests.store.test_processes import finish, spawn
+from tests.support.runs import add_run, make_record, noise, payloads_of
+
+from druse_store import Digest, Policy, RunName, Store, rebuild_index
+from druse_store.errors import BlobNotFound
+from druse_store.gc.collector import Collector, settings
+
+LARGE = noise(600_000, "large")
+WRITER = """
+import dataclasses, random
+large = random.Random(repr("large")).randbytes(600_000)
+with Store.open(path) as store, store.batch():
+    refs = store.put_object(b"small"), store.put_object(large)
+    print("known", flush=True)
+    while not os.path.exists(f"{path}.go"):
+        time.sleep(0.01)
+    for n, ref in enumerate(refs):
+        artifacts = (ArtifactRef("a", 0, ref),)
+        store.put_record(dataclasses.replace(record(n, ref.root.digest), artifacts=artifacts))
+"""
+
+
+def wait_until_stopped(process):
+    with open(f"/proc/{process.pid}/stat") as file:
+        while file.read().split()[2] != "T":
+            time.sleep(0.01)
+            file.seek(0)
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_writer_that_was_stopped_after_its_have_it_already_loses_nothing(path, passes):
+    with Store.open(path) as store:
+        store.put(b"small")
+        store.put(LARGE)
+        process = spawn(path, WRITER)
+        assert process.stdout.readline() == "known\n"
+        process.send_signal(signal.SIGSTOP)
+        wait_until_stopped(process)
+        for _ in range(passes):
+            done = store.gc(grace=0)
+            assert done.swept.chunks == 0
+        process.send_signal(signal.SIGCONT)
+        path.with_name("store.go").touch()
+        finish(process)
+        store.gc(Policy(), grace=3600)  # what came back to life gives its chunks theirs
+        for data in (b"small", LARGE):
+            assert store.get(Digest.of(data)) == data
+        assert not store.verify().findings
+        assert store.stats().records == 2
+
+
+def test_a_writer_that_died_holds_nothing(path):
+    with Store.open(path) as store:
+        process = spawn(path, WRITER)
+        assert process.stdout.readline() == "known\n"
+        process.kill()
+        process.communicate()
+        store.gc(grace=0)
+        assert store.stats()[:2] == (0, 0)
+        assert not list(path.glob("packs/*/*"))
+
+
+def test_what_a_worker_put_stays_for_the_parent_that_holds(path):
+    body = """
+    with Store.open(path) as store:
+        print(store.put(b"of a worker"))
+    """
+    with Store.open(path) as store, Store.open(path) as collector:
+        with store.batch():
+            finish(spawn(path, body))
+            collector.gc(grace=0)
+            collector.gc(grace=0)
+            needs = (Digest.of(b"of a worker"),)
+            store.put_record(make_record(store, "of the parent", [], needs=needs))
+        collector.gc(grace=3600)
+        assert store.get(needs[0]) == b"of a worker"
+
+
+# --- between the plan and its execution ----------------------------------------------------------
+
+
+@pytest.fixture
+def doomed(path):
+    """A store, a record in a removed run, and a plan that removes it and its artifacts."""
+    with Store.open(path) as store:
+        add_run(store, "old", [[noise(5_000, "small"), LARGE]])
+        digest = store.run("old").cells[0].record
+        record = store.record_by_digest(digest)
+        store.remove_run("old", 0)
+        plan = store.plan_gc(grace=0)
+        assert plan.report().swept.records == 1
+        yield store, record, plan
+
+
+def is_whole(store, record):
+    store.gc(grace=3600)
+    assert store.record_by_digest(record.digest) == record
+    found = [store.get_object(artifact.ref) for artifact in record.artifacts]
+    assert found == [noise(5_000, "small"), LARGE]
+    assert not store.verify().findings
+    return True
+
+
+def test_a_run_that_names_a_doomed_record_meanwhile_saves_it(doomed):
+    store, record, plan = doomed
+    add_run(store, "new", [record])
+    plan.execute()
+    assert is_whole(store, record)
+
+
+def test_a_pin_or_a_lease_saves_it_too(doomed):
+    store, record, plan = doomed
+    with store.lease([record.digest]) as lease:
+        assert not lease.missing
+        plan.execute()
+        assert is_whole(store, record)
+        store.pin("kept", record.digest)
+    store.gc(grace=0)
+    assert is_whole(store, record)
+
+
+def test_bytes_that_are_put_again_meanwhile_stay(doomed):
+    store, record, plan = doomed
+    again = make_record(store, "again", [noise(5_000, "small"), LARGE])
+    store.put_record(again)
+    plan.execute()
+    assert is_whole(store, again)
+    assert store.record_by_digest(record.digest) is None
+
+
+def test_a_blob_that_comes_back_between_tombstone_and_sweep_gets_its_chunks_back(path):
+    with Store.open(path) as store, Store.open(path) as other:
+        store.put(LARGE)
+        store.put_record(make_record(store, "garbage", [b"small"]))
+        writing = other.batch()
+
+        def step(name):
+            if name == "remove records":
+                writing.__enter__()
+                other.put(LARGE)  # known: it is only relied upon
+            elif name == "tombstone chunks":
+                with store.reading() as view:
+                    assert Digest.of(LARGE) not in view
+                writing.__exit__(None, None, None)  # commits, and holds nothing any more
+
+        collector = Collector(store._session, step=step)
+        done = collector.collect(settings(None, 0.0, None, 0.2), alone=False, details=False)
+        assert done.swept.blobs == 0
+        assert store.get(Digest.of(LARGE)) == LARGE
+        assert not store.verify().findings
+        store.pin("kept", Digest.of(LARGE))
+        store.gc(grace=0)
+        assert store.get(Digest.of(LARGE)) == LARGE
+
+
+def test_a_lease_says_what_was_gone_before_it(doomed):
+    store, record, plan = doomed
+    plan.execute()
+    with store.lease([record.digest, *record.blobs()]) as lease:
+        assert lease.missing == {record.digest, *record.blobs()}
+
+
+def test_a_run_that_is_pinned_meanwhile_keeps_its_level(path):
+    with Store.open(path) as store:
+        for version in range(2):
+            add_run(store, "exp", [[noise(5_000, version), LARGE]])
+        plan = store.plan_gc(Policy(keep_last=1), grace=0)
+        store.pin("p", RunName("exp", 0))
+        plan.execute()
+        assert store.run("exp", 0).level == "full"
+        assert payloads_of(store, "exp", 0) == [noise(5_000, 0), LARGE]
+
+
+# --- what goes on --------------------------------------------------------------------------------
+
+
+def test_a_run_that_goes_on_keeps_its_bytes_though_a_later_one_is_complete(path):
+    with Store.open(path) as store:
+        writer = add_run(store, "exp", [[noise(5_000, "going on")]], finish=False)
+        add_run(store, "exp", [[noise(5_000, "later")]])
+        store.gc(Policy(keep_last=1), grace=0)
+        assert payloads_of(store, "exp", 0) == [noise(5_000, "going on")]
+        writer.finish(complete=False)
+        store.gc(Policy(keep_last=1), grace=0)
+        assert payloads_of(store, "exp", 0) == [BlobNotFound]
+
+
+def test_an_unfinished_run_is_a_root_after_its_process_died(path):
+    with Store.open(path) as store:
+        add_run(store, "exp", [[noise(5_000, "complete")]])
+        add_run(store, "exp", [[noise(5_000, "crashed")]], finish=False)
+    with Store.open(path) as store:  # which also ended the lease of the run
+        store.gc(Policy(keep_last=1), grace=0)
+        assert payloads_of(store, "exp", 1) == [noise(5_000, "crashed")]
+        store.gc(Policy(keep_last=1), grace=0, now=time.time() + 40 * 86400)
+        assert payloads_of(store, "exp", 1) == [BlobNotFound]
+
+
+def test_a_rerun_with_other_bytes_leaves_the_old_run_as_it_was(path):
+    with Store.open(path) as store:
+        old = make_record(store, "cell", [noise(5_000, "old")])
+        store.put_record(old)
+        add_run(store, "exp", [old])
+        new = make_record(store, "cell", [noise(5_000, "new")])
+        store.put_record(new)
+        add_run(store, "exp", [new])
+        store.gc(Policy(keep_last=2), grace=0)
+        assert payloads_of(store, "exp", 0) == [noise(5_000, "old")]
+        assert payloads_of(store, "exp", 1) == [noise(5_000, "new")]
+        assert store.record(old.signature, 0) == new
+
+
+def test_readers_never_see_wrong_bytes_while_packs_move_beneath_them(path):
+    wrong, reads, stop = [], [0], threading.Event()
+    with Store.open(path) as store:
+        kept = {store.put(noise(size, size)): size for size in range(1_000, 200_000, 9_000)}
+        for number, digest in enumerate(kept):
+            store.pin(f"p{number}", digest)
+
+        def read():
+            while not stop.is_set():
+                for digest, size in kept.items():
+                    if store.get(digest) != noise(size, size):
+                        wrong.append(digest)
+                    reads[0] += 1
+
+        readers = [threading.Thread(target=read) for _ in range(2)]
+        for reader in readers:
+            reader.start()
+        for turn in range(8):
+            store.put(noise(400_000, ("garbage", turn)))
+            assert store.gc(grace=0, waste=0.0).problems == []
+        stop.set()
+        for reader in readers:
+            reader.join()
+        assert not wrong
+        assert reads[0] > 50
+
+
+def test_an_open_blob_can_be_read_to_its_end(path):
+    with Store.open(path) as store, Store.open(path) as collector:
+        with store.open_blob(store.put(LARGE)) as file:
+            head = file.read(10)
+            collector.gc(grace=0)
+            collector.gc(grace=0)
+            assert head + file.read() == LARGE
+        collector.gc(grace=0)
+        assert store.stats()[:2] == (0, 0)
+
+
+def test_a_rebuild_brings_nothing_back(path):
+    with Store.open(path) as store:
+        for version in range(4):
+            add_run(store, "exp", [[noise(50_000, version), b"small %d" % version]])
+        store.put_record(make_record(store, "of no run", [b"nobody's"]))
+        store.pin("gone", store.put(b"unpinned"))
+        store.unpin("gone")
+        store.remove_run("exp", 0)
+        store.gc(Policy(keep_last=1), grace=0, waste=0.9)  # the packs keep their garbage
+        before = look(store)
+    assert rebuild_index(path).damage == []
+    with Store.open(path) as store:
+        assert look(store) == before
+        store.gc(Policy(keep_last=1), grace=0)
+        assert look(store) == before
+        assert store.stats().records == 3
+
+
+def look(store):
+    runs = [(run.name, run.level, run.cells) for run in store.runs()]
+    records = list(store.records_of_base(Digest.of(b"base")))
+    return runs, store.pins(), records, payloads_of(store, "exp")
+
+
+@pytest.mark.parametrize("moment", ["sweep chunks", "look into packs", "write packs anew"])
+def test_a_pack_that_is_continued_meanwhile_is_not_taken(path, moment):
+    """Its writer is gone when the plan is made; another one wants to continue it, and ends."""
+    late = []
+    with Store.open(path) as store:
+        store.put(noise(50_000, "garbage"))
+        store.pin("kept", store.put(noise(20_000, "kept")))
+
+    def progress(now):
+        if now.phase == moment and not late:
+            with Store.open(path) as other:
+                late.append(other.put(noise(30_000, "late")))
+                other.pin("late", late[0])
+
+    with Store.open(path) as store:
+        assert len(list(path.glob("packs/*/*"))) == 1
+        assert store.gc(grace=0, progress=progress).problems == []
+        assert store.get(late[0]) == noise(30_000, "late")
+        assert store.get(Digest.of(noise(20_000, "kept"))) == noise(20_000, "kept")
+        assert not store.verify().findings
