@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from druse import seeds
+from druse.checked import Inputs
 from druse.context import FrozenContext
 from druse.errors import DruseError, PipelineExecutionError
 from druse.names import SOURCE, STEP_NAME_KEY
@@ -20,6 +21,7 @@ from druse.plain import plain
 from druse.plugins import BUILT_IN, BasePlugin
 from druse.reads import Reads
 from druse.runtime import InputGone, Runtime, Workplace
+from druse.shown import shown
 from druse.stepcache import Held, StepCache
 from druse.task import CellName, Failure, Outcome, Sighting, Task, WrittenArtifact
 from druse.watch import Watch, unwatched, watching
@@ -213,6 +215,8 @@ class CellRun:
     async def _fetch(self) -> Held:
         self._reads.position = seeds.SOURCE
         source = self._prepared.experiment.datasource
+        if source.shared:
+            self._reads.shared(seeds.SOURCE)
         hit = self._cache.find(seeds.SOURCE, source, None)
         if hit is not None:
             return hit
@@ -224,14 +228,20 @@ class CellRun:
         return await self._cache.execute(seeds.SOURCE, source, None, fetch, self._seed)
 
     async def _run_step(self, position: int, step: Any, data: Held) -> Held:
+        if step.shared:
+            self._reads.shared(position)
         hit = self._cache.find(position, step, data)
         if hit is not None:
             return hit
 
         async def execute() -> Any:
-            result = step(data.get(), self._ctx)
+            given = data.get()
+            inputs = Inputs(step, given) if self._task.control.check else None
+            result = step(given, self._ctx)
             if inspect.isawaitable(result):
                 result = await self._waiter(result)
+            if inputs is not None:
+                inputs.require_unchanged()
             return without_metrics(result, self._ctx)
 
         return await self._cache.execute(position, step, data, execute, self._seed)
@@ -254,6 +264,7 @@ class CellRun:
         outcome = self._outcome
         outcome.reads = dict(outcome.reads)
         outcome.seen = {**self._up.watched, **self._watch.found}
+        outcome.written = self._watch.written
         changed = self._watch.changed()
         if changed:
             outcome.unstorable = f"{changed[0]} changed while the cell ran"
@@ -267,8 +278,8 @@ class CellRun:
     def _trace(self, before: tuple[set[str], dict[str, int]], reads_before: int) -> None:
         ctx, (keys, counts) = self._ctx, before
         reads = list(self._reads.found)[reads_before:]
-        wrote = [key for key in ctx._data if key not in keys]
-        metrics = [k for k, v in ctx.metrics._values.items() if len(v) != counts.get(k, 0)]
+        wrote = {key: shown(value) for key, value in ctx._data.items() if key not in keys}
+        metrics = {k: len(v) for k, v in ctx.metrics._values.items() if len(v) != counts.get(k, 0)}
         self._outcome.trace.append({"reads": reads, "wrote": wrote, "metrics": metrics})
 
     def _failure(self, error: BaseException) -> Failure:

@@ -18,6 +18,7 @@ from druse.fingerprint.values import value_digest
 from druse.names import BASELINE, CONDITION_KEY, REPLICATE_KEY, SEED_USED_KEY
 from druse.plugins import SeedPlugin
 from druse.reads import ABSENT
+from druse.shown import shown
 from druse.task import Given
 from druse.treatments import Treatment
 from druse_store import Digest
@@ -83,7 +84,7 @@ class Initial:
     def shown(self, key: str) -> str:
         """A key's value, for people."""
         values = self.values()
-        return _shown(values[key]) if key in values else "absent"
+        return shown(values[key]) if key in values else "absent"
 
 
 class Bare:
@@ -207,8 +208,3 @@ def all_of(
     return {
         name: Condition(name, treatment, initial_ctx, seed) for name, treatment in by_name.items()
     }
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -13,6 +13,7 @@ from druse.twins import Twins
 
 if TYPE_CHECKING:
     from druse.commit import Committer
+    from druse.exchange import Exchange
     from druse.executors.choose import Choice
     from druse.executors.lanes import Lanes
     from druse.listener import Listener
@@ -30,6 +31,7 @@ class Current:
     runs: Mapping[str, ExperimentRun]
     lanes: Lanes
     listener: Listener
+    exchange: Exchange
     committer: Committer
     scheduler: Scheduler
     must_run: set[CellName] = field(default_factory=set)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from druse.claims import Claims
 from druse.plan import Decision, State
 from druse.task import CellName, Task, UpstreamArtifact
 
@@ -23,19 +24,29 @@ class Dispatcher:
         self._scheduler = current.scheduler
         self._plan = current.plan
         self._session = current.session
+        self._claims = Claims(current, self._decide, self._settle)
+
+    @property
+    def only_others_work(self) -> bool:
+        """Whether all that is left is what others have claimed."""
+        return self._claims.only_others_work
 
     def dispatch_ready(self) -> None:
         """Hands cells over as long as any lane has room for one. Raises DruseError."""
         while True:
-            cell = self._scheduler.get_ready(self._current.lanes.with_room())
-            if cell is None:
+            lanes = self._current.lanes.with_room()
+            cell = self._claims.get_claimed(lanes) or self._scheduler.get_ready(lanes)
+            if cell is not None:
+                self._dispatch(cell)
+            elif not self._claims.take_turn(lanes):
                 return
-            self._dispatch(cell)
 
     def _dispatch(self, cell: CellName) -> None:
         decision = self._decide(cell)
         if decision.state is State.HIT:
             self._settle(cell, decision)
+            return
+        if self._claims.holds(cell):
             return
         upstream: dict[str, UpstreamArtifact] = {}
         for source in self._plan.prepared[cell.experiment].inputs:
@@ -64,6 +75,7 @@ class Dispatcher:
         self._current.runs[cell.experiment].hit(cell, decision)
         self._current.listener.hit(cell)
         self._scheduler.done(cell)
+        self._current.lanes.over(cell)
         self._current.note_if_over(cell.experiment)
 
     def _is_held(self, cell: CellName) -> bool:
@@ -87,7 +99,7 @@ class Dispatcher:
         task = Task(
             cell,
             upstream,
-            self._session.options.no_cache,
+            self._session.options.control,
             timeout=current.choices[cell.experiment].timeout,
             tells=tells,
             given=prepared.conditions[cell.condition].given(cell.replicate),
@@ -106,7 +118,7 @@ class Dispatcher:
 
     def _recompute(self, source: Input, cell: CellName, found: ArtifactRef) -> CellName | None:
         """The producer of an artifact whose bytes are gone, due again; None if they are here."""
-        if found.ref.root.digest in self._session.store:
+        if self._current.exchange.bring(self._session.store, [found], None):
             return None
         return self.due_again(self._plan.producer_cell(source, cell.condition, cell.replicate))
 
@@ -122,4 +134,5 @@ class Dispatcher:
         self._plan.decisions[producer] = Decision(State.RUN, GONE, decision.record)
         lane = current.lanes.name(producer.experiment)
         self._scheduler.add(producer, current.waits(producer), lane)
+        current.lanes.expect(producer)
         return producer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from druse.plan import Decision, State
+from druse.rewritten import Rewritten
 from druse.task import CellName, Failure, Outcome, Sighting, Stopped, Warned
 from druse.unpickled import finished
 from druse_store import BlobVanished, Record, StoreError
@@ -25,6 +26,7 @@ class Intake:
         self._dispatcher = dispatcher
         self._scheduler = current.scheduler
         self._plan = current.plan
+        self._rewritten = Rewritten(current)
         self._vanished: dict[CellName, int] = {}
 
     def take(self, news: News) -> None:
@@ -49,6 +51,7 @@ class Intake:
         outcome.attempts += current.attempts.pop(cell, 0)
         for name, digest in finished(outcome.seen, current.session.keys).items():
             outcome.reads.setdefault(name, digest)
+        self._rewritten.take(outcome.written, cell)
         previous = self._plan.decisions[cell].record
         try:
             record = self._commit(outcome)
@@ -63,6 +66,7 @@ class Intake:
         else:
             self._compare(cell, previous, record)
             self._succeeded(outcome, record)
+        current.lanes.over(cell)
         current.note_if_over(cell.experiment)
 
     # --- failures ------------------------------------------------------------------------------
@@ -70,6 +74,8 @@ class Intake:
     def _wait_for_input(self, outcome: Outcome) -> bool:
         """Lets the producer of a missing input run, then this cell again."""
         cell = outcome.cell
+        if self._current.lanes.is_loop(cell.experiment):
+            return False  # its loop would wait for the producer, which waits for the loop to end
         for source in self._plan.prepared[cell.experiment].inputs:
             if source.alias == outcome.gone:
                 producer = self._plan.producer_cell(source, cell.condition, cell.replicate)
@@ -91,9 +97,11 @@ class Intake:
 
     def _failed(self, outcome: Outcome, record: Record) -> None:
         current, cell = self._current, outcome.cell
+        current.exchange.failed(cell, record)
         current.runs[cell.experiment].failed(cell, record, outcome)
         for blocked in self._scheduler.failed(cell):
             current.runs[blocked.experiment].blocked(blocked, cell)
+            current.lanes.over(blocked)
             current.note_if_over(blocked.experiment)
 
     # --- results -------------------------------------------------------------------------------
@@ -102,6 +110,7 @@ class Intake:
         current, cell = self._current, outcome.cell
         reason = self._plan.decisions[cell].reason
         self._plan.decisions[cell] = Decision(State.HIT, reason, record)
+        current.exchange.computed(cell, record, outcome.seconds)
         current.session.fresh.add(record.digest)
         current.session.decider.learn(cell.experiment, record)
         current.twins.learned(record)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from druse.treatments import Treatment
 
 _START = b"druse:start:1\x00"
+_STEP_BASE = b"druse:step-base:1\x00"
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,28 @@ class Prepared:
             parts.append(("uncacheable", Digest.of(os.urandom(32))))
         return key.joined(key._DOMAIN, parts)
 
+    def step_base(self, position: int) -> Digest:
+        """The base signature of what a cacheable step (-1: the datasource) keeps by itself: its
+        code and parameters, and the hooks of plugins; not its input, nor a seed."""
+        hooks = self.parts[1 + len(self.steps) :]
+        digests = [("part", self.parts[position + 1].digest)]
+        digests += [(str(place), part.digest) for place, part in enumerate(hooks)]
+        return key.joined(_STEP_BASE, digests)
+
+    @property
+    def made(self) -> list[Any]:
+        """What makes a cell's data, one after the other: the datasource, then the steps."""
+        return [self.experiment.datasource, *self.steps]
+
+    @cached_property
+    def step_bases(self) -> list[Digest]:
+        """Those of all steps that keep something by themselves."""
+        return [
+            self.step_base(place - 1)
+            for place, step in enumerate(self.made)
+            if step.cacheable and not self.parts[place].uncacheable
+        ]
+
     @cached_property
     def start(self) -> Digest:
         """Where the chain of reads begins: the base signature and the root seed."""
@@ -118,6 +141,12 @@ class Prepared:
     @property
     def steps(self) -> list[Any]:
         return self.experiment.pipeline.steps
+
+    @property
+    def things(self) -> list[Any]:
+        """The datasources and the steps."""
+        sources = key.named_sources(self.experiment.datasource)
+        return [*(source for _, source in sources), *self.steps]
 
     @property
     def seed(self) -> SeedPlugin:
@@ -150,10 +179,7 @@ class Prepared:
     @cached_property
     def volatile(self) -> str | None:
         """The first part that has to run each time."""
-        source = self.experiment.datasource
-        if any(each.volatile for _, each in key.named_sources(source)):
-            return "the datasource"
-        return next((type(step).__name__ for step in self.steps if step.volatile), None)
+        return next((type(thing).__name__ for thing in self.things if thing.volatile), None)
 
     @cached_property
     def manifest(self) -> bytes:

@@ -10,6 +10,7 @@ from druse import finish
 from druse.commit import Committer
 from druse.current import Current
 from druse.dispatch import Dispatcher
+from druse.exchange import Exchange
 from druse.executors.lanes import Lanes
 from druse.intake import Intake
 from druse.interrupts import Interrupts
@@ -35,14 +36,17 @@ class GraphRun:
         session: Session,
         choices: Mapping[str, Choice],
         listener: Listener,
+        exchange: Exchange | None = None,
         make_lanes: Callable[..., Lanes] = Lanes,
     ) -> None:
         self._session = session
         self._plan = session.plan
         self._choices = choices
         self._listener = listener
+        self._exchange = exchange or Exchange()
         self._make_lanes = make_lanes
         self._interrupts = Interrupts()
+        self._wake: Callable[[], None] = lambda: None
         self._runs = {
             name: ExperimentRun(session.store, prepared, self._plan)
             for name, prepared in self._plan.prepared.items()
@@ -57,23 +61,27 @@ class GraphRun:
             return results
 
     def stop(self) -> None:
-        """From another thread: what has finished is committed, then `run` is over."""
+        """From another thread: what has finished is committed, then `run` raises."""
         self._interrupts.stop()
+        self._wake()
 
     def _run(self) -> dict[str, Result]:
         session = self._session
+        self._exchange.look(session.store, self._plan.prepared.values())
         session.decide_all()
         self._listener.planned(self._plan)
         for each in self._plan.prepared.values():
             for plugin in each.experiment.plugins:
                 plugin.before_run(each.experiment)
-        place = Workplace(session.store, session.files, session.keys)
+        place = Workplace(session.store, session.files, session.keys, self._exchange)
         try:
             if self._note_hits():
                 with (
                     session.store.batch(),
                     Committer(session.store, self._durable) as committer,
-                    self._make_lanes(_specs(self._choices), place) as lanes,
+                    self._make_lanes(
+                        _specs(self._choices), place, is_ready=self._is_ready
+                    ) as lanes,
                 ):
                     self._work(committer, lanes)
             for name in self._runs:
@@ -92,6 +100,11 @@ class GraphRun:
                 others = True
         return others
 
+    def _is_ready(self, experiment: str) -> bool:
+        """Whether all that an experiment reads of others is there."""
+        inputs = self._plan.prepared[experiment].inputs
+        return all(self._runs[i.producer].is_over for i in inputs if i.producer in self._runs)
+
     # --- the loop ------------------------------------------------------------------------------
 
     def _work(self, committer: Committer, lanes: Lanes) -> None:
@@ -101,12 +114,14 @@ class GraphRun:
             runs=self._runs,
             lanes=lanes,
             listener=self._listener,
+            exchange=self._exchange,
             committer=committer,
             scheduler=Scheduler(),
         )
         dispatcher = Dispatcher(current)
         intake = Intake(current, dispatcher)
         self._schedule(current)
+        self._wake = lanes.wake
         while current.scheduler.is_active or current.over:
             dispatcher.dispatch_ready()
             self._interrupts.check()
@@ -118,7 +133,7 @@ class GraphRun:
                     raise AssertionError(f"never ready: {current.scheduler.due()[:5]}")
                 return
             wait = current.scheduler.has_active and not current.over
-            for news in lanes.news(wait=wait):
+            for news in lanes.news(wait=wait and not dispatcher.only_others_work):
                 uninterrupted(intake.take, news)
                 self._interrupts.check()
 
@@ -131,6 +146,7 @@ class GraphRun:
                 condition.cell(cell.replicate)
                 lane = current.lanes.name(cell.experiment)
                 current.scheduler.add(cell, current.waits(cell), lane)
+                current.lanes.expect(cell)
         for name, prepared in self._plan.prepared.items():
             current.note_if_over(name)
             if not self._runs[name].is_over:
@@ -162,9 +178,17 @@ class GraphRun:
         if lanes is not None:
             lanes.finish(prepared)
         started = time.perf_counter()
+        if self._session.views == "full":
+            self._bring_artifacts(run)
         self.results[name] = finish.end(self._session, prepared, run, self._listener)
         run.seconds_to_end = time.perf_counter() - started
+        self._exchange.ended(self._session.store, prepared, run.run, run.is_new)
         self._listener.ended(run.summary())
+
+    def _bring_artifacts(self, run: ExperimentRun) -> None:
+        """What the view will show is here then, or named as missing."""
+        artifacts = [a for record, _ in run.records().values() for a in record.artifacts]
+        self._exchange.bring(self._session.store, artifacts, None)
 
 
 def _specs(choices: Mapping[str, Choice]) -> dict[str, Any]:

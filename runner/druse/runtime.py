@@ -13,10 +13,11 @@ from druse.errors import ArtifactNotFound, DruseError
 from druse.places import Files, State, state
 from druse.stored import StoredArtifact, materialise
 from druse.watch import unwatched
-from druse_store import ArtifactRef, Store, StoreError
+from druse_store import ArtifactRef, Record, Store, StoreError
 
 if TYPE_CHECKING:
     from druse.context import FrozenContext
+    from druse.exchange import Exchange
     from druse.key import Keys
     from druse.prepared import Prepared
     from druse.task import UpstreamArtifact
@@ -33,12 +34,20 @@ class InputGone(DruseError):
 class Workplace:
     """What the cells of one process share: the store, and files for loaders that want a path."""
 
-    def __init__(self, store: Store, files: Files, keys: Keys) -> None:
+    def __init__(
+        self, store: Store, files: Files, keys: Keys, exchange: Exchange | None = None
+    ) -> None:
         self.store = store
         self.files = files
         self.keys = keys
+        self._exchange = exchange
         self._scratch: Path | None = None
         self._made: dict[tuple[str, str], State] = {}
+
+    def bring(self, record: Record) -> None:
+        """Brings what a record names from where others have published it, as far as it can."""
+        if self._exchange is not None:
+            self._exchange.bring(self.store, record.artifacts, record)
 
     @property
     def scratch(self) -> Path:

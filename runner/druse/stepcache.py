@@ -78,20 +78,24 @@ class StepCache:
         self._reads = reads
         self._ctx = ctx
         self._outcome = outcome
+        self._after_forced = False
 
     def _is_on(self, step: Any) -> bool:
-        off = self._task.no_cache
-        name = type(step).__name__
-        named = getattr(getattr(step, "fn", None), "__name__", name)
-        if step.volatile or "*" in off or name in off or named in off:
-            return False
-        return bool(step.cacheable)
+        return self._task.control.keeps(step)
+
+    def _has_to_run(self, step: Any) -> bool:
+        """Whether an earlier result must not be taken."""
+        control = self._task.control
+        if control.forces(step):
+            self._after_forced = control.force_downstream
+            return True
+        return control.check or self._after_forced
 
     # --- finding -------------------------------------------------------------------------------
 
     def find(self, position: int, step: Any, data: Held | None) -> Held | None:
         """The output of an earlier execution, replayed; None where the step has to run."""
-        if not self._is_on(step):
+        if not self._is_on(step) or self._has_to_run(step):
             return None
         start = self._start(position, step, data)
         if start is None:
@@ -101,6 +105,8 @@ class StepCache:
             found = self._walk(view, signature, replicate)
         if found is None:
             return None
+        with unwatched():
+            self._place.bring(found)
         try:
             held = self._replay(position, found)
         except StoreError as error:
@@ -268,15 +274,22 @@ class StepCache:
         held = Held(value)
         try:
             with unwatched():
-                self._keep(step, start, frame, before, held, seconds)
+                self._keep(position, start, frame, before, held, seconds)
         except (StoreError, Unhashable, InvalidMetric) as error:
             self._warn(f"{type(step).__name__} runs uncached: its output cannot be kept: {error}")
         return held
 
     def _keep(
-        self, step: Any, start: Digest, frame: Frame, before: _Before, held: Held, seconds: float
+        self,
+        position: int,
+        start: Digest,
+        frame: Frame,
+        before: _Before,
+        held: Held,
+        seconds: float,
     ) -> None:
         store, ctx = self._place.store, self._ctx
+        step = self._prepared.made[position + 1]
         value = held.get()
         output = store.put_object(value)
         try:
@@ -309,7 +322,7 @@ class StepCache:
                 signature=signature,
                 replicate=self._replicate(step),
                 status="ok",
-                base=start,
+                base=self._prepared.step_base(position),
                 start=start,
                 reads=reads,
                 metrics=metrics,

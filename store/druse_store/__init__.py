@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from druse_store.digest import Digest
-    from druse_store.errors import BlobVanished, StoreError
+    from druse_store.errors import BlobVanished, KeyMissing, StoreError, StoreNotFound, TrustError
     from druse_store.gc.plan import GcPlan, GcProgress
     from druse_store.gc.report import Counts, Freed, GcReport
     from druse_store.gc.roots import LevelChange
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Timeouts,
         add_remote,
         choose_runs,
+        fetch_blobs,
         open_site,
         prepare_push,
         probe_url,
@@ -85,6 +86,7 @@ __all__ = [
     "GcPlan",
     "GcProgress",
     "GcReport",
+    "KeyMissing",
     "KnownRemote",
     "Lease",
     "LeaseKey",
@@ -120,11 +122,13 @@ __all__ = [
     "Stats",
     "Store",
     "StoreError",
+    "StoreNotFound",
     "Tier",
     "Timeouts",
     "Traffic",
     "Transferred",
     "Trust",
+    "TrustError",
     "Undone",
     "Usage",
     "VersionUsage",
@@ -133,6 +137,7 @@ __all__ = [
     "choose_runs",
     "enforce_trust",
     "extend",
+    "fetch_blobs",
     "find_published",
     "lost_chunks",
     "open_site",
@@ -148,7 +153,7 @@ __all__ = [
 
 _HOMES = {
     "digest": ("Digest",),
-    "errors": ("BlobVanished", "StoreError"),
+    "errors": ("BlobVanished", "KeyMissing", "StoreError", "StoreNotFound", "TrustError"),
     "gc.plan": ("GcPlan", "GcProgress"),
     "gc.report": ("Counts", "Freed", "GcReport"),
     "gc.roots": ("LevelChange",),
@@ -189,6 +194,7 @@ _HOMES = {
         "Timeouts",
         "add_remote",
         "choose_runs",
+        "fetch_blobs",
         "open_site",
         "prepare_push",
         "probe_url",

@@ -39,7 +39,7 @@ with Store.open(folder / "store") as store:
     sys.stdin.readline()
     computed = []
     while due:
-        turn = flight.turn(list(due), 2, lambda due: {c for c in due if store.record(c.cell, 0)})
+        turn = flight.turn(list(due), 2, lambda due, _: {c for c in due if store.record(c.cell, 0)})
         for cell in turn.done:
             due.pop(cell, None)
         for cell in turn.mine:

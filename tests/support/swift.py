@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -187,11 +188,17 @@ def write_config(path: Path, sections: dict[str, dict[str, str]]) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on just now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    """Ports that nobody listens on just now; none that the system gives to clients, since a server
+    that is started again has to find its own one free."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in ports:
+            ports.append(port)
     return ports

@@ -14,8 +14,12 @@ import click
 
 _COMMANDS = {
     "export": ("views", "Write a run's folder: data/EXPERIMENT/vN/."),
+    "pull": ("transfer", "Bring what others published on a remote."),
+    "push": ("transfer", "Send results to a remote."),
+    "remote": ("remote", "Add, list and test the places where results are shared."),
     "repair": ("health", "Mend what is damaged; give up what cannot be mended."),
     "stats": ("health", "Count what is in the store, and its bytes."),
+    "trust": ("trust", "Your key, and whose results are believed."),
     "verify": ("health", "Read everything again; say what is damaged."),
     "ls": ("look", "List experiments and their runs."),
     "run": ("run", "Run experiments; take from the store what it has."),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -40,6 +41,58 @@ def _note_immutable(context: click.Context, parameter: click.Parameter, value: b
 def json_option(command: Command) -> Command:
     """`--json`: the answer as JSON on standard output."""
     return click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")(command)
+
+
+def control_options(command: Command) -> Command:
+    """What a run does otherwise about steps, as the keywords that `api.run` takes: `control`."""
+
+    @functools.wraps(command)
+    def with_control(
+        *args: Any,
+        force: tuple[str, ...],
+        force_downstream: bool,
+        cache: tuple[str, ...],
+        no_cache: tuple[str, ...],
+        check: bool,
+        **kwargs: Any,
+    ) -> Any:
+        if kwargs.get("config") is None:
+            kwargs["config"], no_cache = _config_among(no_cache)
+        control = {
+            "force": force,
+            "force_downstream": force_downstream,
+            "cache": {**dict.fromkeys(no_cache, False), **dict.fromkeys(cache, True)},
+            "check": check,
+        }
+        return command(*args, control=control, **kwargs)
+
+    options = (
+        click.option("--force", multiple=True, metavar="STEP", help="Execute cells with STEP."),
+        click.option(
+            "--force-downstream", is_flag=True, help="With --force: all that comes after it, too."
+        ),
+        click.option("--cache", multiple=True, metavar="STEP", help="Keep STEP's results apart."),
+        click.option(
+            "--no-cache",
+            multiple=True,
+            metavar="[STEP]",
+            is_flag=False,
+            flag_value="*",
+            help="Execute STEP (without one: every step) though its results are kept.",
+        ),
+        click.option("--check", is_flag=True, help="Find steps that change their input in place."),
+    )
+    made: Any = with_control
+    for option in reversed(options):
+        made = option(made)
+    return cast("Command", made)
+
+
+def _config_among(no_cache: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
+    """`--no-cache CONFIG` names no step where CONFIG is what there is to run."""
+    if no_cache and Path(no_cache[-1]).exists():
+        return Path(no_cache[-1]), (*no_cache[:-1], "*")
+    raise click.UsageError("Missing argument 'CONFIG': name an experiment's folder or config.yaml")
 
 
 def named_store(store: str | None) -> Path:

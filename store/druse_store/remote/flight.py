@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from druse_store.digest import Digest
 from druse_store.errors import RemoteError, StoreError
+from druse_store.records import Record
 from druse_store.remote.lease import EXPIRY, LeaseKey, Leases
 from druse_store.remote.tier import Tier
 
@@ -46,14 +47,15 @@ class Flight:
         self,
         due: Sequence[LeaseKey],
         count: int,
-        find_done: Callable[[Sequence[LeaseKey]], set[LeaseKey]],
+        find_done: Callable[[Sequence[LeaseKey], list[Record]], set[LeaseKey]],
         *,
         wait: bool = True,
     ) -> Turn:
         """What to do next. Waits while others compute all that is due, unless told not to.
 
         `find_done` says which of these cells have a record in the store: it is asked after what
-        others published has come there. Without the remote everything is to be computed here.
+        others published has come there, and told what that was. Without the remote everything is
+        to be computed here.
         """
         while True:
             try:
@@ -62,9 +64,10 @@ class Flight:
                 self._tier.failed(error)
                 self._alone = True
                 continue
+            new: list[Record] = []
             if not self._alone:
-                self._tier.records_for(sorted({cell.base for cell in due}))
-            done = find_done(due)
+                new = self._tier.records_for(sorted({cell.base for cell in due})).new
+            done = find_done(due, new)
             over = [cell for cell in mine if cell in done]
             self._give_back(over)
             left = [cell for cell in mine if cell not in done]

@@ -12,7 +12,7 @@ from druse_store.remote import bodies, layout
 from druse_store.remote.bodies import RunBody
 from druse_store.remote.reading import read_topic
 from druse_store.remote.site import Site
-from druse_store.run import Cell
+from druse_store.run import Cell, Run
 from druse_store.trust import PublicKey, Trust
 
 if TYPE_CHECKING:
@@ -47,6 +47,20 @@ class PublishedRun:
     @property
     def cells(self) -> tuple[Cell, ...]:
         return self.body.cells
+
+    def as_run(self) -> Run:
+        """As runs of a store are: with its owner's version."""
+        body = self.body
+        return Run(
+            body.experiment,
+            body.version,
+            body.info,
+            body.started,
+            body.finished,
+            body.complete,
+            count=len(body.cells),
+            _load=lambda: body.cells,
+        )
 
     def named_bases(self) -> list[str]:
         """The base signatures that it says it used, beyond those of its cells."""
@@ -121,18 +135,20 @@ def find_published(site: Site, trust: Trust, experiment: str, run_id: str = "") 
 
 
 def published_records(
-    store: Store, site: Site, run: PublishedRun
+    store: Store, site: Site, trust: Trust, run: PublishedRun
 ) -> tuple[dict[Digest, Record], set[str]]:
     """The records of a run, by digest, exactly as its owner has them, failed cells' too; and the
     pack indexes that lead to their blobs.
 
-    They are not stored: what a store uses comes by `bring_records`.
+    Those of others that its owner used are among them if their keys are trusted here. They are
+    not stored: what a store uses comes by `pull`.
     """
+    signers = {*trust.believed(), run.key}
     indexes: set[str] = set()
     wanted = {cell.record for cell in run.cells}
     found: dict[Digest, Record] = {}
     for base in run.body.bases:
-        heard = read_topic(site, layout.records_topic(base), [run.key])
+        heard = read_topic(site, layout.records_topic(base), signers)
         for claim in heard.claims:
             body = bodies.decode_records(claim)
             indexes.update(body.indexes)

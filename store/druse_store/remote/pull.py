@@ -21,6 +21,7 @@ from druse_store.remote import bodies, layout
 from druse_store.remote.claims import Claim
 from druse_store.remote.reading import Heard, read_topic
 from druse_store.remote.site import Site
+from druse_store.remote.transfer import all_at_once
 from druse_store.trust import PublicKey, Trust
 
 if TYPE_CHECKING:
@@ -32,12 +33,17 @@ if TYPE_CHECKING:
 class Brought:
     """What came, and why the rest did not. `indexes` lead to the blobs of what there is."""
 
-    records: int = 0
+    new: list[Record] = field(default_factory=list)
     known: int = 0
     withheld: int = 0
     refused: list[str] = field(default_factory=list)
     unknown: dict[str, int] = field(default_factory=dict)
     indexes: set[str] = field(default_factory=set)
+
+    @property
+    def records(self) -> int:
+        """How many came."""
+        return len(self.new)
 
     def is_empty(self) -> bool:
         """Whether nothing at all was there."""
@@ -62,12 +68,17 @@ def bring_records(session: Session, site: Site, trust: Trust, bases: Iterable[Di
     brought = Brought()
     believed = trust.believed()
     open_to_all = trust.policy(site.id.hex()) == "any"
-    for base in dict.fromkeys(bases):
-        heard = read_topic(site, layout.records_topic(base), None if open_to_all else believed)
+    signers = None if open_to_all else believed
+
+    def read(base: Digest) -> tuple[Digest, Heard]:
+        return base, read_topic(site, layout.records_topic(base), signers)
+
+    for base, heard in all_at_once(read, dict.fromkeys(bases)):
         brought.refused += heard.refused
         for signer, count in heard.unknown.items():
             brought.unknown[signer] = brought.unknown.get(signer, 0) + count
         _adopt_topic(session, site, believed, base, heard, brought)
+    session.flush()  # inside somebody's batch, too: whoever asked wants to see them
     return brought
 
 
@@ -142,7 +153,7 @@ def _adopt(
     except (InvalidRecord, RecordDamaged) as error:
         brought.refused.append(f"{claim.key}: {error}")
     else:
-        brought.records += 1
+        brought.new.append(record)
 
 
 def _note_retractions(

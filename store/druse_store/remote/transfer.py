@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -66,6 +67,12 @@ def all_at_once(
     Items are drawn, and results handed out, in the calling thread. The first error ends it, once
     what is under way has ended too.
     """
+    items = iter(items)
+    ahead = list(islice(items, 2))
+    if len(ahead) < 2:  # not worth a thread
+        yield from map(work, ahead)
+        return
+    items = chain(ahead, items)
     flying: dict[Future[Result], int] = {}
     with ThreadPoolExecutor(WAYS, thread_name_prefix="druse-remote") as threads:
         try:

@@ -36,6 +36,7 @@ class WriteBack:
         self._site = site
         self._sender = Sender(store._session, site, signer)
         self._waiting: dict[Digest, None] = {}
+        self._runs: list[Run] = []
         self._guard = threading.Lock()
         self._sending = threading.Lock()
         self._wake = threading.Event()
@@ -62,10 +63,11 @@ class WriteBack:
     def finish(self, runs: Sequence[Run]) -> bool:
         """Sends what waits and these runs, with their records as far as they are one's own."""
         with self._guard:
+            self._runs += runs
             for run in runs:
                 for cell in run.cells:
                     self._waiting[cell.record] = None
-        return self._send_waiting(fold=True, runs=runs)
+        return self._send_waiting(fold=True)
 
     def close(self) -> int:
         """Sends what waits, and ends. Returns how many records could not be sent."""
@@ -73,30 +75,35 @@ class WriteBack:
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
-        if self._waiting:
-            self._send_waiting(fold=True)
-        try:
-            self._sender.end()
-        except RemoteError as error:
-            self._failed(error)
+        self._resume_at = 0.0
+        if not (self._waiting or self._runs) or self._send_waiting(fold=True):
+            try:
+                self._sender.end()
+            except RemoteError as error:
+                self._failed(error)
         return len(self._waiting)
 
     def _run(self) -> None:
         while not self._closing:
             self._wake.wait(_PAUSE)
-            if self._waiting and not self._closing and time.monotonic() >= self._resume_at:
+            if self._waiting and not self._closing:
                 self._send_waiting(fold=False)
 
-    def _send_waiting(self, *, fold: bool, runs: Sequence[Run] = ()) -> bool:
+    def _send_waiting(self, *, fold: bool) -> bool:
+        """Sends all that waits, unless that failed a moment ago. Whether nothing waits any more."""
         with self._sending:
+            if time.monotonic() < self._resume_at:
+                return False
             with self._guard:
                 taken, self._waiting = self._waiting, {}
+                runs, self._runs = self._runs, []
             try:
                 self._send(list(taken), fold, runs)
             except StoreError as error:
                 self._resume_at = time.monotonic() + _AFTER_FAILURE
                 with self._guard:
                     self._waiting = {**taken, **self._waiting}
+                    self._runs = runs + self._runs
                 self._failed(error)
                 return False
         self.tell(list(taken))

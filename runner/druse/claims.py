@@ -1,0 +1,87 @@
+"""Cells that are ready, and of which several machines compute a part each.
+
+A cell that is ready waits here until this process has claimed it, or somebody else has published
+its record. Without claims every cell may be executed at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from druse.plan import Decision, State
+from druse.task import CellName
+
+if TYPE_CHECKING:
+    from druse.current import Current
+    from druse_store import Record
+
+_PAUSE = 0.25  # seconds, while others compute all that is left
+
+
+class Claims:
+    """The cells that wait to be claimed, and those that are and wait for room."""
+
+    def __init__(
+        self,
+        current: Current,
+        decide: Callable[[CellName], Decision],
+        settle: Callable[[CellName, Decision], None],
+    ) -> None:
+        self._current = current
+        self._decide = decide
+        self._settle = settle
+        self._waiting: list[CellName] = []
+        self._claimed: list[CellName] = []
+
+    def holds(self, cell: CellName) -> bool:
+        """Whether a cell has to be claimed first: then it waits here."""
+        exchange = self._current.exchange
+        if not exchange.claims or exchange.has_claimed(cell):
+            return False
+        self._waiting.append(cell)
+        return True
+
+    def get_claimed(self, lanes: Iterable[str]) -> CellName | None:
+        """A claimed cell that can run in one of these lanes now."""
+        for cell in self._claimed:
+            if self._current.lanes.name(cell.experiment) in lanes:
+                self._claimed.remove(cell)
+                return cell
+        return None
+
+    @property
+    def only_others_work(self) -> bool:
+        """Whether nothing is under way here, and something is that others have claimed."""
+        return bool(self._waiting) and not self._current.lanes.are_busy
+
+    def take_turn(self, lanes: Sequence[str]) -> bool:
+        """Claims some cells for these lanes, and takes in what others did. Whether there was any.
+
+        Where there was not, and nothing goes on here, a moment passes.
+        """
+        fitting = [c for c in self._waiting if self._current.lanes.name(c.experiment) in lanes]
+        if not fitting:
+            return False
+        exchange = self._current.exchange
+        mine, done = exchange.turn(self._current.session, fitting, self._find_done)
+        over = {*mine, *done}
+        self._waiting = [cell for cell in self._waiting if cell not in over]
+        self._claimed += mine
+        for cell in done:
+            self._settle(cell, self._decide(cell))
+        if not over and self.only_others_work:
+            time.sleep(_PAUSE)
+        return bool(over)
+
+    def _find_done(self, cells: Sequence[CellName], new: list[Record]) -> list[CellName]:
+        """Those that a record answers now that these have come."""
+        session = self._current.session
+        for record in new:
+            for name, prepared in session.plan.prepared.items():
+                if prepared.base == record.base:
+                    session.decider.learn(name, record)
+        if not new:
+            return []
+        return [cell for cell in cells if self._decide(cell).state is State.HIT]
