@@ -100,7 +100,7 @@ class Dispatcher:
         task = Task(
             cell,
             upstream,
-            self._session.options.no_cache,
+            self._session.options.control,
             timeout=current.choices[cell.experiment].timeout,
             tells=tells,
             given=prepared.conditions[cell.condition].given(cell.replicate),

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from druse.fingerprint.values import value_digest
-from druse.reads import CLOSED, OFF_PATH, OPEN
+from druse.reads import CLOSED, OFF_PATH, OPEN, SHARED
+from druse.seeds import SOURCE
 from druse.unpickled import class_digest, package_digest
 from druse_store import Digest, Record, View, extend
 
@@ -213,6 +214,12 @@ class Lookup:
         names, place = self._prepared.step_names, int(rest)
         return value_digest(names[place], "name") if 0 <= place < len(names) else None
 
+    def _is_shared(self, rest: str) -> Digest | None:
+        steps, place = self._prepared.steps, int(rest)
+        if place == SOURCE:
+            return SHARED if self._prepared.experiment.datasource.shared else None
+        return SHARED if place < len(steps) and steps[place].shared else None
+
     def _file(self, rest: str) -> Digest:
         return self._files.current(f"file:{rest}")
 
@@ -243,6 +250,7 @@ _SHARED: dict[str, Callable[[Lookup, str], Digest | None]] = {
     "setup": Lookup._setup,
     "bound": Lookup._bound,
     "name": Lookup._name,
+    "shared": Lookup._is_shared,
     "file": Lookup._file,
     "dir": Lookup._dir,
     "class": Lookup._class,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from druse.cli import text
-from druse.cli.options import json_option, named_store, print_json, store_option
+from druse.cli.options import control_options, json_option, named_store, print_json, store_option
 from druse.display import Display
 from druse.listener import Listener
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command("run")
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--strategy",
     type=click.Choice(["resume", "rerun"]),
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     help="Take what the store has, or execute everything.",
 )
 @click.option("--replicates", type=click.IntRange(min=1), help="Instead of the configuration's.")
-@click.option("--force", multiple=True, metavar="STEP", help="Execute cells with this step.")
+@control_options
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Cells at once.")
 @click.option(
     "--executor",
@@ -56,7 +56,7 @@ def run_command(
     config: Path,
     strategy: str,
     replicates: int | None,
-    force: tuple[str, ...],
+    control: dict[str, Any],
     jobs: int | None,
     executor: str | None,
     timeout: float | None,
@@ -90,12 +90,12 @@ def run_command(
                 graph.wanted(replicates=replicates),
                 strategy=strategy,
                 store=opened,
-                force=force,
                 executor=spec,
                 timeout=timeout,
                 retries=retries,
                 listener=listener,
                 exchange=exchange,
+                **control,
             )
     except KeyboardInterrupt:
         listener.clear()
@@ -118,7 +118,7 @@ def _exchange(store: Store, remote: str | None, claim: bool, listener: Listener)
     from druse_store import Tier
 
     tier = None if remote == "none" else Tier.open(store, remote, warn=listener.warned)
-    if claim and tier is None:
+    if claim and tier is None and remote in (None, "none"):
         raise click.UsageError("--claim needs a remote: `druse remote add NAME URL`, or --remote")
     return Exchange(tier, claim=claim)
 
