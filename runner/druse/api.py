@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Unpack
 
 from druse import location
+from druse.control import Control, Wishes
+from druse.display import Display
 from druse.errors import DefinitionError
 from druse.executors.choose import choose
 from druse.experiment import STRATEGIES
-from druse.listener import Listener
+from druse.listener import Listener, Listeners
 from druse.plan import Options
 from druse.run import GraphRun
 from druse.session import Session, Wanted, shown_as_due
@@ -37,28 +39,63 @@ def run(
     *,
     strategy: str = "rerun",
     store: Store | None = None,
-    force: Iterable[str] = (),
-    no_cache: Iterable[str] = (),
-    views: str = "full",
+    views: str | None = None,
     executor: Spec | None = None,
     timeout: float | None = None,
     retries: int | None = None,
     listener: Listener | None = None,
     exchange: Exchange | None = None,
     on_start: Callable[[GraphRun], None] | None = None,
+    **wishes: Unpack[Wishes],
 ) -> dict[str, Result]:
     """Runs experiments that are in an order in which they can run; results by name.
 
     `store` is the nearest one unless it is given. `executor`, `timeout` and `retries` override what
-    the experiments' plugins say. Raises StoreError, DefinitionError, Unhashable; KeyboardInterrupt
-    after a Ctrl-C, or after `stop` was called on what `on_start` got: what had finished is kept.
+    the experiments' plugins say, `wishes` (see `Control`) what steps say. Raises StoreError,
+    DefinitionError, Unhashable; KeyboardInterrupt after a Ctrl-C, or after `stop` was called on
+    what `on_start` got: what had finished is kept. `views` is what druse.yaml says, or "full".
     """
-    options = Options(check_strategy(strategy), frozenset(force), frozenset(no_cache))
+    options = Options(check_strategy(strategy), Control.of(wishes))
     choices = choose([each.experiment for each in wanted], executor, timeout, retries)
-    with nullcontext(store) if store is not None else location.open_store() as opened:
+    watching = listener or Listener()
+    with (
+        nullcontext(store) if store is not None else location.open_store() as opened,
+        _progress(wanted, watching) as watched,
+    ):
         session = Session(opened, wanted, options, views=views)
-        run = GraphRun(session, choices, listener or Listener(), exchange)
+        run = GraphRun(session, choices, watched, exchange)
         if on_start is not None:
             on_start(run)
         with shown_as_due(wanted):
             return run.run()
+
+
+@contextmanager
+def _progress(wanted: list[Wanted], listener: Listener) -> Iterator[Listener]:
+    """The listener, and a display if an experiment's plugin asks for one."""
+    from druse import execution
+
+    plugins = [execution.of(each.experiment) for each in wanted]
+    asked = any(getattr(plugin, "progress", False) for plugin in plugins)
+    if listener.shows_progress or not asked:
+        yield listener
+        return
+    display = Display()
+    try:
+        yield Listeners(listener, display)
+    finally:
+        display.clear()
+
+
+@contextmanager
+def planning(
+    store: Store, wanted: list[Wanted], *, strategy: str = "resume", **wishes: Unpack[Wishes]
+) -> Iterator[Session]:
+    """Within the block, a session whose plan is made: what a run would do now, and nothing done.
+
+    Raises StoreError, DefinitionError, Unhashable.
+    """
+    session = Session(store, wanted, Options(check_strategy(strategy), Control.of(wishes)))
+    with session.keys.fingerprinter, shown_as_due(wanted):
+        session.decide_all()
+        yield session

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from druse import seeds
+from druse import seeds, shown
+from druse.checked import Inputs
 from druse.context import FrozenContext
 from druse.errors import DruseError, PipelineExecutionError
 from druse.names import SOURCE, STEP_NAME_KEY
@@ -213,6 +214,8 @@ class CellRun:
     async def _fetch(self) -> Held:
         self._reads.position = seeds.SOURCE
         source = self._prepared.experiment.datasource
+        if source.shared:
+            self._reads.shared(seeds.SOURCE)
         hit = self._cache.find(seeds.SOURCE, source, None)
         if hit is not None:
             return hit
@@ -224,14 +227,20 @@ class CellRun:
         return await self._cache.execute(seeds.SOURCE, source, None, fetch, self._seed)
 
     async def _run_step(self, position: int, step: Any, data: Held) -> Held:
+        if step.shared:
+            self._reads.shared(position)
         hit = self._cache.find(position, step, data)
         if hit is not None:
             return hit
 
         async def execute() -> Any:
-            result = step(data.get(), self._ctx)
+            given = data.get()
+            inputs = Inputs(step, given) if self._task.control.check else None
+            result = step(given, self._ctx)
             if inspect.isawaitable(result):
                 result = await self._waiter(result)
+            if inputs is not None:
+                inputs.require_unchanged()
             return without_metrics(result, self._ctx)
 
         return await self._cache.execute(position, step, data, execute, self._seed)
@@ -254,6 +263,7 @@ class CellRun:
         outcome = self._outcome
         outcome.reads = dict(outcome.reads)
         outcome.seen = {**self._up.watched, **self._watch.found}
+        outcome.written = self._watch.written
         changed = self._watch.changed()
         if changed:
             outcome.unstorable = f"{changed[0]} changed while the cell ran"
@@ -261,14 +271,15 @@ class CellRun:
             WrittenArtifact(a.name, a.position, a.data) for a in self._ctx.artifacts._items
         ]
         for name in outcome.reads:
-            if name.startswith("ctx:") and name != "ctx:*":
-                outcome.shown[name] = self._initial.shown(name[4:])
+            text = shown.read(name, self._prepared, self._initial)
+            if text is not None:
+                outcome.shown[name] = text
 
     def _trace(self, before: tuple[set[str], dict[str, int]], reads_before: int) -> None:
         ctx, (keys, counts) = self._ctx, before
         reads = list(self._reads.found)[reads_before:]
-        wrote = [key for key in ctx._data if key not in keys]
-        metrics = [k for k, v in ctx.metrics._values.items() if len(v) != counts.get(k, 0)]
+        wrote = {key: shown.shown(value) for key, value in ctx._data.items() if key not in keys}
+        metrics = {k: len(v) for k, v in ctx.metrics._values.items() if len(v) != counts.get(k, 0)}
         self._outcome.trace.append({"reads": reads, "wrote": wrote, "metrics": metrics})
 
     def _failure(self, error: BaseException) -> Failure:

@@ -75,6 +75,7 @@ class Dispatcher:
         self._current.runs[cell.experiment].hit(cell, decision)
         self._current.listener.hit(cell)
         self._scheduler.done(cell)
+        self._current.lanes.over(cell)
         self._current.note_if_over(cell.experiment)
 
     def _is_held(self, cell: CellName) -> bool:
@@ -98,7 +99,7 @@ class Dispatcher:
         task = Task(
             cell,
             upstream,
-            self._session.options.no_cache,
+            self._session.options.control,
             timeout=current.choices[cell.experiment].timeout,
             tells=tells,
             given=prepared.conditions[cell.condition].given(cell.replicate),
@@ -133,4 +134,5 @@ class Dispatcher:
         self._plan.decisions[producer] = Decision(State.RUN, GONE, decision.record)
         lane = current.lanes.name(producer.experiment)
         self._scheduler.add(producer, current.waits(producer), lane)
+        current.lanes.expect(producer)
         return producer

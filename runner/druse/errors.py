@@ -59,6 +59,10 @@ class Unhashable(DruseError, TypeError):
 # --- while cells run -------------------------------------------------------------------------
 
 
+class Blocked(DruseError):
+    """A cell was not executed, since one that it needs failed."""
+
+
 class CellTimeout(DruseError, TimeoutError):
     """A cell took longer than it was allowed to."""
 
@@ -99,6 +103,10 @@ class PipelineExecutionError(DruseError):
 
     def __reduce__(self) -> tuple[type[PipelineExecutionError], tuple[str, str]]:
         return type(self), (self.step_name, str(self.original_exception))
+
+
+class InputChanged(DruseError):
+    """A step changed in place what it was given; found only where a run is asked to check."""
 
 
 class ArtifactNotFound(DruseError, FileNotFoundError):

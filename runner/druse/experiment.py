@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from druse import names
 from druse.artifact import Artifact
@@ -18,6 +18,7 @@ from druse.plugins import ArtifactPlugin, BasePlugin, LoggingPlugin, SeedPlugin
 from druse.stored import StoredArtifact
 
 if TYPE_CHECKING:
+    from druse.control import Wishes
     from druse.hypotheses import Hypothesis
     from druse.result import Result
     from druse.session import Wanted
@@ -174,10 +175,14 @@ class Experiment:
         hypotheses: list[Hypothesis] | None = None,
         replicates: int | None = None,
         strategy: str | None = None,
+        **wishes: Unpack[Wishes],
     ) -> Result:
-        """Runs the experiment. In a running event loop (Jupyter), `await arun()` instead."""
+        """Runs the experiment; `wishes`: see `Control`.
+
+        In a running event loop (Jupyter), `await arun()` instead.
+        """
         refuse_in_loop("experiment")
-        return self._run(treatments, hypotheses, replicates, strategy)
+        return self._run(treatments, hypotheses, replicates, strategy, wishes)
 
     async def arun(
         self,
@@ -186,9 +191,12 @@ class Experiment:
         hypotheses: list[Hypothesis] | None = None,
         replicates: int | None = None,
         strategy: str | None = None,
+        **wishes: Unpack[Wishes],
     ) -> Result:
         """As `run`, in a thread of its own, so that the loop goes on meanwhile."""
-        return await asyncio.to_thread(self._run, treatments, hypotheses, replicates, strategy)
+        return await asyncio.to_thread(
+            self._run, treatments, hypotheses, replicates, strategy, wishes
+        )
 
     def _run(
         self,
@@ -196,6 +204,7 @@ class Experiment:
         hypotheses: list[Hypothesis] | None,
         replicates: int | None,
         strategy: str | None,
+        wishes: Wishes,
     ) -> Result:
         from druse import api
         from druse.session import Wanted
@@ -205,7 +214,8 @@ class Experiment:
         count = replicates or getattr(self.datasource, "replicates", None) or self.replicates
         wanted = Wanted(self, due, max(1, count), hypotheses)
         self.check_hypotheses(due, hypotheses)
-        return api.run([wanted], strategy=strategy or self.strategy)[self.folder_name]
+        chosen = strategy or self.strategy
+        return api.run([wanted], strategy=chosen, **wishes)[self.folder_name]
 
     def apply(
         self, treatment: Treatment | None = None, *, data: Any = None, seed: int | None = None

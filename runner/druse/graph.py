@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from druse import names
 from druse.artifact import Artifact
@@ -17,6 +17,7 @@ from druse.listener import Listener
 from druse.session import Wanted
 
 if TYPE_CHECKING:
+    from druse.control import Wishes
     from druse.plan import Plan
     from druse.progress import Summary
     from druse.result import Result
@@ -174,10 +175,14 @@ class ExperimentGraph:
         treatments: list[Treatment] | None = None,
         replicates: int | None = None,
         strategy: str | None = None,
+        **wishes: Unpack[Wishes],
     ) -> dict[str, Result]:
-        """Runs all experiments. In a running event loop (Jupyter), `await arun()` instead."""
+        """Runs all experiments; `wishes`: see `Control`.
+
+        In a running event loop (Jupyter), `await arun()` instead.
+        """
         refuse_in_loop("graph")
-        return self._run(treatments, replicates, strategy, Listener())
+        return self._run(treatments, replicates, strategy, Listener(), wishes)
 
     async def arun(
         self,
@@ -185,6 +190,7 @@ class ExperimentGraph:
         replicates: int | None = None,
         strategy: str | None = None,
         progress_callback: ProgressCallback | None = None,
+        **wishes: Unpack[Wishes],
     ) -> dict[str, Result]:
         """As `run`, in a thread of its own.
 
@@ -193,7 +199,9 @@ class ExperimentGraph:
         listener = Listener()
         if progress_callback is not None:
             listener = _Callback(progress_callback, asyncio.get_running_loop())
-        return await asyncio.to_thread(self._run, treatments, replicates, strategy, listener)
+        return await asyncio.to_thread(
+            self._run, treatments, replicates, strategy, listener, wishes
+        )
 
     def _run(
         self,
@@ -201,6 +209,7 @@ class ExperimentGraph:
         replicates: int | None,
         strategy: str | None,
         listener: Listener,
+        wishes: Wishes,
     ) -> dict[str, Result]:
         from druse import api
 
@@ -209,7 +218,7 @@ class ExperimentGraph:
         for each in wanted:
             each.experiment.validate()
             each.experiment.check_hypotheses(each.treatments)
-        return api.run(wanted, strategy=chosen, listener=listener)
+        return api.run(wanted, strategy=chosen, listener=listener, **wishes)
 
 
 class _Callback(Listener):

@@ -7,11 +7,14 @@ answer is that it depends.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from druse.fingerprint.values import value_digest
-from druse.reads import CLOSED, OFF_PATH, OPEN
+from druse.reads import CLOSED, OFF_PATH, OPEN, SHARED
+from druse.seeds import SOURCE
 from druse.unpickled import class_digest, package_digest
 from druse_store import Digest, Record, View, extend
 
@@ -136,6 +139,24 @@ class Lookup:
         ends = walk.run(self._prepared.start)
         return frozenset(ends + walk.open), bool(walk.open)
 
+    def forget_files(self, written: tuple[str, ...]) -> list[str]:
+        """Forgets what these files (by their real paths) held, and returns the reads of them."""
+        found = [name for name in self._shared_values if self._is_of(name, written)]
+        for name in found:
+            del self._shared_values[name]
+        if found:
+            self._ends.clear()
+        return found
+
+    def _is_of(self, name: str, written: tuple[str, ...]) -> bool:
+        kind, _, rest = name.partition(":")
+        if kind not in ("file", "dir"):
+            return False
+        real = os.path.realpath(self._files.path(rest))
+        return real in written or (
+            kind == "dir" and any(Path(w).parent == Path(real) for w in written)
+        )
+
     # --- the trie ------------------------------------------------------------------------------
 
     def next_reads(self, view: View, node: Digest) -> tuple[str, ...]:
@@ -193,6 +214,12 @@ class Lookup:
         names, place = self._prepared.step_names, int(rest)
         return value_digest(names[place], "name") if 0 <= place < len(names) else None
 
+    def _is_shared(self, rest: str) -> Digest | None:
+        steps, place = self._prepared.steps, int(rest)
+        if place == SOURCE:
+            return SHARED if self._prepared.experiment.datasource.shared else None
+        return SHARED if place < len(steps) and steps[place].shared else None
+
     def _file(self, rest: str) -> Digest:
         return self._files.current(f"file:{rest}")
 
@@ -223,6 +250,7 @@ _SHARED: dict[str, Callable[[Lookup, str], Digest | None]] = {
     "setup": Lookup._setup,
     "bound": Lookup._bound,
     "name": Lookup._name,
+    "shared": Lookup._is_shared,
     "file": Lookup._file,
     "dir": Lookup._dir,
     "class": Lookup._class,

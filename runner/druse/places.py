@@ -45,9 +45,10 @@ class Files:
     def __init__(self, root: Path, leave_out: list[Path]) -> None:
         self.root = os.path.realpath(root)
         self._here = os.path.realpath(os.curdir)  # a step may go elsewhere
-        self._own = (self.root + os.sep, self._here + os.sep)
+        own = {self.root + os.sep, self._here + os.sep}
+        self._own = tuple(sorted(own, key=len, reverse=True))  # the innermost first
         self._left_out: tuple[str, ...] = ()
-        self._left_out_within: tuple[str, ...] = ()
+        self._left_out_within: dict[str, tuple[str, ...]] = dict.fromkeys(self._own, ())
         self._leave_out((*_ignored(), *(os.path.realpath(path) + os.sep for path in leave_out)))
         self._known: dict[State, Digest] = {}
         self._folders: dict[str, str | None] = {}
@@ -59,7 +60,8 @@ class Files:
     def _leave_out(self, prefixes: tuple[str, ...]) -> None:
         self._left_out += prefixes
         # A project may lie in a folder like /usr: then only what is left out within it counts.
-        self._left_out_within += tuple(p for p in prefixes if p.startswith(self._own))
+        for own in self._own:
+            self._left_out_within[own] += tuple(p for p in prefixes if p.startswith(own))
 
     def is_own(self, path: str) -> bool:
         """Whether a path lies in the project, or below the working directory."""
@@ -67,8 +69,8 @@ class Files:
 
     def is_left_out(self, real: str) -> bool:
         """Whether a path is part of no experiment: the interpreter's, the store's, a view's..."""
-        within = (real + os.sep).startswith(self._own)
-        prefixes = self._left_out_within if within else self._left_out
+        within = next((own for own in self._own if (real + os.sep).startswith(own)), None)
+        prefixes = self._left_out if within is None else self._left_out_within[within]
         return real.startswith(prefixes) or _is_view(real)
 
     def name(self, path: str) -> str | None:

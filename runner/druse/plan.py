@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
+from druse.control import Control
 from druse.lookup import Answer, Found, Lookup, Missing, Pending
 from druse.names import BASELINE
 from druse.reads import ABSENT
@@ -42,12 +43,10 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for. `force` names steps; `forced` is what deleted markers ask for."""
+    """What was asked for. `forced` is what deleted markers ask for."""
 
     strategy: str = "rerun"
-    force: frozenset[str] = frozenset()
-    no_cache: frozenset[str] = frozenset()
-    cache: frozenset[str] = frozenset()
+    control: Control = field(default_factory=Control)
     forced: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
 
     def is_forced(self, experiment: str, condition: str) -> bool:
@@ -61,6 +60,9 @@ class Options:
 HIT = "its record is in the store"
 FAILED_BEFORE = "it failed the last time"
 RERUN = "rerun was asked for"
+FORCE = "a step of it is forced"
+DOWNSTREAM = "it comes after a step that is forced"
+_FORCED = (FORCE, DOWNSTREAM)
 MARKER = "its exported folder, or a marker in it, was deleted"
 DEPENDS = "it depends on what is executed upstream"
 TREATMENT_FAILED = "its treatment raised an error"
@@ -72,9 +74,14 @@ def decide(
     condition: str,
     answer: Answer,
     options: Options,
+    reason: str | None,
     is_fresh: Callable[[Record], bool],
 ) -> Decision:
-    """The decision about one cell. `is_fresh`: whether a record was made by this very run."""
+    """The decision about one cell.
+
+    `reason`: why the whole experiment is executed, if it is. `is_fresh`: whether a record was made
+    by this very run.
+    """
     if (
         isinstance(answer, Found)
         and answer.record.status == "ok"
@@ -82,7 +89,8 @@ def decide(
         and is_fresh(answer.record)
     ):
         return Decision(State.HIT, RAN_ALREADY, answer.record)
-    reason = _reason_to_run(prepared, condition, options)
+    if reason is None and options.is_forced(prepared.name, condition):
+        reason = MARKER
     if reason is not None:
         return Decision(State.RUN, reason)
     if isinstance(answer, Pending):
@@ -94,19 +102,28 @@ def decide(
     return Decision(State.HIT, HIT, answer.record)
 
 
-def _reason_to_run(prepared: Prepared, condition: str, options: Options) -> str | None:
+def reasons_to_run(prepared: Mapping[str, Prepared], options: Options) -> dict[str, str]:
+    """Why all cells of an experiment are executed, whatever the store has; by experiment."""
+    found: dict[str, str] = {}
+    for name, each in prepared.items():  # upstream first
+        reason = _reason_to_run(each, options)
+        if reason is None and options.control.force_downstream:
+            forced = [i.producer for i in each.inputs if found.get(i.producer, "") in _FORCED]
+            reason = DOWNSTREAM if forced else None
+        if reason is not None:
+            found[name] = reason
+    return found
+
+
+def _reason_to_run(prepared: Prepared, options: Options) -> str | None:
+    if any(options.control.forces(thing) for thing in prepared.things):
+        return FORCE
     if options.strategy == "rerun":
         return RERUN
     if prepared.uncacheable:
         return f"its code cannot be known: {prepared.uncacheable}"
     if prepared.volatile:
         return f"{prepared.volatile} is volatile"
-    if options.is_forced(prepared.name, condition):
-        return MARKER
-    for step in prepared.steps:
-        named = {type(step).__name__, getattr(getattr(step, "fn", None), "__name__", "")}
-        if named & options.force:
-            return f"{type(step).__name__} is forced"
     return None
 
 
@@ -197,6 +214,7 @@ class Decider:
         self._lookups = lookups
         self._options = options
         self._fresh = fresh
+        self._reasons = reasons_to_run(plan.prepared, options)
         self._by_start: dict[Digest, list[Lookup]] = {}
         for name, lookup in lookups.items():
             self._by_start.setdefault(plan.prepared[name].start, []).append(lookup)
@@ -208,12 +226,10 @@ class Decider:
         condition: Condition = prepared.conditions[cell.condition]
         if condition.cell(cell.replicate).error is not None:
             return Decision(State.RUN, TREATMENT_FAILED)
-        if self._needs_lookup(prepared):
+        if self._fresh or cell.experiment not in self._reasons:
             answer = self._lookups[cell.experiment].find(view, condition, cell.replicate)
-        return decide(prepared, cell.condition, answer, self._options, self._is_fresh)
-
-    def _needs_lookup(self, prepared: Prepared) -> bool:
-        return self._options.strategy != "rerun" or bool(self._fresh)
+        reason = self._reasons.get(cell.experiment)
+        return decide(prepared, cell.condition, answer, self._options, reason, self._is_fresh)
 
     def _is_fresh(self, record: Record) -> bool:
         return bool(self._fresh) and record.digest in self._fresh

@@ -143,6 +143,12 @@ class Prepared:
         return self.experiment.pipeline.steps
 
     @property
+    def things(self) -> list[Any]:
+        """The datasources and the steps."""
+        sources = key.named_sources(self.experiment.datasource)
+        return [*(source for _, source in sources), *self.steps]
+
+    @property
     def seed(self) -> SeedPlugin:
         return self.experiment.seed_plugin
 
@@ -154,12 +160,20 @@ class Prepared:
     def step_names(self) -> list[str]:
         return [type(step).__name__ for step in self.steps]
 
+    def part_name(self, label: str) -> str:
+        """A part as people know it: `step 2` by its function's or class's name."""
+        kind, _, place = label.partition(" ")
+        if kind != "step" or not place.isdigit() or int(place) >= len(self.steps):
+            return label
+        step = self.steps[int(place)]
+        return str(getattr(getattr(step, "fn", None), "__name__", type(step).__name__))
+
     @cached_property
     def uncacheable(self) -> str | None:
         """Why no cell of this experiment can be looked up; None if they can."""
         for part in self.parts:
             if part.uncacheable:
-                return f"{part.label}: {part.uncacheable}"
+                return f"{self.part_name(part.label)}: {part.uncacheable}"
         return None
 
     @cached_property
@@ -173,10 +187,7 @@ class Prepared:
     @cached_property
     def volatile(self) -> str | None:
         """The first part that has to run each time."""
-        source = self.experiment.datasource
-        if any(each.volatile for _, each in key.named_sources(source)):
-            return "the datasource"
-        return next((type(step).__name__ for step in self.steps if step.volatile), None)
+        return next((type(thing).__name__ for thing in self.things if thing.volatile), None)
 
     @cached_property
     def manifest(self) -> bytes:
@@ -200,7 +211,7 @@ def prepare(
     names.check_distinct((t.name for t in treatments), "treatments")
     parts = [keys.source(experiment.datasource)]
     for position, step in enumerate(experiment.pipeline.steps):
-        parts.append(keys.step(step, f"step {position} {type(step).__name__}"))
+        parts.append(keys.step(step, f"step {position}"))
     parts += keys.hooks(experiment.plugins)
     prepared = Prepared(
         experiment=experiment,

@@ -17,7 +17,9 @@ from druse.task import CellName, Outcome
 from druse_store import Record, Run, RunWriter, Store
 
 if TYPE_CHECKING:
+    from druse.experiment import Experiment
     from druse.prepared import Prepared
+    from druse.result import Result
 
 
 @dataclass
@@ -32,9 +34,16 @@ class Summary:
     blocked: list[CellName] = field(default_factory=list)
     seconds: float = 0.0
     view: Path | None = None
-    metrics: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
+    result: Result | None = None
     warnings: list[str] = field(default_factory=list)
     errors: list[tuple[CellName, str]] = field(default_factory=list)
+
+    @property
+    def metrics(self) -> dict[str, dict[str, list[Any]]]:
+        """The metrics of each condition."""
+        if self.result is None:
+            return {}
+        return {name: each.metrics for name, each in self.result.metrics.conditions().items()}
 
 
 @dataclass
@@ -63,7 +72,7 @@ class ExperimentRun:
         self.seconds_to_end = 0.0
         self.run: Run | None = None
         self.view: Path | None = None
-        self.metrics: dict[str, dict[str, list[Any]]] = {}
+        self.result: Result | None = None
         self.warnings: list[str] = []
 
     def begin(self) -> None:
@@ -175,6 +184,7 @@ class ExperimentRun:
             "conditions": list(prepared.conditions),
             "replicates": prepared.replicates,
             "steps": prepared.step_names,
+            "config": _config(prepared.experiment),
             "id": prepared.base.hex(),
             "bases": [base.hex() for base in (prepared.base, *prepared.step_bases)],
             "seed": prepared.seed.root,
@@ -195,7 +205,7 @@ class ExperimentRun:
             blocked=sorted(c for c, f in self.failures.items() if f.needs is not None),
             seconds=self.seconds,
             view=self.view,
-            metrics=self.metrics,
+            result=self.result,
             warnings=self.warnings,
             errors=[
                 (cell, failed.outcome.failure.traceback)
@@ -203,6 +213,10 @@ class ExperimentRun:
                 if failed.outcome is not None and failed.outcome.failure is not None
             ],
         )
+
+
+def _config(experiment: Experiment) -> str:
+    return "" if experiment._config is None else str(experiment._config)
 
 
 def _user() -> str:

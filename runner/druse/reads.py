@@ -6,7 +6,7 @@ A read is a name with its kind as prefix, and the digest of the value that was r
 - `setup:device`: a value that a step's `setup` saw, before any condition; `setup:*`: which keys
 - `param:2:C`: what step 2 got for its parameter C, be it given, from the context or its default
 - `bound:2:C`: step 2 took C from what an earlier step had written
-- `name:2`: the name of step 2
+- `name:2`: the name of step 2; `shared:2`: step 2 gave one result to all replicates
 - `up:digits`: an artifact of another experiment; `stored:...`: one of an earlier run
 - `file:./x.csv`: a file's content; `dir:./raw`: which names a folder holds
 - `class:models:Model`: the code of a class that was unpickled; `package:torch`: a version
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 ABSENT = Digest.of(b"druse:absent:1\x00")
 OPEN = Digest.of(b"druse:bound:open:1\x00")
+SHARED = Digest.of(b"druse:shared:1\x00")
 CLOSED = Digest.of(b"druse:bound:closed:1\x00")
 
 # What ends the path of a record that must not be found again: no value of today answers to these.
@@ -109,6 +110,14 @@ class Reads:
             return self.current(name, data)
         known = self._table.knows(self.position, name)
         return self._table.default(self.position, name) if known else None
+
+    def shared(self, position: int) -> None:
+        """The step at a place gives one result to all replicates.
+
+        A result that came so is no answer any more once the step is not shared; one that came
+        without is an answer always, since sharing claims that replicates do not differ.
+        """
+        self.found.setdefault(f"shared:{position}", SHARED)
 
     # --- within a step -------------------------------------------------------------------------
 

@@ -78,20 +78,24 @@ class StepCache:
         self._reads = reads
         self._ctx = ctx
         self._outcome = outcome
+        self._after_forced = False
 
     def _is_on(self, step: Any) -> bool:
-        off = self._task.no_cache
-        name = type(step).__name__
-        named = getattr(getattr(step, "fn", None), "__name__", name)
-        if step.volatile or "*" in off or name in off or named in off:
-            return False
-        return bool(step.cacheable)
+        return self._task.control.keeps(step)
+
+    def _has_to_run(self, step: Any) -> bool:
+        """Whether an earlier result must not be taken."""
+        control = self._task.control
+        if control.forces(step):
+            self._after_forced = control.force_downstream
+            return True
+        return control.check or self._after_forced
 
     # --- finding -------------------------------------------------------------------------------
 
     def find(self, position: int, step: Any, data: Held | None) -> Held | None:
         """The output of an earlier execution, replayed; None where the step has to run."""
-        if not self._is_on(step):
+        if not self._is_on(step) or self._has_to_run(step):
             return None
         start = self._start(position, step, data)
         if start is None:
@@ -109,6 +113,7 @@ class StepCache:
             self._warn(f"{type(step).__name__}: its kept result cannot be read: {error}")
             return None
         self._outcome.step_hits.append(position)
+        self._outcome.outputs[str(position)] = held.digest().hex()
         return held
 
     def _start(self, position: int, step: Any, data: Held | None) -> Digest | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from druse.control import Control
 from druse_store import ArtifactRef, Digest, ObjectRef
 
 
@@ -45,7 +46,7 @@ class Task:
 
     cell: CellName
     upstream: Mapping[str, UpstreamArtifact]
-    no_cache: frozenset[str] = frozenset()
+    control: Control = field(default_factory=Control)
     timeout: float | None = None
     tells: bool = False
     given: Given | None = None
@@ -64,7 +65,7 @@ class Sighting:
 class Stopped:
     """An executor cannot go on, and with it the run."""
 
-    error: Exception
+    error: BaseException
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,10 @@ class WrittenArtifact:
 class Outcome:
     """What came of a task. `gone`: an upstream input whose bytes could not be had.
 
+    `outputs`: the digests of what cacheable steps gave, by their places.
     `unstorable` says why the result counts but must not be found again. `seen` is what was opened
-    and unpickled, where classes have no digest yet: it is added to the reads.
+    and unpickled, where classes have no digest yet: it is added to the reads. `written` are the
+    real paths of files that were opened for writing.
     """
 
     cell: CellName
@@ -109,6 +112,7 @@ class Outcome:
     seconds: float = 0.0
     step_seconds: list[float] = field(default_factory=list)
     step_hits: list[int] = field(default_factory=list)
+    outputs: dict[str, str] = field(default_factory=dict)
     trace: list[dict[str, Any]] = field(default_factory=list)
     shown: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -117,4 +121,5 @@ class Outcome:
     gone: str | None = None
     unstorable: str | None = None
     seen: dict[str, Digest | None] = field(default_factory=dict)
+    written: tuple[str, ...] = ()
     attempts: int = 1

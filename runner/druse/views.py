@@ -63,9 +63,8 @@ def replicates_of(run: Run) -> int:
     return 1 + max((cell.replicate for cell in run.cells), default=-1)
 
 
-def merged(cells: Sequence[Record | None]) -> dict[str, list[Any]]:
+def merged(known: Sequence[Mapping[str, Any] | None]) -> dict[str, list[Any]]:
     """The metrics of a condition's cells in order; None stands for a cell that is missing."""
-    known = [record.metrics if record is not None else None for record in cells]
     keys = dict.fromkeys(key for metrics in known if metrics is not None for key in metrics)
     values: dict[str, list[Any]] = {key: [] for key in keys}
     for metrics in known:
@@ -73,7 +72,7 @@ def merged(cells: Sequence[Record | None]) -> dict[str, list[Any]]:
             if metrics is None:
                 collected.append(None)
             else:
-                collected.extend(metrics.get(key, ()))  # type: ignore[arg-type]
+                collected.extend(metrics.get(key, ()))
     return values
 
 
@@ -144,7 +143,8 @@ class View:
         if not any(cells):
             return
         (folder / condition).mkdir()
-        _write_json(folder / condition / names.RESULTS, {"metrics": merged(cells)})
+        metrics = [record.metrics if record is not None else None for record in cells]
+        _write_json(folder / condition / names.RESULTS, {"metrics": merged(metrics)})
         if all(cells):
             (folder / condition / names.MARKER).touch()
             self.markers.append(f"{condition}/{names.MARKER}")

@@ -151,9 +151,9 @@ class Watch:
         return before is not None and max(before[3], before[4]) > self._began - _TICK
 
     @property
-    def written(self) -> frozenset[str]:
-        """The real paths of the files that were opened for writing."""
-        return frozenset(self._written)
+    def written(self) -> tuple[str, ...]:
+        """The real paths of the files that were opened for writing, where others may read them."""
+        return tuple(path for path in self._written if not self._files.is_left_out(path))
 
 
 def _reads(mode: str | None, flags: int) -> bool:

@@ -123,7 +123,6 @@ STEPWISE = """
 """
 
 
-@pytest.mark.xfail(reason="to come")
 def test_a_hit_replays_metrics_artifacts_and_context_values_not_only_the_value(exp: Exp) -> None:
     outputs = "{out: {file_name: out.txt}}"
     exp.steps(STEPWISE, "[prepare, use]", outputs=outputs)
@@ -143,7 +142,6 @@ def test_a_hit_replays_metrics_artifacts_and_context_values_not_only_the_value(e
     assert exp.log("prepare") == 2
 
 
-@pytest.mark.xfail(reason="to come")
 def test_a_step_that_changes_its_input_in_place_is_an_error_in_check_mode(exp: Exp) -> None:
     exp.steps(
         """

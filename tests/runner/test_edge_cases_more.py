@@ -244,6 +244,39 @@ def test_a_file_that_an_upstream_cell_writes_anew_is_no_stale_hit_downstream(
     assert found["down"]["metrics"]["baseline"]["value"] == [6]
 
 
+def test_what_was_a_hit_by_a_file_that_another_cell_then_wrote_runs_in_the_same_run(
+    forked: Forked,
+) -> None:
+    """`down` reads `side.txt` but no artifact of `up`, which writes it: no input says so."""
+    chain(forked)
+    forked["side.txt"] = "1"
+    forked.replace("up/steps.py", "out.write(data * 2)", "out.write(data * 2)\n    side()")
+    forked["up/steps.py"] = forked["up/steps.py"] + "\ndef side():\n    return None\n"
+    forked["down/config.yaml"] = """
+        name: down
+        replicates: 2
+        datasource: {value: 'up#out'}
+        steps: [{use: {how: 0}}]
+        treatments: {side: {unread: 1}}
+    """
+    forked["down/steps.py"] = """
+        from druse import pipeline_step
+
+        @pipeline_step()
+        def use(data, ctx, how):
+            if ctx["replicate"]:
+                return None, {"value": ctx.get("late", 0)}
+            return None, {"value": int(open("side.txt").read())}
+    """
+    assert forked.run("down")["down"]["metrics"]["baseline"]["value"] == [1, 0]
+    # `up` writes the file now, and the same artifact; `down` has a cell to run besides.
+    forked.replace("up/steps.py", "return None", "open('side.txt', 'w').write('5')")
+    forked.replace("down/config.yaml", "unread: 1", "late: 7")
+    found = forked.run("down")["down"]
+    assert found["metrics"]["baseline"]["value"] == [5, 0]
+    assert ["side", 1] in found["executed"]
+
+
 # --- conditions, setup and plugins -----------------------------------------------------------
 
 

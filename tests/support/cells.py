@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -245,4 +246,89 @@ def seed_own(seed):
 def draw_own(data, ctx):
     time.sleep(0.002)
     ctx.record("drawn", own.generator.random())
+    return data
+
+
+@pipeline_step()
+def start_and_wait(data, ctx, pid_file=""):
+    child = subprocess.Popen(["sleep", "60"])
+    Path(pid_file).write_text(str(child.pid))
+    child.wait()
+    return data
+
+
+class Hold(PipelineStep):
+    """A step that holds something."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+    def __call__(self, data, ctx):
+        return data
+
+    version = 1
+
+
+@pipeline_step()
+def entropy(data, ctx):
+    ctx.record("drawn", float(np.random.default_rng().random()))
+    return data
+
+
+@pipeline_step(cacheable=True)
+def costly(data, ctx):
+    time.sleep(0.02)
+    ctx.record("cost", data + random.random())
+    return {"data": data}["data"]
+
+
+def _meet(folder, level, count):
+    place = Path(folder, "meeting")
+    place.mkdir(exist_ok=True)
+    (place / str(level)).write_text("")
+    until = time.monotonic() + 20
+    while len(list(place.iterdir())) < count and time.monotonic() < until:
+        time.sleep(0.005)
+    return len(list(place.iterdir())) >= count
+
+
+@pipeline_step()
+def meet_by_parameter(data, ctx, folder="", count=2, level=None):
+    """Waits until cells with as many levels are in it at once."""
+    ctx.record("met", _meet(folder, level, count))
+    return data
+
+
+@pipeline_step()
+def meet_by_context(data, ctx, folder="", count=2):
+    ctx.record("met", _meet(folder, ctx.get("level"), count))
+    return data
+
+
+@pipeline_step()
+def branch(data, ctx, folder=""):
+    """Reads a second value only if the first one says so."""
+    said, depth = "flat", 0
+    if ctx.get("kind") == "deep":
+        depth = ctx.get("depth")
+        said = f"deep {depth}"
+    Path(folder, os.urandom(4).hex()).write_text(said)
+    time.sleep(0.05)
+    ctx.record("depth", depth)
+    return data
+
+
+crowd_now = threading.Semaphore(1000)
+
+
+@pipeline_step(version=1)
+def crowd(data, ctx):
+    """How many were in it at most while this cell was."""
+    crowd_now.acquire()
+    most = 0
+    for _ in range(10):
+        most = max(most, 1000 - crowd_now._value)
+        time.sleep(0.005)
+    crowd_now.release()
+    ctx.record("most", most)
     return data

@@ -62,6 +62,10 @@ class Restic(Tool):
     def verify(self):
         self.run(*self.flags, "check", "--read-data")
 
+    def drop_older(self):
+        """Removes all snapshots but the last, and what only they needed."""
+        self.run(*self.flags, "forget", "--keep-last", "1", "--group-by", "", "--prune")
+
 
 @lru_cache
 def _password_flags():
@@ -89,6 +93,11 @@ class Borg(Tool):
 
     def verify(self):
         self.run("check", "--verify-data", self.repository)
+
+    def drop_older(self):
+        """Removes the first archive, and what only it needed."""
+        self.run("delete", f"{self.repository}::a1")
+        self.run("compact", self.repository)
 
 
 def copy_durably(source, target):

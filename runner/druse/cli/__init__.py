@@ -13,7 +13,9 @@ from typing import Any, NoReturn
 import click
 
 _COMMANDS = {
+    "explain": ("explain", "Say why cells hit or miss."),
     "export": ("views", "Write a run's folder: data/EXPERIMENT/vN/."),
+    "plan": ("plan", "Show what a run would do, and why."),
     "pull": ("transfer", "Bring what others published on a remote."),
     "push": ("transfer", "Send results to a remote."),
     "remote": ("remote", "Add, list and test the places where results are shared."),

@@ -153,7 +153,10 @@ def _metrics(cells: list[Cell]) -> dict[str, dict[str, list[Any]]]:
     for condition, _, _, record in cells:
         if record is not None and record.status != "failed":
             by_condition.setdefault(condition, []).append(record)
-    return {condition: merged(records) for condition, records in by_condition.items()}
+    return {
+        condition: merged([r.metrics for r in records])
+        for condition, records in by_condition.items()
+    }
 
 
 def _plain(cell: Cell) -> dict[str, Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -42,6 +45,58 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")(command)
 
 
+def control_options(command: Command) -> Command:
+    """What a run does otherwise about steps, as the keywords that `api.run` takes: `control`."""
+
+    @functools.wraps(command)
+    def with_control(
+        *args: Any,
+        force: tuple[str, ...],
+        force_downstream: bool,
+        cache: tuple[str, ...],
+        no_cache: tuple[str, ...],
+        check: bool,
+        **kwargs: Any,
+    ) -> Any:
+        if kwargs.get("config") is None:
+            kwargs["config"], no_cache = _config_among(no_cache)
+        control = {
+            "force": force,
+            "force_downstream": force_downstream,
+            "cache": {**dict.fromkeys(no_cache, False), **dict.fromkeys(cache, True)},
+            "check": check,
+        }
+        return command(*args, control=control, **kwargs)
+
+    options = (
+        click.option("--force", multiple=True, metavar="STEP", help="Execute cells with STEP."),
+        click.option(
+            "--force-downstream", is_flag=True, help="With --force: all that comes after it, too."
+        ),
+        click.option("--cache", multiple=True, metavar="STEP", help="Keep STEP's results apart."),
+        click.option(
+            "--no-cache",
+            multiple=True,
+            metavar="[STEP]",
+            is_flag=False,
+            flag_value="*",
+            help="Execute STEP (without one: every step) though its results are kept.",
+        ),
+        click.option("--check", is_flag=True, help="Find steps that change their input in place."),
+    )
+    made: Any = with_control
+    for option in reversed(options):
+        made = option(made)
+    return cast("Command", made)
+
+
+def _config_among(no_cache: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
+    """`--no-cache CONFIG` names no step where CONFIG is what there is to run."""
+    if no_cache and Path(no_cache[-1]).exists():
+        return Path(no_cache[-1]), (*no_cache[:-1], "*")
+    raise click.UsageError("Missing argument 'CONFIG': name an experiment's folder or config.yaml")
+
+
 def named_store(store: str | None) -> Path:
     """The store that the command line, the environment or the place names."""
     from druse import location
@@ -57,6 +112,19 @@ def open_for_reading(store: str | None) -> Store:
 
     immutable = bool((click.get_current_context().obj or {}).get("immutable"))
     return Store.open(named_store(store), create=False, read_only=True, immutable=immutable)
+
+
+@contextmanager
+def open_for_planning(store: str | None) -> Iterator[Store]:
+    """A store to look into; an empty one, which leaves no trace, where there is none yet."""
+    from druse_store import Store
+
+    if (named_store(store) / "format").exists():
+        with open_for_reading(store) as opened:
+            yield opened
+        return
+    with tempfile.TemporaryDirectory(prefix="druse-plan-") as folder, Store.open(folder) as opened:
+        yield opened
 
 
 def print_json(value: Any) -> None:

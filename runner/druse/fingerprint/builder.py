@@ -23,6 +23,7 @@ from druse.fingerprint.sources import one_look
 from druse.fingerprint.units import Unit
 
 if TYPE_CHECKING:
+    from druse.fingerprint.resolve import Meaning
     from druse.fingerprint.state import State
 
 Expand = Callable[["Builder", Any, Node], list[Part]]
@@ -48,6 +49,7 @@ class Builder:
         self.state = state
         self.code = code or self
         self.lock = threading.RLock()
+        self.meanings: dict[tuple[int, str, tuple[str, ...]], Meaning] = {}
         self._nodes: dict[int, Node] = {}
         self._externals: dict[str, Node] = {}
         self._packages: dict[Distribution, Node] = {}

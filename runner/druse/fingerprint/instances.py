@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from druse.fingerprint.builder import Refused
 from druse.fingerprint.encoding import tag, text
-from druse.fingerprint.functions import constant_of_a_package, is_made_here
+from druse.fingerprint.externals import constant_of_a_package, is_made_here
 from druse.fingerprint.packages import is_extension, origin_of_module
 from druse.fingerprint.resolve import Found
 from druse.fingerprint.selves import counters_and_caches
-from druse.fingerprint.state import ABSENT, first_seen
+from druse.fingerprint.state import ABSENT, first_seen, is_cache
 
 if TYPE_CHECKING:
     from druse.fingerprint.builder import Builder
@@ -71,19 +71,31 @@ def _dataclass(builder: Builder, value: Any, node: Node) -> list[Part]:
 def attributes(builder: Builder, value: Any, held: dict[str, Any], node: Node) -> list[Part]:
     """Attributes by name, less what is computed from the others and kept."""
     cls = type(value)
-    states = builder.state.of(value)
-    if is_made_here(cls):
-        states |= counters_and_caches(cls)
+    states = builder.state.of(value) | _own_states(value, held)
     parts: list[Part] = [b"{"]
     for name in sorted(held.keys() | states):
+        found = Found(held.get(name, ABSENT), (), f"{cls.__qualname__}.{name}", value, name)
         if name in states:
-            found = Found(held.get(name, ABSENT), (), f"{cls.__qualname__}.{name}", value, name)
             stands: Part = first_seen(builder, found, node)
             parts += [text(name), stands] if stands else []
         elif not isinstance(_of_class(value, name), _COMPUTED):
-            builder.state.read.add((id(value), name))
+            builder.state.read[id(value), name] = found
             parts += [text(name), builder.part(held[name], f"{node.path}.{name}")]
     return [*parts, b"}"]
+
+
+def _own_states(value: Any, held: dict[str, Any]) -> frozenset[str]:
+    """Attributes that are state by what the object's own class does with them."""
+    cls = type(value)
+    if not is_made_here(cls):
+        return frozenset()
+    found = counters_and_caches(cls)
+    filled = {
+        name
+        for name in found.filled
+        if name not in held or is_cache(Found(held[name], (), name, value, name))
+    }
+    return found.rebound | filled
 
 
 _COMPUTED: Final = functools.cached_property

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -85,12 +85,16 @@ class Collector:
         with self.lock():
             return Undo(self._session).run(only)
 
-    def after_run(
-        self, experiment: str, settings: Settings
+    def after_runs(
+        self, experiments: Iterable[str], settings: Settings
     ) -> tuple[list[LevelChange], GcReport | None]:
-        """Applies retention to one experiment, and collects if that is due: where the store is over
-        its limit, or has grown since the last time, or a day has passed."""
-        levels = retire(self._session, experiment, settings.policy, settings.now)
+        """Applies retention to these experiments, and collects if that is due: where the store is
+        over its limit, or has grown since the last time, or a day has passed."""
+        levels = [
+            change
+            for experiment in experiments
+            for change in retire(self._session, experiment, settings.policy, settings.now)
+        ]
         if not self._is_due(settings):
             return levels, None
         try:

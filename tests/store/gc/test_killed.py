@@ -38,7 +38,7 @@ def fill(store):
     store.remove_run("gone", 2)
 
 
-def child(path, stop):
+def child(path, stop, alone):
     """Collects, and kills itself behind the step of this number."""
     left = stop
 
@@ -50,15 +50,15 @@ def child(path, stop):
 
     with Store.open(path) as store:
         Collector(store._session, step=step).collect(
-            settings(POLICY, 0, None, 0.05), alone=False, details=False
+            settings(POLICY, 0, None, 0.05), alone=alone, details=False
         )
 
 
-def run_child(path, stop):
+def run_child(path, stop, *, alone=False):
     pid = os.fork()
     if pid == 0:
         try:
-            child(path, stop)
+            child(path, stop, alone)
         finally:
             os._exit(3 if stop is None else 0)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -88,11 +88,11 @@ def filled(tmp_path):
     return tmp_path / "filled"
 
 
-def names_of_steps(path, filled):
+def names_of_steps(path, filled, *, alone=False):
     names = []
     with Store.open(shutil.copytree(filled, path)) as store:
         report = Collector(store._session, step=names.append).collect(
-            settings(POLICY, 0, None, 0.05), alone=False, details=False
+            settings(POLICY, 0, None, 0.05), alone=alone, details=False
         )
     assert report.problems == []
     return names
@@ -116,11 +116,11 @@ def test_killed_behind_any_step_the_next_collection_completes_it(tmp_path, fille
         assert abs(pack_bytes(path) - expected) < 1_000, names[stop]
 
 
-@pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
-def test_killed_and_its_index_lost_a_rebuild_has_all_that_is_needed(tmp_path, filled, part):
-    count = len(names_of_steps(tmp_path / "whole", filled))
+@pytest.mark.parametrize(("part", "alone"), [(0.3, True), (0.6, False), (0.6, True), (0.9, False)])
+def test_killed_and_its_index_lost_a_rebuild_has_all_that_is_needed(tmp_path, filled, part, alone):
+    count = len(names_of_steps(tmp_path / "whole", filled, alone=alone))
     path = shutil.copytree(filled, tmp_path / "store")
-    assert run_child(path, int(count * part)) == -signal.SIGKILL
+    assert run_child(path, int(count * part), alone=alone) == -signal.SIGKILL
     assert rebuild_index(path).damage == []
     check(path, collected=False)
     with Store.open(path) as store:
