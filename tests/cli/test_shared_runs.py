@@ -11,16 +11,17 @@ def test_what_is_sent_meanwhile_is_no_input_of_the_cells(chained: Project, tmp_p
     chained.replace(
         "draw/steps.py",
         "return data * factor",
-        "import time; time.sleep(0.05); return data * factor",
+        "import time; time.sleep(0.4); return data * factor",
     )
     env = {
         "XDG_CONFIG_HOME": str(tmp_path / "config"),
-        "XDG_STATE_HOME": str(tmp_path / "state"),
+        "XDG_STATE_HOME": str(chained.root / "state"),
     }
-    (tmp_path / "remote").mkdir()
+    (chained.root / "remote").mkdir()
     assert chained.druse("trust", "init", env=env).status == 0
     assert (
-        chained.druse("remote", "add", "team", f"file://{tmp_path / 'remote'}", env=env).status == 0
+        chained.druse("remote", "add", "team", f"file://{chained.root / 'remote'}", env=env).status
+        == 0
     )
     done = chained.druse("run", "total", env=env)
     assert done.status == 0, done
