@@ -43,8 +43,9 @@ def make_record(
         "step_seconds": outcome.step_seconds,
         "trace": outcome.trace,
         "shown": outcome.shown,
+        "seed": prepared.seed.root,
     }
-    for name in ("tags", "warnings", "step_hits"):
+    for name in ("tags", "warnings", "step_hits", "outputs"):
         if getattr(outcome, name):
             provenance[name] = getattr(outcome, name)
     if outcome.attempts > 1:

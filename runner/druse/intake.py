@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from druse.plan import Decision, State
 from druse.rewritten import Rewritten
+from druse.shown import package
 from druse.task import CellName, Failure, Outcome, Sighting, Stopped, Warned
 from druse.unpickled import finished
 from druse_store import BlobVanished, Record, StoreError
@@ -51,6 +52,8 @@ class Intake:
         outcome.attempts += current.attempts.pop(cell, 0)
         for name, digest in finished(outcome.seen, current.session.keys).items():
             outcome.reads.setdefault(name, digest)
+            if name.startswith("package:"):
+                outcome.shown[name] = package(name.partition(":")[2])
         self._rewritten.take(outcome.written, cell)
         previous = self._plan.decisions[cell].record
         try:

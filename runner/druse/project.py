@@ -124,16 +124,6 @@ def load(start: Path) -> Project:
 
 
 def _read(file: Path) -> Mapping[str, Any]:
-    import yaml
+    from druse import settings  # most projects have no such file
 
-    try:
-        values = yaml.safe_load(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file} is no valid YAML: {error}") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"{file} has to be a mapping of the settings {', '.join(_KEYS)}")
-    return values
+    return settings.read(file, f"the settings {', '.join(_KEYS)}")

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from druse_store.ingest import Ingest
+    from druse_store.offers import Offers
     from druse_store.writer import Writer
 
 _BUFFER = 256 << 10
@@ -80,6 +81,7 @@ class Session:
         self._lock: WriteLock | None = None
         self._writing: Writing | None = None
         self._holds: Holds | None = None
+        self._offered: Offers | None = None
         self._left = ExitStack()  # what is to be closed, the last one first
         try:
             self._open(read_only=read_only, immutable=immutable, level=level)
@@ -243,7 +245,17 @@ class Session:
         self._check_usable()
         writing = self._writing
         waiting = writing.writer.waiting() if writing is not None else ()
-        return View(self.environment, waiting)
+        return View(self.environment, waiting, self._offered)
+
+    def offers(self) -> Offers:
+        """What others offer to this store's lookups, in this process."""
+        if self._offered is None:
+            from druse_store.offers import Offers
+
+            writing = self._writing
+            adopt = writing.writer.adopt if writing is not None else None
+            self._offered = Offers(adopt)
+        return self._offered
 
     def read(self, digest: Digest) -> bytes:
         self._check_usable()

@@ -217,7 +217,7 @@ class Writer:
         """Adds a record that others computed, blobs or not. Raises InvalidRecord."""
         nodes = _checked_nodes(record)
         with self._lock:
-            self._pending.adoptions.append((record, nodes, origin))
+            self._pending.adoptions[record.digest] = (record, nodes, origin)
             self._pending.operations += 1
             return self._pending
 

@@ -44,7 +44,7 @@ def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
         ("remote: 3", "remote has to be text, and not 3"),
         ("retention: 5", "retention has to be a mapping of settings, and not 5"),
         ("views: [", "is no valid YAML"),
-        ("- views", "has to be a mapping of the settings"),
+        ("- views", "has to be a mapping with the settings"),
         ("views: \xff", "cannot be read"),
     ],
 )

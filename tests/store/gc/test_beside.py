@@ -277,3 +277,25 @@ def look(store):
     runs = [(run.name, run.level, run.cells) for run in store.runs()]
     records = list(store.records_of_base(Digest.of(b"base")))
     return runs, store.pins(), records, payloads_of(store, "exp")
+
+
+@pytest.mark.parametrize("moment", ["sweep chunks", "look into packs", "write packs anew"])
+def test_a_pack_that_is_continued_meanwhile_is_not_taken(path, moment):
+    """Its writer is gone when the plan is made; another one wants to continue it, and ends."""
+    late = []
+    with Store.open(path) as store:
+        store.put(noise(50_000, "garbage"))
+        store.pin("kept", store.put(noise(20_000, "kept")))
+
+    def progress(now):
+        if now.phase == moment and not late:
+            with Store.open(path) as other:
+                late.append(other.put(noise(30_000, "late")))
+                other.pin("late", late[0])
+
+    with Store.open(path) as store:
+        assert len(list(path.glob("packs/*/*"))) == 1
+        assert store.gc(grace=0, progress=progress).problems == []
+        assert store.get(late[0]) == noise(30_000, "late")
+        assert store.get(Digest.of(noise(20_000, "kept"))) == noise(20_000, "kept")
+        assert not store.verify().findings
