@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Unpack
 
 from druse import location
 from druse.control import Control, Wishes
+from druse.display import Display
 from druse.errors import DefinitionError
 from druse.executors.choose import choose
 from druse.experiment import STRATEGIES
-from druse.listener import Listener
+from druse.listener import Listener, Listeners
 from druse.plan import Options
 from druse.run import GraphRun
 from druse.session import Session, Wanted, shown_as_due
@@ -38,7 +39,7 @@ def run(
     *,
     strategy: str = "rerun",
     store: Store | None = None,
-    views: str = "full",
+    views: str | None = None,
     executor: Spec | None = None,
     timeout: float | None = None,
     retries: int | None = None,
@@ -52,17 +53,38 @@ def run(
     `store` is the nearest one unless it is given. `executor`, `timeout` and `retries` override what
     the experiments' plugins say, `wishes` (see `Control`) what steps say. Raises StoreError,
     DefinitionError, Unhashable; KeyboardInterrupt after a Ctrl-C, or after `stop` was called on
-    what `on_start` got: what had finished is kept.
+    what `on_start` got: what had finished is kept. `views` is what druse.yaml says, or "full".
     """
     options = Options(check_strategy(strategy), Control.of(wishes))
     choices = choose([each.experiment for each in wanted], executor, timeout, retries)
-    with nullcontext(store) if store is not None else location.open_store() as opened:
+    watching = listener or Listener()
+    with (
+        nullcontext(store) if store is not None else location.open_store() as opened,
+        _progress(wanted, watching) as watched,
+    ):
         session = Session(opened, wanted, options, views=views)
-        run = GraphRun(session, choices, listener or Listener(), exchange)
+        run = GraphRun(session, choices, watched, exchange)
         if on_start is not None:
             on_start(run)
         with shown_as_due(wanted):
             return run.run()
+
+
+@contextmanager
+def _progress(wanted: list[Wanted], listener: Listener) -> Iterator[Listener]:
+    """The listener, and a display if an experiment's plugin asks for one."""
+    from druse import execution
+
+    plugins = [execution.of(each.experiment) for each in wanted]
+    asked = any(getattr(plugin, "progress", False) for plugin in plugins)
+    if listener.shows_progress or not asked:
+        yield listener
+        return
+    display = Display()
+    try:
+        yield Listeners(listener, display)
+    finally:
+        display.clear()
 
 
 @contextmanager

@@ -278,8 +278,8 @@ class CellRun:
     def _trace(self, before: tuple[set[str], dict[str, int]], reads_before: int) -> None:
         ctx, (keys, counts) = self._ctx, before
         reads = list(self._reads.found)[reads_before:]
-        wrote = [key for key in ctx._data if key not in keys]
-        metrics = [k for k, v in ctx.metrics._values.items() if len(v) != counts.get(k, 0)]
+        wrote = {key: shown.shown(value) for key, value in ctx._data.items() if key not in keys}
+        metrics = {k: len(v) for k, v in ctx.metrics._values.items() if len(v) != counts.get(k, 0)}
         self._outcome.trace.append({"reads": reads, "wrote": wrote, "metrics": metrics})
 
     def _failure(self, error: BaseException) -> Failure:

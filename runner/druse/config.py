@@ -7,9 +7,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from druse import modules, parameters
+from druse import modules, parameters, settings
 from druse.artifact import Artifact
 from druse.datasource import DataSource, ExperimentInput
 from druse.errors import ConfigError, ConfigNotFound, DruseError
@@ -162,18 +160,7 @@ def _peek_name(config: Path) -> str | None:
 
 def read(config: Path) -> dict[str, Any]:
     """What a config.yaml says. Raises ConfigError."""
-    try:
-        text = config.read_text("utf-8")
-    except FileNotFoundError as error:
-        raise ConfigNotFound(f"{config} does not exist") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{config} cannot be read: {error}") from error
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{config} is no valid YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{config} has to be a mapping with the keys {', '.join(_KEYS[:8])}, ...")
+    values = settings.read(config, f"the keys {', '.join(_KEYS[:8])}, ...")
     for key in values:
         close = difflib.get_close_matches(str(key), _KEYS, n=1, cutoff=0.8)
         if key not in _KEYS and close:

@@ -102,12 +102,8 @@ _REGISTERED: dict[str, DataSource] = {}
 
 
 def register_datasource(name: str, datasource: DataSource) -> None:
-    """Makes a datasource known by a name. Raises DefinitionError for a name that is taken.
-
-    Code that is run again, as in a notebook, replaces what it registered before.
-    """
-    known = _REGISTERED.get(name)
-    if known is not None and _origin(known) != _origin(datasource):
+    """Makes a datasource known by a name. Raises DefinitionError for a name that is taken."""
+    if _REGISTERED.get(name, datasource) is not datasource:
         raise DefinitionError(
             f"Datasource '{name}' is already registered: choose another name, or take that one "
             "back with unregister_datasource"
@@ -184,7 +180,10 @@ def data_source(
         if register:
             name = fn_or_name if isinstance(fn_or_name, str) else fn.__name__
             if not [p for p in parameters.of(fn, ("ctx",)) if p.default is parameters.EMPTY]:
-                register_datasource(name, factory())
+                source = factory()
+                if name in _REGISTERED and _origin(_REGISTERED[name]) == _origin(source):
+                    unregister_datasource(name)  # the same code once more, as in a notebook
+                register_datasource(name, source)
         return factory
 
     return decorate(fn_or_name) if callable(fn_or_name) else decorate

@@ -59,6 +59,10 @@ class Unhashable(DruseError, TypeError):
 # --- while cells run -------------------------------------------------------------------------
 
 
+class Blocked(DruseError):
+    """A cell was not executed, since one that it needs failed."""
+
+
 class CellTimeout(DruseError, TimeoutError):
     """A cell took longer than it was allowed to."""
 

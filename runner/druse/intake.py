@@ -69,6 +69,7 @@ class Intake:
         else:
             self._compare(cell, previous, record)
             self._succeeded(outcome, record)
+        current.lanes.over(cell)
         current.note_if_over(cell.experiment)
 
     # --- failures ------------------------------------------------------------------------------
@@ -76,6 +77,8 @@ class Intake:
     def _wait_for_input(self, outcome: Outcome) -> bool:
         """Lets the producer of a missing input run, then this cell again."""
         cell = outcome.cell
+        if self._current.lanes.is_loop(cell.experiment):
+            return False  # its loop would wait for the producer, which waits for the loop to end
         for source in self._plan.prepared[cell.experiment].inputs:
             if source.alias == outcome.gone:
                 producer = self._plan.producer_cell(source, cell.condition, cell.replicate)
@@ -101,6 +104,7 @@ class Intake:
         current.runs[cell.experiment].failed(cell, record, outcome)
         for blocked in self._scheduler.failed(cell):
             current.runs[blocked.experiment].blocked(blocked, cell)
+            current.lanes.over(blocked)
             current.note_if_over(blocked.experiment)
 
     # --- results -------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ class Listener:
     `finished` comes from the thread that commits, everything else from the run's own.
     """
 
+    shows_progress = False
+
     def planned(self, plan: Plan) -> None:
         """Every cell has been decided about."""
 
@@ -36,3 +38,38 @@ class Listener:
 
     def ended(self, summary: Summary) -> None:
         """All cells of an experiment are over, its run and view are written."""
+
+
+class Listeners(Listener):
+    """Several listeners, told one after another."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._all = listeners
+
+    def planned(self, plan: Plan) -> None:
+        for each in self._all:
+            each.planned(plan)
+
+    def started(self, cell: CellName) -> None:
+        for each in self._all:
+            each.started(cell)
+
+    def finished(self, cell: CellName, status: str) -> None:
+        for each in self._all:
+            each.finished(cell, status)
+
+    def retried(self, cell: CellName, why: str) -> None:
+        for each in self._all:
+            each.retried(cell, why)
+
+    def hit(self, cell: CellName) -> None:
+        for each in self._all:
+            each.hit(cell)
+
+    def warned(self, text: str) -> None:
+        for each in self._all:
+            each.warned(text)
+
+    def ended(self, summary: Summary) -> None:
+        for each in self._all:
+            each.ended(summary)

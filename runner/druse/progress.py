@@ -19,6 +19,7 @@ from druse_store import Record, Run, RunWriter, Store
 if TYPE_CHECKING:
     from druse.experiment import Experiment
     from druse.prepared import Prepared
+    from druse.result import Result
 
 
 @dataclass
@@ -33,9 +34,16 @@ class Summary:
     blocked: list[CellName] = field(default_factory=list)
     seconds: float = 0.0
     view: Path | None = None
-    metrics: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
+    result: Result | None = None
     warnings: list[str] = field(default_factory=list)
     errors: list[tuple[CellName, str]] = field(default_factory=list)
+
+    @property
+    def metrics(self) -> dict[str, dict[str, list[Any]]]:
+        """The metrics of each condition."""
+        if self.result is None:
+            return {}
+        return {name: each.metrics for name, each in self.result.metrics.conditions().items()}
 
 
 @dataclass
@@ -64,7 +72,7 @@ class ExperimentRun:
         self.seconds_to_end = 0.0
         self.run: Run | None = None
         self.view: Path | None = None
-        self.metrics: dict[str, dict[str, list[Any]]] = {}
+        self.result: Result | None = None
         self.warnings: list[str] = []
 
     def begin(self) -> None:
@@ -197,7 +205,7 @@ class ExperimentRun:
             blocked=sorted(c for c, f in self.failures.items() if f.needs is not None),
             seconds=self.seconds,
             view=self.view,
-            metrics=self.metrics,
+            result=self.result,
             warnings=self.warnings,
             errors=[
                 (cell, failed.outcome.failure.traceback)

@@ -46,6 +46,7 @@ class GraphRun:
         self._exchange = exchange or Exchange()
         self._make_lanes = make_lanes
         self._interrupts = Interrupts()
+        self._wake: Callable[[], None] = lambda: None
         self._runs = {
             name: ExperimentRun(session.store, prepared, self._plan)
             for name, prepared in self._plan.prepared.items()
@@ -60,8 +61,9 @@ class GraphRun:
             return results
 
     def stop(self) -> None:
-        """From another thread: what has finished is committed, then `run` is over."""
+        """From another thread: what has finished is committed, then `run` raises."""
         self._interrupts.stop()
+        self._wake()
 
     def _run(self) -> dict[str, Result]:
         session = self._session
@@ -77,7 +79,9 @@ class GraphRun:
                 with (
                     session.store.batch(),
                     Committer(session.store, self._durable) as committer,
-                    self._make_lanes(_specs(self._choices), place) as lanes,
+                    self._make_lanes(
+                        _specs(self._choices), place, is_ready=self._is_ready
+                    ) as lanes,
                 ):
                     self._work(committer, lanes)
             for name in self._runs:
@@ -96,6 +100,11 @@ class GraphRun:
                 others = True
         return others
 
+    def _is_ready(self, experiment: str) -> bool:
+        """Whether all that an experiment reads of others is there."""
+        inputs = self._plan.prepared[experiment].inputs
+        return all(self._runs[i.producer].is_over for i in inputs if i.producer in self._runs)
+
     # --- the loop ------------------------------------------------------------------------------
 
     def _work(self, committer: Committer, lanes: Lanes) -> None:
@@ -112,6 +121,7 @@ class GraphRun:
         dispatcher = Dispatcher(current)
         intake = Intake(current, dispatcher)
         self._schedule(current)
+        self._wake = lanes.wake
         while current.scheduler.is_active or current.over:
             dispatcher.dispatch_ready()
             self._interrupts.check()
@@ -136,6 +146,7 @@ class GraphRun:
                 condition.cell(cell.replicate)
                 lane = current.lanes.name(cell.experiment)
                 current.scheduler.add(cell, current.waits(cell), lane)
+                current.lanes.expect(cell)
         for name, prepared in self._plan.prepared.items():
             current.note_if_over(name)
             if not self._runs[name].is_over:

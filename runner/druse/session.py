@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from druse import views
+from druse import project, views
 from druse.errors import ArtifactNotFound
 from druse.key import Keys
 from druse.lookup import Lookup
@@ -48,19 +48,26 @@ def shown_as_due(wanted: list[Wanted]) -> Iterator[None]:
 
 @dataclass
 class Session:
-    """A graph, in an order in which it can run, over one store."""
+    """A graph, in an order in which it can run, over one store.
+
+    `packages` and `views` are what the project's druse.yaml says, unless they are given.
+    """
 
     store: Store
     wanted: list[Wanted]
     options: Options
-    packages: str = "used"
-    views: str = "full"
+    packages: str | None = None
+    views: str | None = None
     fresh: set[Digest] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._latest: dict[str, LatestArtifacts] = {}
         self._stored: dict[tuple[str, int], ArtifactRef | None] = {}
-        self.files = Files(self._root(), [self.store.path])
+        source = self.wanted[-1].experiment.source_folder if self.wanted else Path.cwd()
+        said = project.load(source)
+        self.views = self.views or said.views
+        self.packages = self.packages or said.packages
+        self.files = Files(project_root(source), [self.store.path])
         self.keys = Keys(self.files, self.packages)
         prepared = [
             prepare(each.experiment, self.keys, each.treatments, each.replicates)
@@ -73,9 +80,6 @@ class Session:
             each.name: Lookup(each, self.keys, self.files, self.upstream) for each in prepared
         }
         self.decider = Decider(self.plan, self.lookups, self._with_markers(prepared), self.fresh)
-
-    def _root(self) -> Path:
-        return project_root(self.wanted[-1].experiment.source_folder if self.wanted else Path.cwd())
 
     def _with_markers(self, prepared: list[Prepared]) -> Options:
         """The options, with what deleted markers ask for."""

@@ -1,7 +1,8 @@
-"""Values that were read, as text for people: what a digest cannot say."""
+"""Values for people, in a few words, at little cost whatever they are."""
 
 from __future__ import annotations
 
+import reprlib
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +12,35 @@ if TYPE_CHECKING:
 
 _LONGEST = 60
 ABSENT = "absent"
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), list, tuple, dict, set, frozenset)
+
+
+class _Short(reprlib.Repr):
+    """Plain values as they are written, but short; of others only the kind is said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = _LONGEST
+
+    def repr1(self, x: Any, level: int) -> str:
+        if isinstance(x, _PLAIN):
+            return super().repr1(x, level)
+        if callable(x) and hasattr(x, "__qualname__"):
+            return f"<{x.__qualname__}>"
+        kind = type(x)
+        size = getattr(x, "shape", None)
+        shape = f" {size}" if isinstance(size, tuple) else ""
+        return f"<{kind.__module__}.{kind.__qualname__}{shape}>".replace("builtins.", "")
+
+
+_short = _Short()
 
 
 def shown(value: Any) -> str:
-    """A value as text, cut where it is long."""
-    try:
-        text = repr(value)
-    except Exception as error:  # a user's class may do anything
-        text = f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
+    """A value in at most 60 characters."""
+    if type(value) in (bool, int, float, type(None)):
+        return repr(value)
+    text = _short.repr(value)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 

@@ -65,7 +65,7 @@ class Sighting:
 class Stopped:
     """An executor cannot go on, and with it the run."""
 
-    error: Exception
+    error: BaseException
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from druse import names
 from druse.errors import DruseError
 from druse.places import VIEWS
 from druse.stored import step_names
-from druse_store import ArtifactRef, Record, Run, Store, StoreError
+from druse_store import ArtifactRef, Digest, Record, Run, Store, StoreError
 
 _LEDGER = VIEWS
 _LARGE = 4 << 20  # bytes; above, a file is written piece by piece
@@ -33,12 +33,15 @@ class ViewFailed(DruseError):
 # --- what a view holds -----------------------------------------------------------------------
 
 
-def cells_of(store: Store, run: Run) -> dict[tuple[str, int], Record]:
-    """The records of a run's cells that have a result."""
+def cells_of(
+    store: Store, run: Run, records: Mapping[Digest, Record] | None = None
+) -> dict[tuple[str, int], Record]:
+    """The records of a run's cells that have a result: from the store, unless they are given."""
     found = {}
     with store.reading() as view:
+        find = view.record_by_digest if records is None else records.get
         for cell in run.cells:
-            record = view.record_by_digest(cell.record)
+            record = find(cell.record)
             if record is not None and record.status != "failed":
                 found[(cell.condition, cell.replicate)] = record
     return found
@@ -60,9 +63,8 @@ def replicates_of(run: Run) -> int:
     return 1 + max((cell.replicate for cell in run.cells), default=-1)
 
 
-def merged(cells: Sequence[Record | None]) -> dict[str, list[Any]]:
+def merged(known: Sequence[Mapping[str, Any] | None]) -> dict[str, list[Any]]:
     """The metrics of a condition's cells in order; None stands for a cell that is missing."""
-    known = [record.metrics if record is not None else None for record in cells]
     keys = dict.fromkeys(key for metrics in known if metrics is not None for key in metrics)
     values: dict[str, list[Any]] = {key: [] for key in keys}
     for metrics in known:
@@ -70,7 +72,7 @@ def merged(cells: Sequence[Record | None]) -> dict[str, list[Any]]:
             if metrics is None:
                 collected.append(None)
             else:
-                collected.extend(metrics.get(key, ()))  # type: ignore[arg-type]
+                collected.extend(metrics.get(key, ()))
     return values
 
 
@@ -80,12 +82,20 @@ def merged(cells: Sequence[Record | None]) -> dict[str, list[Any]]:
 class View:
     """The exported folder of one run."""
 
-    def __init__(self, store: Store, run: Run, folder: Path, *, artifacts: bool = True) -> None:
+    def __init__(
+        self,
+        store: Store,
+        run: Run,
+        folder: Path,
+        *,
+        artifacts: bool = True,
+        records: Mapping[Digest, Record] | None = None,
+    ) -> None:
         self._store = store
         self._run = run
         self.folder = folder
         self._with_artifacts = artifacts
-        self._cells = cells_of(store, run)
+        self._cells = cells_of(store, run, records)
         self._conditions = [names.check_condition(name) for name in conditions_of(run)]
         self._steps = [names.check(name, "a step") for name in step_names(run)]
         self._replicates = replicates_of(run)
@@ -133,7 +143,8 @@ class View:
         if not any(cells):
             return
         (folder / condition).mkdir()
-        _write_json(folder / condition / names.RESULTS, {"metrics": merged(cells)})
+        metrics = [record.metrics if record is not None else None for record in cells]
+        _write_json(folder / condition / names.RESULTS, {"metrics": merged(metrics)})
         if all(cells):
             (folder / condition / names.MARKER).touch()
             self.markers.append(f"{condition}/{names.MARKER}")
@@ -222,6 +233,16 @@ def export(store: Store, run: Run, root: Path, *, versioned: bool, artifacts: bo
     aside = ledger / f".{experiment}.{os.getpid()}"
     _write_json(aside, note)
     aside.replace(ledger / f"{experiment}.json")
+    return view
+
+
+def export_published(
+    store: Store, run: Run, root: Path, run_id: str, records: Mapping[Digest, Record]
+) -> View:
+    """Writes the view of a run that somebody else published, to a folder named for its id."""
+    folder = root / names.check(run.experiment, "an experiment") / names.check(run_id, "a run")
+    view = View(store, run, folder, records=records)
+    view.write()
     return view
 
 

@@ -73,20 +73,22 @@ class RecordRows:
     def adopt(
         self, tables: Tables, record: Record, nodes: Iterable[Digest], origin: Origin
     ) -> bool:
-        """Adds a record that others computed, unless its cell has one already that did not fail.
+        """Adds a record that others computed; false for one of a failure, or that is here already.
 
-        Its blobs need not be here: they come when they are needed, or it is computed again.
+        It becomes current where its cell has no record yet, or a failed one. Its blobs need not be
+        here: they come when they are needed, or it is computed again.
         """
         digest = record.digest
-        key = values.record_key(record.signature, record.replicate)
-        if key in self.pointers or record.status == "failed":
+        known = tables.origin(digest)
+        if record.status == "failed" or digest in self.records:
             return False
-        current = tables.current(key)
-        if current is not None:
-            packed = tables.record(current)
-            if packed is None or Record.decode(packed).status != "failed":
-                return False
-        self.add(record, nodes)
+        if tables.has_record(digest) and (known is None or known.state == LIVE):
+            return False
+        key = values.record_key(record.signature, record.replicate)
+        if key in self.pointers or _is_answered(tables, key):
+            self.records[digest] = record.encode()
+        else:
+            self.add(record, nodes)
         self.origins[digest] = origin
         return True
 
@@ -110,6 +112,13 @@ class RecordRows:
                     tables.drop(values.ORIGINS, digest)
         for digest, origin in self.origins.items():
             tables.put_origin(digest, origin)
+
+
+def _is_answered(tables: Tables, key: bytes) -> bool:
+    """Whether a cell has a record that is none of a failure."""
+    current = tables.current(key)
+    packed = None if current is None else tables.record(current)
+    return packed is not None and Record.decode(packed).status != "failed"
 
 
 def apply_all(tables: Tables, changes: Iterable[Change]) -> None:

@@ -144,7 +144,7 @@ def _changes(tables: Tables, pending: Pending, error: StoreError | None) -> list
         _leave_out(pending)
     rows = pending.rows
     made: list[Change] = [[changes.RECORD, packed] for packed in rows.records.values()]
-    for record, nodes, origin in pending.adoptions:
+    for record, nodes, origin in pending.adoptions.values():
         if rows.adopt(tables, record, nodes, origin):
             made.append([changes.ADOPT, record.encode(), origin.signer, origin.remote])
     rows.write(tables)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from druse_store.changes import Change
     from druse_store.gc.plan import GcPlan, GcProgress
-    from druse_store.gc.report import GcReport
+    from druse_store.gc.report import Freed, GcReport
     from druse_store.gc.roots import LevelChange
     from druse_store.gc.undo import Undone
     from druse_store.index.values import Origin
@@ -380,14 +380,21 @@ class Store:
             return collector.plan(chosen).report()
         return collector.collect(chosen, alone=alone, details=details)
 
-    def after_run(
-        self, experiment: str, policy: Policy | None = None
+    def after_runs(
+        self, experiments: Iterable[str], policy: Policy | None = None, *, grace: float = 3600.0
     ) -> tuple[list[LevelChange], GcReport | None]:
-        """What to do at the end of a run: retention for its experiment, at once, and a collection
-        (see `gc`) where one is due: over `max_size`, grown by a quarter, or once a day."""
+        """What to do when runs have ended, outside of any batch: retention for their experiments,
+        at once, and a collection (see `gc`) where one is due: over `max_size`, grown by a quarter,
+        or once a day. Never waits for another collection."""
         from druse_store.gc.collector import Collector, settings
 
-        return Collector(self._session).after_run(experiment, settings(policy, 3600.0, None, 0.2))
+        chosen = settings(policy, grace, None, 0.2)
+        return Collector(self._session).after_runs(experiments, chosen)
+
+    def reclaimable(self, policy: Policy | None = None) -> list[Freed]:
+        """The bytes that `gc` with this policy, and no grace, would free: by experiment and
+        version, the rest last. Reads the index and every record of what would go."""
+        return self.plan_gc(policy, grace=0).by_run()
 
     def undo(self, runs: Collection[RunName] | None = None) -> Undone:
         """Brings back what collections and `remove_run` removed within the grace: all, or these

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from druse_store.digest import Digest, trusted
 from druse_store.errors import IndexDamaged
@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from druse_store.pending import Pending
 
 
+class Offered(Protocol):
+    """What others offer to this store's lookups."""
+
+    def take(self, key: bytes) -> Record | None:
+        """The record of a cell, stored from now on."""
+
+    def next_reads(self, node: Digest) -> tuple[str, ...]: ...
+
+
 class View(Snapshot):
     """One state of the store, for many lookups: `with store.reading() as view:`.
 
@@ -23,9 +32,15 @@ class View(Snapshot):
     code in it: while it is open, the index cannot use the space of what is removed.
     """
 
-    __slots__ = ("_waiting",)
+    __slots__ = ("_offered", "_waiting")
 
-    def __init__(self, environment: Environment, waiting: Sequence[Pending]) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        waiting: Sequence[Pending],
+        offered: Offered | None = None,
+    ) -> None:
+        self._offered = offered
         # Taken before the snapshot begins: what is committed in between is then found twice,
         # rather than not at all.
         self._waiting = waiting
@@ -36,8 +51,15 @@ class View(Snapshot):
         return self
 
     def record_at(self, signature: Digest, replicate: int) -> Record | None:
-        """The current record of a cell."""
+        """The current record of a cell; else one that others have published and this process has
+        heard of, which is here from then on."""
         key = values.record_key(signature, replicate)
+        found = self._current_at(key)
+        if self._offered is not None and (found is None or found.status == "failed"):
+            return self._offered.take(key) or found
+        return found
+
+    def _current_at(self, key: bytes) -> Record | None:
         for pending in self._waiting:
             digest = pending.rows.pointers.get(key)
             if digest is not None:
@@ -78,6 +100,8 @@ class View(Snapshot):
             packed = pending.rows.records.get(digest)
             if packed is not None:
                 return Record.decode(packed, digest)
+            if digest in pending.adoptions:
+                return pending.adoptions[digest][0]
         packed = self.record(digest)
         return None if packed is None else Record.decode(packed, digest)
 
@@ -93,6 +117,9 @@ class View(Snapshot):
             fresh = pending.rows.edges.get(node)
             if fresh:
                 keys += tuple(key for key in fresh if key not in keys)
+        if self._offered is not None:
+            offered = self._offered.next_reads(node)
+            keys += tuple(key for key in offered if key not in keys)
         return keys
 
     def __contains__(self, digest: object) -> bool:

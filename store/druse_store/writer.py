@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from druse_store import frames
@@ -26,7 +25,6 @@ from druse_store.errors import (
 )
 from druse_store.index.environment import Environment
 from druse_store.index.snapshot import Snapshot
-from druse_store.index.tables import Tables
 from druse_store.index.values import OPEN, QUARANTINED, SEALED, BlobEntry, ChunkEntry, Origin
 from druse_store.location import Location
 from druse_store.logwriter import LogWriter
@@ -219,7 +217,7 @@ class Writer:
         """Adds a record that others computed, blobs or not. Raises InvalidRecord."""
         nodes = _checked_nodes(record)
         with self._lock:
-            self._pending.adoptions.append((record, nodes, origin))
+            self._pending.adoptions[record.digest] = (record, nodes, origin)
             self._pending.operations += 1
             return self._pending
 
@@ -251,19 +249,6 @@ class Writer:
         """Says that records are used now: noted with the next commit."""
         with self._lock:
             self._used.update(records)
-
-    # --- damage --------------------------------------------------------------------------------
-
-    def suspect(self, digest: Digest, place: tuple[bytes, int] | None) -> None:
-        """Says that a chunk at this place, or (no place) a blob, did not check when it was read.
-
-        It is not known from now on, in any process: whoever computes it again stores it anew.
-        """
-        lock = self.committer.lock
-        # The reader gets its own error, whatever comes of this.
-        with suppress(StoreError), lock.held(), Tables(self._environment) as tables:
-            tables.suspect(digest, place)
-            tables.commit()
 
     # --- commits -------------------------------------------------------------------------------
 

@@ -246,3 +246,49 @@ def test_a_restored_store_takes_its_bytes_from_the_remote(person):
     shutil.rmtree(ann.root / "data")
     ann.does("remote", "add", "team", str(ann.root.parent / "remote"))
     assert executed(ann) == 0
+
+
+def test_runs_of_teammates_are_listed_shown_and_exported(person):
+    ann, bob = person("ann"), person("bob")
+    executed(ann)
+    done = bob.druse("ls", "--remote", "team")
+    assert "not trusted here" in done.err
+    assert "no runs by trusted keys" in done.out
+    bob.does("trust", "add", "ann", ann.public)
+    runs = bob.json("ls", "--remote", "team")
+    assert [(run["experiment"], run["by"], run["state"]) for run in runs] == [
+        ("draw", "ann", "complete"),
+        ("total", "ann", "complete"),
+    ]
+    name = runs[0]["name"]
+    assert name in bob.does("ls", "--remote", "team", "draw")
+    shown = bob.json("show", name)
+    assert shown["by"] == "ann"
+    assert shown["metrics"] == ann.json("show", "draw")["metrics"]
+    assert name in bob.does("show", "team:draw")
+    view = bob.json("export", name)
+    assert view["missing"] == []
+    theirs, ours = ann.root / "data" / "draw" / "v0", bob.root / view["view"]
+    files = [p.relative_to(theirs) for p in theirs.rglob("*") if p.is_file()]
+    assert len(files) > 5
+    assert filecmp.cmpfiles(theirs, ours, map(str, files), shallow=False)[1:] == ([], [])
+    assert bob.json("ls") == []  # nothing of it became a run here
+    done = bob.druse("show", "team:draw@abcd1234")
+    assert done.status == 3
+    assert "draw@abcd1234" in done.err
+
+
+def test_repair_takes_from_the_remote_what_is_damaged_here(person):
+    ann = person("ann")
+    executed(ann)
+    for pack in (ann.root / ".druse" / "packs").rglob("*.pack"):
+        pack.chmod(0o644)
+        data = bytearray(pack.read_bytes())
+        data[len(data) // 2] ^= 1
+        pack.write_bytes(data)
+    assert ann.druse("verify").status == 1
+    repaired = ann.json("repair")
+    assert repaired["fetched"] >= 1
+    assert repaired["lost"] == []
+    assert ann.druse("verify").status == 0
+    assert executed(ann) == 0

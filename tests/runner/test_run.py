@@ -20,8 +20,7 @@ from druse import (
     location,
     pipeline_step,
 )
-from druse.errors import DefinitionError
-from druse.finish import Blocked
+from druse.errors import Blocked, DefinitionError
 from support import cells
 from support.cells import experiment, metrics
 from support.damage import damage

@@ -18,7 +18,7 @@ from druse.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from druse_store import Finding, Progress, Repaired
+    from druse_store import Fetch, Finding, Progress, Repaired, Store
 
 _SHOWN = 20
 
@@ -96,12 +96,26 @@ def repair_command(rebuild_index: bool, quiet: bool, as_json: bool, store: str |
                 f"{rebuilt.changes} changes of the log"
             )
     with Bar("repairing", quiet=quiet or as_json) as bar, Store.open(path, create=False) as opened:
-        repaired = opened.repair(progress=lambda p: _show(bar, p))
+        repaired = opened.repair(fetch=_fetch(opened), progress=lambda p: _show(bar, p))
     if as_json:
         print_json({**answer, **_plain(repaired)})
     else:
         _print_repaired(repaired, quiet=quiet)
     return 0 if repaired.mended else 1
+
+
+def _fetch(store: Store) -> Fetch | None:
+    """Looks for lost chunks on the remotes of the store."""
+    from druse_store import lost_chunks, open_site, remotes_of
+
+    names = [known.name for known in remotes_of(store).all()]
+    if not names:
+        return None
+
+    def failed(error: Exception) -> None:
+        click.echo(f"warning: {error}", err=True)
+
+    return lost_chunks([open_site(store, name) for name in names], failed)
 
 
 def _plain(repaired: Repaired) -> dict[str, Any]:

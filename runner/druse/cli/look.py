@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +12,7 @@ from druse.cli import text
 from druse.cli.options import find_run, json_option, open_for_reading, print_json, reading_option
 
 if TYPE_CHECKING:
-    from druse_store import Record, Run, Store
+    from druse_store import Digest, Record, Run, Store
 
 
 def _state(run: Run) -> str:
@@ -39,10 +40,16 @@ def _described(run: Run) -> dict[str, Any]:
 @click.command("ls")
 @click.argument("experiment", required=False)
 @click.option("--all", "every", is_flag=True, help="Every run, not only the latest of each.")
+@click.option("--remote", metavar="NAME|URL", help="What others published there.")
 @json_option
 @reading_option
-def ls_command(experiment: str | None, every: bool, as_json: bool, store: str | None) -> None:
+def ls_command(
+    experiment: str | None, every: bool, remote: str | None, as_json: bool, store: str | None
+) -> None:
     """List experiments with their latest run; the runs of one EXPERIMENT."""
+    if remote is not None:
+        _list_published(store, remote, experiment, as_json)
+        return
     with open_for_reading(store) as opened:
         if experiment is not None:
             find_run(opened, experiment)
@@ -62,6 +69,19 @@ def ls_command(experiment: str | None, every: bool, as_json: bool, store: str | 
     click.echo(text.table(head, rows, right=(3, 5)))
 
 
+def _list_published(store: str | None, remote: str, experiment: str | None, as_json: bool) -> None:
+    from druse.cli import published
+
+    name, listing = published.listed(store, remote, experiment)
+    published.say_unused(listing)
+    if as_json:
+        print_json([published.plain(run) for run in listing.runs])
+    elif not listing.runs:
+        click.echo(f"no runs by trusted keys on {name}; `druse push` publishes yours")
+    else:
+        click.echo(published.table(listing))
+
+
 def _row(run: Run) -> list[str]:
     conditions = run.info.get("conditions")
     return [
@@ -77,19 +97,29 @@ def _row(run: Run) -> list[str]:
 
 
 @click.command("show")
-@click.argument("name", metavar="EXPERIMENT[/vN]")
+@click.argument("name", metavar="EXPERIMENT[/vN]|REMOTE:EXPERIMENT[@ID]")
 @json_option
 @reading_option
 def show_command(name: str, as_json: bool, store: str | None) -> None:
     """Show a run (the latest one without a version): metrics, cells, what failed."""
-    with open_for_reading(store) as opened:
-        run = find_run(opened, name)
-        cells = _cells(opened, run)
+    from druse.cli import published
+
+    if published.is_published(name):
+        with published.open_published(name, store) as found:
+            run, shown, records = found.run, found.published.name, found.records
+            more = published.plain(found.published)
+        cells = _ordered(run, records.get)
+    else:
+        with open_for_reading(store) as opened:
+            run, more = find_run(opened, name), {}
+            cells = _cells(opened, run)
+        shown = run.name
     metrics = _metrics(cells)
     if as_json:
-        print_json({**_described(run), "metrics": metrics, "cells": [_plain(c) for c in cells]})
+        described = {**_described(run), **more}
+        print_json({**described, "metrics": metrics, "cells": [_plain(c) for c in cells]})
         return
-    click.echo(f"{run.name}  {_state(run)}  {text.moment(run.started)}  {_origin(run)}")
+    click.echo(f"{shown}  {_state(run)}  {text.moment(run.started)}  {_origin(run)}")
     hows = Counter(how for _, _, how, _ in cells)
     click.echo("cells: " + ", ".join(f"{count} {how}" for how, count in sorted(hows.items())))
     table = text.metrics_table(metrics)
@@ -103,13 +133,16 @@ Cell = tuple[str, int, str, "Record | None"]
 
 
 def _cells(store: Store, run: Run) -> list[Cell]:
+    with store.reading() as view:
+        return _ordered(run, view.record_by_digest)
+
+
+def _ordered(run: Run, record_of: Callable[[Digest], Record | None]) -> list[Cell]:
     order = run.info.get("conditions")
     places = {name: place for place, name in enumerate(order)} if isinstance(order, list) else {}
-    with store.reading() as view:
-        found = [
-            (cell.condition, cell.replicate, cell.how, view.record_by_digest(cell.record))
-            for cell in run.cells
-        ]
+    found = [
+        (cell.condition, cell.replicate, cell.how, record_of(cell.record)) for cell in run.cells
+    ]
     return sorted(found, key=lambda cell: (places.get(cell[0], len(places)), cell[1]))
 
 
@@ -120,7 +153,10 @@ def _metrics(cells: list[Cell]) -> dict[str, dict[str, list[Any]]]:
     for condition, _, _, record in cells:
         if record is not None and record.status != "failed":
             by_condition.setdefault(condition, []).append(record)
-    return {condition: merged(records) for condition, records in by_condition.items()}
+    return {
+        condition: merged([r.metrics for r in records])
+        for condition, records in by_condition.items()
+    }
 
 
 def _plain(cell: Cell) -> dict[str, Any]:

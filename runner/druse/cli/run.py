@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 
 from druse.cli import text
 from druse.cli.options import control_options, json_option, named_store, print_json, store_option
+from druse.display import Display
 from druse.listener import Listener
 
 if TYPE_CHECKING:
@@ -81,21 +81,32 @@ def run_command(
     listener = _Lines(quiet=quiet, to_stderr=as_json)
     if claim and strategy != "resume":
         raise click.UsageError("--claim divides what is missing: it goes with --strategy resume")
-    with (
-        Store.open(named_store(store)) as opened,
-        closing(_exchange(opened, remote, claim, listener)) as exchange,
-    ):
-        api.run(
-            graph.wanted(replicates=replicates),
-            strategy=strategy,
-            store=opened,
-            executor=spec,
-            timeout=timeout,
-            retries=retries,
-            listener=listener,
-            exchange=exchange,
-            **control,
+    try:
+        with (
+            Store.open(named_store(store)) as opened,
+            closing(_exchange(opened, remote, claim, listener)) as exchange,
+        ):
+            api.run(
+                graph.wanted(replicates=replicates),
+                strategy=strategy,
+                store=opened,
+                executor=spec,
+                timeout=timeout,
+                retries=retries,
+                listener=listener,
+                exchange=exchange,
+                **control,
+            )
+    except KeyboardInterrupt:
+        listener.clear()
+        click.echo(
+            f"interrupted; {listener.done} cells had finished and are kept: the same command goes "
+            "on from there",
+            err=True,
         )
+        return 130
+    finally:
+        listener.clear()
     if as_json:
         print_json(_outcome(graph, listener))
     return 1 if any(s.failed or s.blocked for s in listener.summaries) else 0
@@ -107,7 +118,7 @@ def _exchange(store: Store, remote: str | None, claim: bool, listener: Listener)
     from druse_store import Tier
 
     tier = None if remote == "none" else Tier.open(store, remote, warn=listener.warned)
-    if claim and tier is None:
+    if claim and tier is None and remote in (None, "none"):
         raise click.UsageError("--claim needs a remote: `druse remote add NAME URL`, or --remote")
     return Exchange(tier, claim=claim)
 
@@ -148,56 +159,60 @@ def _outcome(graph: ExperimentGraph, listener: _Lines) -> dict[str, Any]:
 
 
 class _Lines(Listener):
-    """One line for each experiment, and a table of its metrics; progress on a terminal."""
+    """One line for each experiment, and a table of its metrics; progress meanwhile."""
+
+    shows_progress = True
 
     def __init__(self, *, quiet: bool, to_stderr: bool) -> None:
         self._quiet = quiet
         self._err = to_stderr
+        self._display = None if quiet else Display()
         self.started_at = time.perf_counter()
         self.summaries: list[Summary] = []
         self.warnings: list[str] = []
-        self._due = 0
-        self._done = 0
-        self._is_live = not quiet and sys.stderr.isatty()
-        self._shown = 0.0
+        self.done = 0
 
     def planned(self, plan: Plan) -> None:
-        from druse.plan import State
+        if self._display is not None:
+            self._display.planned(plan)
 
-        decisions = plan.decisions.values()
-        self._due = sum(1 for each in decisions if each.state is not State.HIT)
+    def started(self, cell: CellName) -> None:
+        if self._display is not None:
+            self._display.started(cell)
 
     def finished(self, cell: CellName, status: str) -> None:
-        self._done += 1
-        self._progress(cell)
+        self.done += 1
+        if self._display is not None:
+            self._display.finished(cell, status)
+
+    def retried(self, cell: CellName, why: str) -> None:
+        self._say(f"{cell} failed, and is tried again: {why}")
 
     def hit(self, cell: CellName) -> None:
-        self._done += 1
-        self._progress(cell)
+        if self._display is not None:
+            self._display.hit(cell)
 
-    def _progress(self, cell: CellName) -> None:
-        now = time.monotonic()
-        if self._is_live and now - self._shown > 0.1:
-            self._shown = now
-            line = f"{self._done}/{self._due} cells  {cell}"
-            click.echo(f"\r\033[K{line[:100]}", err=True, nl=False)
+    def _say(self, text_: str) -> None:
+        if not self._quiet:
+            self.clear()
+            click.echo(text_, err=True)
 
-    def _clear(self) -> None:
-        if self._is_live:
-            click.echo("\r\033[K", err=True, nl=False)
+    def clear(self) -> None:
+        """Takes the progress away, to make room for other text."""
+        if self._display is not None:
+            self._display.clear()
 
     def warned(self, text_: str) -> None:
         if text_ not in self.warnings:
             self.warnings.append(text_)
-            if not self._quiet:
-                self._clear()
-                click.echo(f"warning: {text_}", err=True)
+            self._say(f"warning: {text_}")
 
     def ended(self, summary: Summary) -> None:
         self.summaries.append(summary)
-        if self._quiet:
+        if self._quiet or self._display is None:
             return
-        self._clear()
+        self._display.ended(summary)
+        self.clear()
         click.echo(_line(summary), err=self._err)
         table = text.metrics_table(summary.metrics)
         if table:

@@ -59,6 +59,8 @@ def _lean(prepared: Prepared) -> Prepared:
 def _lean_experiment(experiment: Experiment) -> Experiment:
     """Without what takes no part in cells: verifiers, and plugins that only look on."""
     lean = copy.copy(experiment)
+    lean._due = None
+    lean.treatments, lean.replicates = experiment.treatments, experiment.replicates
     lean.hypotheses = []
     lean.plugins = [
         plugin

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from druse.fingerprint.closure import Closure, Component
+    from druse.fingerprint.closures import Closure, Component
     from druse.fingerprint.code import closure
     from druse.fingerprint.manifest import Change, Manifest, diff
     from druse.fingerprint.session import Fingerprinter
@@ -22,8 +22,8 @@ __all__ = [
 ]
 
 _HOME = {
-    "Closure": "closure",
-    "Component": "closure",
+    "Closure": "closures",
+    "Component": "closures",
     "Change": "manifest",
     "Manifest": "manifest",
     "diff": "manifest",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from druse.fingerprint.closure import Closure
+from druse.fingerprint.closures import Closure
 from druse.fingerprint.session import current
 
 

@@ -16,7 +16,7 @@ from types import CodeType
 from typing import Final
 
 _MARGIN_NS: Final = 2_000_000_000
-_GRAIN_NS: Final = 100_000_000  # clocks of file systems lag a little
+_GRAIN_NS: Final = 50_000_000  # clocks of file systems lag a little
 _ANCESTORS: Final = 8
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ast
-import threading
 import weakref
 from dataclasses import dataclass
 from types import CodeType, FunctionType
-from typing import Any, Final
+from typing import Any
 
 from druse.fingerprint.compiled import unchanged_since_start
 from druse.fingerprint.proxies import is_function
-from druse.fingerprint.sources import FunctionNode, Source, source_of
+from druse.fingerprint.sources import FunctionNode, Source, guard, source_of
 from druse.fingerprint.syntax import class_template, function_template
 from druse.fingerprint.template import Template
 
@@ -31,12 +30,11 @@ class _Known:
 
 
 _known: dict[int, _Known] = {}
-_guard: Final = threading.RLock()
 
 
 def template_of(function: FunctionType) -> Template | NoSource:
     """The template of a function, made once per code object."""
-    with _guard:
+    with guard:
         known = _locate(function)
         if isinstance(known, NoSource):
             return known
@@ -47,7 +45,7 @@ def template_of(function: FunctionType) -> Template | NoSource:
 
 def definition_of(function: FunctionType) -> FunctionNode | NoSource:
     """The definition of a function in its source."""
-    with _guard:
+    with guard:
         known = _locate(function)
         return known if isinstance(known, NoSource) else known.definition
 

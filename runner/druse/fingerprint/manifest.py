@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from druse.errors import DruseError
-from druse.fingerprint.closure import Component
+from druse.fingerprint.closures import Component
 from druse_store import Digest, StoreError
 
 _HEAD: Final = b"druse manifest 1\n"

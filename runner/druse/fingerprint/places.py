@@ -31,6 +31,25 @@ def _shown(file: str, depth: int) -> str | None:
     return "/".join(path.parts[-depth - 1 :])
 
 
+def below_project(path: str, module_globals: dict[str, Any]) -> str | None:
+    """A path below the project of a module, as it is in every copy of the project; else None."""
+    file = module_globals.get("__file__")
+    if not isinstance(file, str) or not Path(path).is_absolute():
+        return None
+    for place in _project_folders(file):
+        if path == place or path.startswith(place + os.sep):
+            return path[len(place) :].replace(os.sep, "/")
+    return None
+
+
+@cache
+def _project_folders(file: str) -> tuple[str, ...]:
+    """The root of a file's project, or its own folder; as it is named, and as it really is."""
+    paths = (Path(file).absolute(), Path(os.path.realpath(file)))
+    found = [str(_root(path.parent) or path.parent) for path in paths]
+    return tuple(dict.fromkeys(found))
+
+
 @cache
 def _root(folder: Path) -> Path | None:
     """The nearest folder upward that looks like a project's."""

@@ -17,16 +17,21 @@ from druse.fingerprint.locate import NoSource, definition_of
 from druse.fingerprint.packages import origin_of_module
 from druse.fingerprint.proxies import is_function
 from druse.fingerprint.sources import FunctionNode
+from druse.fingerprint.template import FILLING
 
 _CONSTRUCTORS: Final = frozenset(
     {"__init__", "__new__", "__post_init__", "__setstate__", "__attrs_post_init__", "__set_name__"}
 )
+_TAKING_CLASS: Final = frozenset({"__new__", "__init_subclass__", "__class_getitem__"})
 _LEAVING: Final = (ast.Return, ast.Raise, ast.Continue, ast.Break)
 
 
 @dataclass(frozen=True, slots=True)
 class Rebound:
-    """`kind`: fixed (to a constant), counted (`+=`), guarded (if it is not there yet) or set."""
+    """`kind`: fixed (to a constant), counted (`+=`), guarded (if it is not there yet) or set;
+
+    filled (in place); class (of the object's class, not of the object).
+    """
 
     name: str
     kind: str
@@ -38,37 +43,45 @@ class OwnNames:
     mentioned: frozenset[str]
 
 
-def counters_and_caches(cls: type) -> frozenset[str]:
+@dataclass(frozen=True, slots=True)
+class States:
+    """Names of attributes: rebound ones, and containers that are only filled."""
+
+    rebound: frozenset[str]
+    filled: frozenset[str]
+
+
+NO_STATES: Final = States(frozenset(), frozenset())
+
+
+def counters_and_caches(cls: type) -> States:
     """Attributes of instances that are state whoever holds them."""
-    methods = _methods(cls)
-    rebound: dict[str, set[str]] = {}
-    for name, own in methods:
-        kinds = _first_kinds(own) if name in _CONSTRUCTORS else _later_kinds(own)
-        for attribute, kind in kinds:
-            rebound.setdefault(attribute, set()).add(kind)
-    return frozenset(
-        name
-        for name, kinds in rebound.items()
-        if not {"first:set", "later:set"} & kinds and {"later:counted", "later:guarded"} & kinds
-    )
+    kinds: dict[str, set[str]] = {}
+    for name, own in _methods(cls):
+        of_method = _first_kinds(own) if name in _CONSTRUCTORS else _later_kinds(own)
+        for attribute, kind in of_method:
+            kinds.setdefault(attribute, set()).add(kind)
+    own_doing = {n: k for n, k in kinds.items() if not {"first:set", "later:set"} & k}
+    rebound = {n for n, k in own_doing.items() if {"later:counted", "later:guarded"} & k}
+    filled = {n for n, k in own_doing.items() if "later:filled" in k}
+    return States(frozenset(rebound), frozenset(filled - rebound))
 
 
-def rebound_when_called(cls: type, entry: str | None = None) -> frozenset[str]:
+def rebound_when_called(cls: type, entry: str | None = None) -> States:
     """Attributes that an instance rebinds itself once it is used as a step, a hook or the like.
 
     Used are its special methods, those that the classes of a package know it by, and what these
     use; a method that only the user calls beforehand is not.
     """
     methods = _methods(cls)
-    used = {name for name, _ in methods if name == entry or _is_entry(cls, name)}
-    used -= _CONSTRUCTORS
+    known = {name for name, _ in methods} - _CONSTRUCTORS
+    used = {name for name in known if name == entry or _is_entry(cls, name)}
     while True:
         below = {n for name, own in methods if name in used for n in own.mentioned}
-        grown = used | (below & {name for name, _ in methods} - _CONSTRUCTORS)
-        if grown == used:
+        if below & known <= used:
             break
-        used = grown
-    later = {r.name for name, own in methods if name in used for r in own.rebound}
+        used |= below & known
+    kinds = [pair for name, own in methods if name in used for pair in _later_kinds(own)]
     given = {
         attribute
         for name, own in methods
@@ -76,17 +89,40 @@ def rebound_when_called(cls: type, entry: str | None = None) -> frozenset[str]:
         for attribute, kind in _first_kinds(own)
         if kind == "first:set"
     }
-    return frozenset(later - given)
+    rebound = {attribute for attribute, kind in kinds if kind != "later:filled"} - given
+    filled = {attribute for attribute, kind in kinds if kind == "later:filled"} - given - rebound
+    return States(frozenset(rebound), frozenset(filled))
+
+
+def rebound_of_class(cls: type) -> States:
+    """Attributes of a class that its own methods rebind: `cls.x = ...`, `type(self).n += 1`."""
+    rebound: set[Rebound] = set()
+    for value in vars(cls).values():
+        function = getattr(value, "__func__", value)
+        if not is_function(function):
+            continue
+        is_of_class = function is not value or function.__name__ in _TAKING_CLASS
+        takes_class = is_of_class or issubclass(cls, type)
+        if takes_class or not {"type", "__class__"}.isdisjoint(function.__code__.co_names):
+            definition = definition_of(function)
+            if not isinstance(definition, NoSource):
+                found = own_names(definition).rebound
+                rebound |= {r for r in found if takes_class or r.kind == "class"}
+    names = frozenset(r.name for r in rebound if r.kind != "filled")
+    return States(names, frozenset(r.name for r in rebound if r.kind == "filled") - names)
 
 
 def _first_kinds(own: OwnNames) -> Iterator[tuple[str, str]]:
     for rebound in own.rebound:
-        yield rebound.name, "first:fixed" if rebound.kind == "fixed" else "first:set"
+        if rebound.kind != "class":
+            is_fixed = rebound.kind in ("fixed", "filled")
+            yield rebound.name, "first:fixed" if is_fixed else "first:set"
 
 
 def _later_kinds(own: OwnNames) -> Iterator[tuple[str, str]]:
     for rebound in own.rebound:
-        yield rebound.name, "later:" + ("set" if rebound.kind == "fixed" else rebound.kind)
+        if rebound.kind != "class":
+            yield rebound.name, "later:" + ("set" if rebound.kind == "fixed" else rebound.kind)
 
 
 def _is_entry(cls: type, name: str) -> bool:
@@ -158,14 +194,34 @@ class _Reader:
             self.body(part.body, guarded)
 
     def _note(self, node: ast.AST, statement: ast.stmt, guarded: frozenset[str]) -> None:
+        filled = self._filled(node)
+        if filled is not None:
+            self.rebound.add(Rebound(filled, "filled"))
+        if not isinstance(node, ast.Attribute):
+            return
         name = self._attribute(node)
         if name is None:
-            return
-        assert isinstance(node, ast.Attribute)
-        if isinstance(node.ctx, ast.Load):
+            if not isinstance(node.ctx, ast.Load) and self._is_own_class(node.value):
+                self.rebound.add(Rebound(node.attr, "class"))
+        elif isinstance(node.ctx, ast.Load):
             self.mentioned.add(name)
         else:
             self.rebound.add(Rebound(name, self._kind(name, statement, guarded)))
+
+    def _filled(self, node: ast.AST) -> str | None:
+        """The attribute that `self.x[...] = ...` or `self.x.append(...)` changes in place."""
+        if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            return self._attribute(node.value)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            return self._attribute(node.func.value) if node.func.attr in FILLING else None
+        return None
+
+    def _is_own_class(self, node: ast.AST) -> bool:
+        if isinstance(node, ast.Call) and len(node.args) == 1:  # type(self)
+            is_type = isinstance(node.func, ast.Name) and node.func.id == "type"
+            argument = node.args[0]
+            return is_type and isinstance(argument, ast.Name) and argument.id == self._owner
+        return self._attribute(node) == "__class__"
 
     def _kind(self, name: str, statement: ast.stmt, guarded: frozenset[str]) -> str:
         if isinstance(statement, ast.AugAssign):

@@ -11,13 +11,14 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from druse.fingerprint.builder import Builder, check, reached, settled
-from druse.fingerprint.closure import Closure, collect
+from druse.fingerprint.closures import Closure, collect
 from druse.fingerprint.encoding import finish
-from druse.fingerprint.functions import is_made_here
+from druse.fingerprint.externals import is_made_here
 from druse.fingerprint.graph import Node, settle, standing
 from druse.fingerprint.proxies import is_code
+from druse.fingerprint.resolve import Found
 from druse.fingerprint.selves import rebound_when_called
-from druse.fingerprint.state import Key, State
+from druse.fingerprint.state import Key, State, is_cache
 from druse.fingerprint.values import plain_digest
 from druse_store import Digest
 
@@ -53,8 +54,7 @@ class Fingerprinter:
         with self._lock:
             builder = self._builder(policy, _own_state(obj))
             node = self._settled(builder, obj)
-            rebound = {key for below in reached(node) if below.unit for key in below.unit.rebinds}
-            state = builder.state.names | (rebound & builder.state.read)
+            state = builder.state.found_in([n.unit for n in reached(node) if n.unit is not None])
             if state != builder.state.names:
                 builder = self._builder(policy, state)
                 node = self._settled(builder, obj)
@@ -89,8 +89,14 @@ def _own_state(obj: Any) -> frozenset[Key]:
     owner = getattr(obj, "__self__", obj)
     if is_code(owner) or not is_made_here(type(owner)):
         return frozenset()
-    entry = None if owner is obj else getattr(obj, "__name__", None)
-    return frozenset((id(owner), name) for name in rebound_when_called(type(owner), entry))
+    found = rebound_when_called(type(owner), None if owner is obj else obj.__name__)
+    held = getattr(owner, "__dict__", {})
+    filled = {
+        name
+        for name in found.filled
+        if name not in held or is_cache(Found(held[name], (), name, owner, name))
+    }
+    return frozenset((id(owner), name) for name in found.rebound | filled)
 
 
 _active: list[Fingerprinter] = []

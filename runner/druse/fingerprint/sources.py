@@ -85,12 +85,12 @@ class Source:
 
 _known: dict[str, tuple[Any, Source | None]] = {}
 _looked_at: set[str] = set()  # while a block of `one_look` is open
-_guard = threading.RLock()
+guard: Final = threading.RLock()  # of all that the process remembers about code
 
 
 def source_of(file: str, module_globals: dict[str, Any] | None) -> Source | None:
     """The source of a file or cell as it is now; None where there is none to be had."""
-    with _guard:
+    with guard:
         if file in _looked_at:
             return _known[file][1]
         state = _state(file)
@@ -105,7 +105,7 @@ def source_of(file: str, module_globals: dict[str, Any] | None) -> Source | None
 
 def known_files() -> frozenset[str]:
     """The files that have been asked for."""
-    with _guard:
+    with guard:
         return frozenset(_known)
 
 
@@ -115,7 +115,7 @@ def one_look() -> Iterator[None]:
 
     Parsing and walking make many objects, of which none is garbage.
     """
-    with _guard:
+    with guard:
         _looked_at.clear()
         enabled = gc.isenabled()
         gc.disable()

@@ -8,8 +8,8 @@ that is loaded anew, or whose text for the name changed, is looked at again.
 from __future__ import annotations
 
 import ast
-import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +17,7 @@ from druse.errors import Unhashable
 from druse.fingerprint.encoding import digest_of, tag
 from druse.fingerprint.graph import settle, standing
 from druse.fingerprint.resolve import Found, Surroundings, resolve
-from druse.fingerprint.sources import source_of
+from druse.fingerprint.sources import guard, source_of
 from druse.fingerprint.template import Rebinding, Template
 from druse.fingerprint.units import Unit
 
@@ -31,7 +31,7 @@ ABSENT: Final = object()
 _NOT_THERE: Final = b"-"
 
 _first_seen: dict[Key, tuple[Callable[[], Any], bytes, bytes]] = {}
-_guard: Final = threading.RLock()
+_first_empty: dict[Key, tuple[Callable[[], Any], bytes, bool]] = {}
 
 
 class State:
@@ -39,7 +39,7 @@ class State:
 
     def __init__(self, names: frozenset[Key]) -> None:
         self.names = names
-        self.read: set[Key] = set()
+        self.read: dict[Key, Found] = {}
 
     def of(self, owner: Any) -> set[str]:
         """The names of an object's attributes that are state."""
@@ -50,7 +50,7 @@ class State:
         if found.owner is None or not found.key:
             return None
         key = (id(found.owner), found.key)
-        self.read.add(key)
+        self.read[key] = found
         return first_seen(builder, found, node) if key in self.names else None
 
     def note_rebinds(self, unit: Unit, template: Template, around: Surroundings) -> None:
@@ -58,7 +58,13 @@ class State:
         for rebinding in template.rebinds:
             key = _target(rebinding, around)
             if key is not None:
-                unit.rebinds.add(key)
+                (unit.rebinds if rebinding.name else unit.fills).add(key)
+
+    def found_in(self, units: list[Unit]) -> frozenset[Key]:
+        """What is state for a closure of these units, besides what is known to be."""
+        rebound = {key for unit in units for key in unit.rebinds if key in self.read}
+        filled = {key for unit in units for key in unit.fills if key in self.read}
+        return self.names | rebound | {key for key in filled if is_cache(self.read[key])}
 
 
 def _target(rebinding: Rebinding, around: Surroundings) -> Key | None:
@@ -69,6 +75,8 @@ def _target(rebinding: Rebinding, around: Surroundings) -> Key | None:
     base = resolve(rebinding.base, around)
     if not isinstance(base, Found) or base.rest:
         return None
+    if not rebinding.name:
+        return (id(base.owner), base.key) if base.owner is not None and base.key else None
     held = vars(base.value) if hasattr(base.value, "__spec__") else base.value
     return id(held), rebinding.name
 
@@ -77,13 +85,31 @@ def first_seen(builder: Builder, found: Found, node: Node) -> bytes:
     """What stands for a value that is state; empty where it was not there at first."""
     key = (id(found.owner), found.key)
     said = _initial_text(found)
-    with _guard:
+    with guard:
         known = _first_seen.get(key)
         if known is None or known[0]() is not found.owner or known[1] != said:
             known = _first_seen[key] = (_reference(found.owner), said, _value(builder, found))
     if found.value is not ABSENT:
         node.states.append((key, found.name))
     return b"" if known[2] == _NOT_THERE else tag("state") + known[2]
+
+
+def is_cache(found: Found) -> bool:
+    """Whether a container that code fills was empty when this process first looked.
+
+    One that was not, or that holds functions and classes, is a registry: its content counts.
+    """
+    value = found.value
+    if not isinstance(value, dict | list | set | deque):
+        return False
+    key = (id(found.owner), found.key)
+    said = _initial_text(found)
+    with guard:
+        known = _first_empty.get(key)
+        if known is None or known[0]() is not found.owner or known[1] != said:
+            known = _first_empty[key] = (_reference(found.owner), said, not value)
+    held = value.values() if isinstance(value, dict) else value
+    return known[2] and not any(callable(item) for item in held)
 
 
 def described(name: str) -> str:

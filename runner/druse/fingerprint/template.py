@@ -9,6 +9,12 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Final
 
+FILLING: Final = frozenset(
+    {
+        *("append", "appendleft", "extend", "extendleft", "insert", "add", "update", "setdefault"),
+        *("pop", "popleft", "popitem", "remove", "discard", "clear", "subtract", "__setitem__"),
+    }
+)
 OUTER: Final = "outer"  # bound outside of the function: in an enclosing one, its module, builtins
 IMPORT: Final = "import"  # bound by an import within the function
 
@@ -40,7 +46,10 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Rebinding:
-    """`base.attribute = ...`, or a name declared `global` or `nonlocal` that is assigned."""
+    """`base.name = ...`; or a name declared `global` or `nonlocal` that is assigned, without base;
+
+    or `base[...] = ...`, `base.append(...)` and the like, without name.
+    """
 
     base: Ref | None
     name: str

@@ -22,3 +22,4 @@ class Unit:
     blind_spots: list[str] = field(default_factory=list)
     uncacheable: str | None = None
     rebinds: set[tuple[int, str]] = field(default_factory=set)  # owners by identity, and names
+    fills: set[tuple[int, str]] = field(default_factory=set)  # the same of what it fills in place

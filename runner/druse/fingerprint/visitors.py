@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from druse.fingerprint.encoding import atom, integer, length, tag, text
 from druse.fingerprint.sources import FunctionNode
-from druse.fingerprint.template import IMPORT, OUTER, Call, Rebinding, Ref
+from druse.fingerprint.template import FILLING, IMPORT, OUTER, Call, Rebinding, Ref
 
 if TYPE_CHECKING:
     from druse.fingerprint.writer import Writer
@@ -90,6 +90,21 @@ def _chain_of(node: ast.AST, context: type = ast.Load) -> tuple[str, tuple[str, 
     return None
 
 
+def _subscript(writer: Writer, node: ast.Subscript) -> None:
+    if type(node.ctx) is not ast.Load:
+        _note_filled(writer, node.value)
+    writer.generic(node)
+
+
+def _note_filled(writer: Writer, container: ast.AST) -> None:
+    """What a name stands for is changed in place."""
+    chain = _chain_of(container)
+    if chain is not None:
+        line = getattr(container, "lineno", 0)
+        ref = Ref(OUTER, chain[0], chain[1], line)
+        writer.scopes[-1].rebinds.append(Rebinding(ref, "", line))
+
+
 # --- statements and expressions --------------------------------------------------------------
 
 
@@ -131,6 +146,8 @@ def _call(writer: Writer, node: ast.Call) -> None:
         if attribute is not None and name == "getattr":
             _getattr(writer, node, attribute)
             return
+    if isinstance(node.func, ast.Attribute) and node.func.attr in FILLING:
+        _note_filled(writer, node.func.value)
     writer.generic(node)
 
 
@@ -320,6 +337,7 @@ VISITORS: Final[dict[type, Callable[[Writer, Any], None]]] = {
     ast.Name: _name,
     ast.Attribute: _attribute,
     ast.Constant: _constant,
+    ast.Subscript: _subscript,
     ast.AugAssign: _augmented,
     ast.AnnAssign: _annotated,
     ast.Global: _declared,

@@ -12,7 +12,7 @@ from druse_store.remote import bodies, layout
 from druse_store.remote.bodies import RunBody
 from druse_store.remote.reading import read_topic
 from druse_store.remote.site import Site
-from druse_store.run import Cell
+from druse_store.run import Cell, Run
 from druse_store.trust import PublicKey, Trust
 
 if TYPE_CHECKING:
@@ -47,6 +47,20 @@ class PublishedRun:
     @property
     def cells(self) -> tuple[Cell, ...]:
         return self.body.cells
+
+    def as_run(self) -> Run:
+        """As runs of a store are: with its owner's version."""
+        body = self.body
+        return Run(
+            body.experiment,
+            body.version,
+            body.info,
+            body.started,
+            body.finished,
+            body.complete,
+            count=len(body.cells),
+            _load=lambda: body.cells,
+        )
 
     def named_bases(self) -> list[str]:
         """The base signatures that it says it used, beyond those of its cells."""

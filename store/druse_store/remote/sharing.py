@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -187,3 +187,10 @@ def all_bases(site: Site) -> set[Digest]:
             except InvalidInput:
                 continue
     return found
+
+
+def fetch_blobs(
+    store: Store, site: Site, wanted: Iterable[BlobRef | Digest], hints: Iterable[str] = ()
+) -> Fetched:
+    """Brings blobs that are not here; `hints` are the pack indexes that lead to them."""
+    return Fetcher(store._session, site).fetch(wanted, hints)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from druse.fingerprint import closure
 from support.edited import Project
 
 LAZY = """
@@ -148,6 +149,83 @@ def test_a_cached_property_and_a_cache_do_not_count_for_what_they_hold(project: 
     before = project.key()
     ran = "import steps\nsteps.step(1)"
     assert project.key(first=ran).digest == before.digest
+
+
+CACHES = {
+    "a dict of the module": "C = {}\ndef step(x):\n    if x not in C: C[x] = [x]\n    return C[x]\n",
+    "a list of another module": "import conf\ndef step(x):\n    conf.C.append(x)\n    return conf.C\n",
+    "an attribute of an object": (
+        "class A:\n    def __init__(self): self.c = {}\n    def get(self, x): return self.c.setdefault(x, [x])\n"
+        "a = A()\ndef step(x): return a.get(x)\n"),
+    "an attribute of the step": (
+        "class A:\n    def __init__(self): self.c = []\n    def __call__(self, x): self.c.append(x); return self.c\n"
+        "step = A()\n"),
+    "an instance kept in its class": (
+        "class A:\n    one = None\n    def __new__(cls):\n        if cls.one is None: cls.one = super().__new__(cls)\n"
+        "        return cls.one\ndef step(x): return A().one\n"),
+    "instances kept by a metaclass": (
+        "class M(type):\n    kept = {}\n    def __call__(cls):\n        if cls not in cls.kept: cls.kept[cls] = super().__call__()\n"
+        "        return cls.kept[cls]\nclass A(metaclass=M): pass\ndef step(x): return A()\n"),
+    "a count kept in the class": (
+        "class A:\n    n = 0\n    def __init__(self): type(self).n += 1\ndef step(x): return A().n\n"),
+    "a count kept in the class by the object": (
+        "class A:\n    n = 0\n    def __init__(self): self.__class__.n += 1\ndef step(x): return A().n\n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", CACHES)
+def test_a_cache_that_was_empty_at_first_is_state(project: Project, what: str) -> None:
+    project.write(steps=CACHES[what], conf="C = []")
+    before = project.key()
+    assert (
+        project.key(first="import steps\nFingerprinter().closure(steps.step)\nsteps.step(1)").digest
+        == before.digest
+    )
+    fresh = project.key(first="import steps\nsteps.step(1)")  # what is there before counts
+    assert (fresh.digest != before.digest) == (fresh.warnings != () or "empty" not in what)
+
+
+def test_a_registry_counts_by_its_content_though_reached_code_fills_it(project: Project) -> None:
+    text = (
+        "R = {}\ndef register(f):\n    R[f.__name__] = f\n    return f\n"
+        "def step(x):\n    register(x)\n    return R['a']\n"
+    )
+    more = "\n@register\ndef a(): return {}\n"
+    project.write(steps=text + more.format(1))
+    before = project.key()
+    project.write(steps=text + more.format(2))
+    assert project.key().digest != before.digest
+    project.write(steps=text, more="from steps import register\n@register\ndef a(): return 1\n")
+    late = "import steps\nFingerprinter().closure(steps.step)\nimport more"
+    assert project.key(first=late).digest != project.key().digest
+
+
+def test_the_folder_of_the_project_does_not_count(project: Project, tmp_path: Path) -> None:
+    text = """
+    import os
+    from pathlib import Path
+    HERE = Path(__file__).parent
+    DATA = HERE / "data" / "{}.csv"
+    TEXT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data")
+    def step(x): return HERE, DATA, TEXT
+    """
+    project.write(steps=text.format("a"))
+    before = project.key()
+    project.folder = project.folder.rename(tmp_path / "elsewhere")
+    assert project.key().digest == before.digest
+    project.write(steps=text.format("b"))
+    assert project.key().digest != before.digest
+
+
+def helper_of_a_test(x: int) -> int:
+    assert x  # rewritten by the test runner
+    return x
+
+
+def test_functions_of_a_test_module_have_source() -> None:
+    key = closure(lambda x: helper_of_a_test(x) + 1)
+    assert key.uncacheable is None
+    assert {c.name.rpartition(".")[2] for c in key.components} == {"<lambda>", "helper_of_a_test"}
 
 
 # --- packages --------------------------------------------------------------------------------
