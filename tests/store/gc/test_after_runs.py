@@ -24,6 +24,16 @@ def test_the_levels_of_the_experiments_that_ended_are_lowered_at_once(path):
         assert store.after_runs(["exp"], POLICY) == ([], None)
 
 
+def test_what_a_run_was_lowered_to_holds_for_a_collection_that_knows_no_rule(path):
+    with Store.open(path) as store:
+        for version in range(3):
+            add_run(store, "exp", [[noise(100_000, version)]])
+        store.after_runs(["exp"], POLICY)
+        assert store.gc(grace=0).freed > 200_000
+        assert payloads_of(store, "exp", 0) == payloads_of(store, "exp", 1) == [BlobNotFound]
+        assert payloads_of(store, "exp") == [noise(100_000, 2)]
+
+
 def test_a_collection_is_due_when_the_store_has_grown(path, monkeypatch):
     monkeypatch.setattr(collector, "_SPARE", 1 << 20)
     with Store.open(path) as store:
