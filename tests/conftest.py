@@ -14,6 +14,14 @@ from collections import Counter
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def home_of_its_own(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No test reads or writes the keys and settings of whoever runs it."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "config"))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("optional checks")
     group.addoption("--strict-needs", action="store_true", help="a check that cannot run fails")
