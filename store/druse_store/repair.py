@@ -19,7 +19,7 @@ from druse_store.digest import Digest, trusted
 from druse_store.errors import IndexDamaged, StoreError
 from druse_store.index import values
 from druse_store.index.snapshot import Snapshot
-from druse_store.index.tables import Tables
+from druse_store.index.tables import Tables, catch_up
 from druse_store.index.values import OPEN, SUSPECT, BlobEntry, ChunkEntry
 from druse_store.moving import Mover
 from druse_store.quarantine import put_away
@@ -204,22 +204,22 @@ class Repair:
 
     def _evacuate(self, pack: bytes) -> None:
         """Moves what is good in a pack elsewhere, and the pack to the quarantine."""
+        path = self._location.pack(pack)
+        mine = Appender.adopt(self._location, pack, frames.PACK)
+        catch_up(self._environment, self._lock)
         with self._session.snapshot() as snapshot:
             entry = snapshot.file(pack)
-        path = self._location.pack(pack)
-        if entry is None:
-            return
-        mine = Appender.adopt(self._location, pack, frames.PACK) if entry.state == OPEN else None
-        if mine is None and entry.state == OPEN and path.exists():
+        if mine is None and entry is not None and entry.state == OPEN and path.exists():
             self.done.left.append(f"pack {pack.hex()} is being written to: repair again later")
             return
         try:
-            mover = Mover(self._location, self._environment, self._lock)
-            if path.exists():
-                with FrameFile(path, entry.end) as file:
-                    salvage.evacuate(file, pack, mover, self._reader.indexed_chunk)
-            mover.finish()
-            self._forget(pack)
+            if entry is not None:
+                mover = Mover(self._location, self._environment, self._lock)
+                if path.exists():
+                    with FrameFile(path, entry.end) as file:
+                        salvage.evacuate(file, pack, mover, self._reader.indexed_chunk)
+                mover.finish()
+                self._forget(pack)
         finally:
             if mine is not None:
                 mine.close()

@@ -129,10 +129,12 @@ class Session:
     def lease(self, digests: Iterable[Digest], runs: Iterable[RunName]) -> Lease:
         """Keeps records, blobs and runs from any collection, until it is closed. Under the write
         lock: a collection sees it, or has removed what it names before (`missing`)."""
+        from druse_store.index.tables import Tables
+
         named = list(digests)
         with self.write_lock.held():
             lease = Lease(self.location.holds, self.location.file_mode, named, runs)
-            with Snapshot(self.environment) as snapshot:
+            with Tables(self.environment) as snapshot:  # sees what a killed collection removed
                 lease.missing = frozenset(
                     digest
                     for digest in named

@@ -26,6 +26,7 @@ from druse_store.errors import (
 )
 from druse_store.index.environment import Environment
 from druse_store.index.snapshot import Snapshot
+from druse_store.index.tables import catch_up
 from druse_store.index.values import OPEN, QUARANTINED, SEALED, BlobEntry, ChunkEntry, Origin
 from druse_store.location import Location
 from druse_store.logwriter import LogWriter
@@ -181,6 +182,7 @@ class Writer:
             pack = Appender.adopt(self._location, file_id, frames.PACK)
             if pack is None:
                 continue
+            catch_up(self._environment, self.committer.lock)
             with Snapshot(self._environment) as snapshot:  # again, now that it is locked
                 entry = snapshot.file(file_id)
             if entry is not None and entry.state == OPEN:

@@ -86,6 +86,7 @@ class Compactor:
         if appender is None:
             return False
         self._locked[pack] = appender
+        self._sweeper.catch_up()
         with Scan(self._environment) as scan:  # again, now that it is locked
             return scan.file(pack) == entry
 
@@ -139,6 +140,7 @@ class Compactor:
             appender = Appender.adopt(self._location, pack, frames.PACK)
             if appender is None:
                 continue
+            self._sweeper.catch_up()
             with Scan(self._environment) as scan:
                 known = scan.file(pack) is not None
             if not known:

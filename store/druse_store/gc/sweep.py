@@ -17,6 +17,7 @@ from druse_store.digest import SIZE, trusted
 from druse_store.gc.spared import Spared
 from druse_store.index import values
 from druse_store.index.bulk import Bulk, Row, state_of, with_state
+from druse_store.index.tables import catch_up
 from druse_store.index.values import BLOBS, CHUNKS, EVICTED, LIVE, RECORDS, SUSPECT, TOMBSTONED
 from druse_store.records import Record
 
@@ -58,6 +59,10 @@ class Sweeper:
         self._step(name)
         if not self.direct:
             time.sleep(_YIELD)
+
+    def catch_up(self) -> None:
+        """Sees the last commit, even of a writer that died within it."""
+        catch_up(self._committer.environment, self._committer.lock)
 
     # --- records -------------------------------------------------------------------------------
 

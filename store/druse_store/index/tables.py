@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from druse_store import packing
 from druse_store.digest import Digest
 from druse_store.index import values
+from druse_store.index.environment import Environment
 from druse_store.index.snapshot import Snapshot, pack_edges
 from druse_store.index.values import (
     ATTESTED,
@@ -34,6 +35,9 @@ from druse_store.index.values import (
     Head,
     Origin,
 )
+
+if TYPE_CHECKING:
+    from druse_store.writelock import WriteLock
 
 
 class Tables(Snapshot):
@@ -213,3 +217,14 @@ class Tables(Snapshot):
 
     def put_head(self, head: Head) -> None:
         self._txn.put(values.HEAD_KEY, values.pack_head(head), db=self._dbs[values.HEAD])
+
+
+def catch_up(environment: Environment, lock: WriteLock) -> None:
+    """Has this process see the last commit, even of a writer that died within it.
+
+    LMDB's readers go by a number in the lock file, which is set behind the commit; if its writer
+    dies in between, the next one who writes sets it. Ask for this once a file is locked whose
+    writer may be dead, and before its committed end is looked up.
+    """
+    with lock.held(), Tables(environment):
+        pass  # beginning is enough: nothing is committed
