@@ -39,6 +39,7 @@ class Dispatcher:
             if cell is not None:
                 self._dispatch(cell)
             elif not self._claims.take_turn(lanes):
+                self._current.lanes.rest()
                 return
 
     def _dispatch(self, cell: CellName) -> None:

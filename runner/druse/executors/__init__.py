@@ -36,15 +36,20 @@ class Executor(Protocol):
 
 
 @runtime_checkable
+class Resting(Protocol):
+    """What an executor has besides that gathers tasks before it sends them, or begins."""
+
+    def rest(self) -> None:
+        """All that can be submitted for the moment has been."""
+
+
+@runtime_checkable
 class Following(Protocol):
     """What an executor has besides that does not execute its tasks by itself."""
 
     @property
     def is_over(self) -> bool:
         """Whether it takes no more tasks."""
-
-    def rest(self) -> None:
-        """All that can be submitted for the moment has been."""
 
     def over(self, cell: CellName) -> None:
         """A cell is over, whatever came of it."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from druse.executors import Executor, Following, News
+from druse.executors import Executor, Following, News, Resting
 from druse.executors.spec import LOOP, Spec, make
 from druse.task import CellName, Outcome, Stopped, Task
 
@@ -94,9 +94,10 @@ class Lanes:
         if isinstance(executor, Following):
             executor.over(cell)
 
-    def _rest(self) -> None:
+    def rest(self) -> None:
+        """All that can be submitted for the moment has been."""
         for lane in self._lanes.values():
-            if isinstance(lane.executor, Following):
+            if isinstance(lane.executor, Resting):
                 lane.executor.rest()
 
     def submit(self, prepared: Prepared, task: Task) -> None:
@@ -119,7 +120,6 @@ class Lanes:
     def news(self, *, wait: bool) -> Iterable[News]:
         """What was reported; waits for the first of it if asked to."""
         if wait:
-            self._rest()
             yield self._noted(self._queue.get())
         while not self._queue.empty():
             yield self._noted(self._queue.get())

@@ -51,6 +51,9 @@ class States:
     filled: frozenset[str]
 
 
+NO_STATES: Final = States(frozenset(), frozenset())
+
+
 def counters_and_caches(cls: type) -> States:
     """Attributes of instances that are state whoever holds them."""
     kinds: dict[str, set[str]] = {}
