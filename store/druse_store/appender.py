@@ -195,7 +195,7 @@ class Appender:
             except OSError as error:
                 self._early_error = self._early_error or error
 
-        self._syncing = threading.Thread(target=work, daemon=True)
+        self._syncing = threading.Thread(target=work, name="druse-sync", daemon=True)
         self._syncing.start()
 
     def sync(self) -> None:

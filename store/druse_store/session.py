@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from druse_store import location as locations
 from druse_store import reserve
+from druse_store.attest import Judge
 from druse_store.codec import Level
 from druse_store.digest import MIN_PREFIX, Digest, prefix_bounds, trusted
 from druse_store.errors import (
@@ -27,6 +28,7 @@ from druse_store.holds import Holds
 from druse_store.index import environment as environments
 from druse_store.index import values
 from druse_store.index.snapshot import Snapshot
+from druse_store.index.values import Origin
 from druse_store.leases import Lease
 from druse_store.location import Location
 from druse_store.reader import BlobFile, Reader
@@ -82,6 +84,7 @@ class Session:
         self._writing: Writing | None = None
         self._holds: Holds | None = None
         self._offered: Offers | None = None
+        self.judge = Judge(location.store_id) if location.shared else None
         self._left = ExitStack()  # what is to be closed, the last one first
         try:
             self._open(read_only=read_only, immutable=immutable, level=level)
@@ -245,16 +248,17 @@ class Session:
         self._check_usable()
         writing = self._writing
         waiting = writing.writer.waiting() if writing is not None else ()
-        return View(self.environment, waiting, self._offered)
+        return View(self.environment, waiting, self._offered, self.judge)
+
+    def _adopt(self, record: Record, origin: Origin) -> None:
+        self._usable_writing().writer.adopt(record, origin)
 
     def offers(self) -> Offers:
         """What others offer to this store's lookups, in this process."""
         if self._offered is None:
             from druse_store.offers import Offers
 
-            writing = self._writing
-            adopt = writing.writer.adopt if writing is not None else None
-            self._offered = Offers(adopt)
+            self._offered = Offers(None if self.read_only else self._adopt)
         return self._offered
 
     def read(self, digest: Digest) -> bytes:

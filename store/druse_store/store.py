@@ -194,6 +194,12 @@ class Store:
         with self._session.reading() as view:
             return view.origin(digest)
 
+    def strangers(self) -> dict[str, int]:
+        """In a store that a group shares: by whose keys, which are not trusted here, how many
+        records were passed over in this process. By the first 16 hex digits of the key."""
+        judge = self._session.judge
+        return {} if judge is None else dict(judge.strangers)
+
     def hide_signer(self, signer: bytes, hidden: bool = True) -> None:
         """Takes all records that a key signed out of use, or back into it. They stay stored."""
         self._change([changes.HIDE, bytes(signer), hidden])

@@ -13,6 +13,7 @@ from druse_store.index.snapshot import Snapshot
 from druse_store.records import Record
 
 if TYPE_CHECKING:
+    from druse_store.attest import Judge
     from druse_store.pending import Pending
 
 
@@ -32,15 +33,17 @@ class View(Snapshot):
     code in it: while it is open, the index cannot use the space of what is removed.
     """
 
-    __slots__ = ("_offered", "_waiting")
+    __slots__ = ("_judge", "_offered", "_waiting")
 
     def __init__(
         self,
         environment: Environment,
         waiting: Sequence[Pending],
         offered: Offered | None = None,
+        judge: Judge | None = None,
     ) -> None:
         self._offered = offered
+        self._judge = judge
         # Taken before the snapshot begins: what is committed in between is then found twice,
         # rather than not at all.
         self._waiting = waiting
@@ -75,6 +78,18 @@ class View(Snapshot):
                 f"the current record {digest} of a cell is missing; "
                 "`druse repair --rebuild-index` makes a new index from the packs"
             )
+        if self._judge is None:
+            return Record.decode(packed, digest)
+        record = self._believed(packed, digest)
+        # In a shared store others could have let the index name another cell's record.
+        if record is None or values.record_key(record.signature, record.replicate) != key:
+            return None
+        return record
+
+    def _believed(self, packed: bytes, digest: Digest) -> Record | None:
+        """A record, if it is one's own, or the store is, or its signer is trusted."""
+        if self._judge is not None and not self._judge.believes(self, digest, packed):
+            return None
         return Record.decode(packed, digest)
 
     def records_at(self, signature: Digest) -> dict[int, Digest]:
@@ -103,7 +118,7 @@ class View(Snapshot):
             if digest in pending.adoptions:
                 return pending.adoptions[digest][0]
         packed = self.record(digest)
-        return None if packed is None else Record.decode(packed, digest)
+        return None if packed is None else self._believed(packed, digest)
 
     def missing(self, record: Record) -> list[Digest]:
         """The blobs of a record that are not here: dropped by retention, evicted, or damaged; or

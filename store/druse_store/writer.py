@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from druse_store import frames
 from druse_store.appender import SMALL, Appender
+from druse_store.attest import Attester
 from druse_store.changes import Change
 from druse_store.commit import Committer
 from druse_store.digest import Digest
@@ -46,7 +47,8 @@ class Writer:
     def __init__(self, location: Location, environment: Environment, lock: WriteLock) -> None:
         self._location = location
         self._environment = environment
-        self.committer = Committer(environment, lock, LogWriter(location))
+        attester = Attester(location.store_id) if location.shared else None
+        self.committer = Committer(environment, lock, LogWriter(location), attester)
         self._lock = threading.RLock()
         self._flushing = threading.Lock()
         self._pending = Pending()

@@ -106,6 +106,13 @@ def named_store(store: str | None) -> Path:
     return location.store_path(store or root.get("store"))
 
 
+def named_remote(remote: str | None, start: Path | None = None) -> str | None:
+    """The remote that the command line names, else druse.yaml; None: the first that was added."""
+    from druse import project
+
+    return remote or project.load(start or Path.cwd()).remote
+
+
 def open_for_reading(store: str | None) -> Store:
     """A store to look into."""
     from druse_store import Store

@@ -201,7 +201,7 @@ def _is_due(value: bytes, limit: int) -> bool:
 
 def _drop_records(tables: Bulk, rows: list[Row]) -> None:
     """Drops records, and what of the other tables leads to them."""
-    for table in (RECORDS, values.ORIGINS):
+    for table in (RECORDS, values.ORIGINS, values.ATTESTED):
         tables.drop_rows(table, [key for key, _ in rows])
     for key, value in rows:
         record = Record.decode(values.body(RECORDS, key, value))
