@@ -85,3 +85,17 @@ def _progress(wanted: list[Wanted], listener: Listener) -> Iterator[Listener]:
         yield Listeners(listener, display)
     finally:
         display.clear()
+
+
+@contextmanager
+def planning(
+    store: Store, wanted: list[Wanted], *, strategy: str = "resume", **wishes: Unpack[Wishes]
+) -> Iterator[Session]:
+    """Within the block, a session whose plan is made: what a run would do now, and nothing done.
+
+    Raises StoreError, DefinitionError, Unhashable.
+    """
+    session = Session(store, wanted, Options(check_strategy(strategy), Control.of(wishes)))
+    with session.keys.fingerprinter, shown_as_due(wanted):
+        session.decide_all()
+        yield session

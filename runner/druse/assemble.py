@@ -152,7 +152,9 @@ def _steps(prepared: Prepared, record: Record) -> list[dict[str, Any]]:
                     "reads": {
                         name: shown[key]
                         for key in trace["reads"]
-                        if key in shown and (name := key.rpartition(":")[2]) not in wrote
+                        if key in shown
+                        and key.startswith("ctx:")
+                        and (name := key.rpartition(":")[2]) not in wrote
                     },
                     "wrote": {k: {"before": None, "after": v} for k, v in sorted(wrote.items())},
                     "metrics": _changed(record.metrics, counts, trace["metrics"]),

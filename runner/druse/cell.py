@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from druse import seeds
+from druse import seeds, shown
 from druse.checked import Inputs
 from druse.context import FrozenContext
 from druse.errors import DruseError, PipelineExecutionError
@@ -21,7 +21,6 @@ from druse.plain import plain
 from druse.plugins import BUILT_IN, BasePlugin
 from druse.reads import Reads
 from druse.runtime import InputGone, Runtime, Workplace
-from druse.shown import shown
 from druse.stepcache import Held, StepCache
 from druse.task import CellName, Failure, Outcome, Sighting, Task, WrittenArtifact
 from druse.watch import Watch, unwatched, watching
@@ -272,13 +271,14 @@ class CellRun:
             WrittenArtifact(a.name, a.position, a.data) for a in self._ctx.artifacts._items
         ]
         for name in outcome.reads:
-            if name.startswith("ctx:") and name != "ctx:*":
-                outcome.shown[name] = self._initial.shown(name[4:])
+            text = shown.read(name, self._prepared, self._initial)
+            if text is not None:
+                outcome.shown[name] = text
 
     def _trace(self, before: tuple[set[str], dict[str, int]], reads_before: int) -> None:
         ctx, (keys, counts) = self._ctx, before
         reads = list(self._reads.found)[reads_before:]
-        wrote = {key: shown(value) for key, value in ctx._data.items() if key not in keys}
+        wrote = {key: shown.shown(value) for key, value in ctx._data.items() if key not in keys}
         metrics = {k: len(v) for k, v in ctx.metrics._values.items() if len(v) != counts.get(k, 0)}
         self._outcome.trace.append({"reads": reads, "wrote": wrote, "metrics": metrics})
 

@@ -18,6 +18,7 @@ from druse.fingerprint.values import value_digest
 from druse.names import BASELINE, CONDITION_KEY, REPLICATE_KEY, SEED_USED_KEY
 from druse.plugins import SeedPlugin
 from druse.reads import ABSENT
+from druse.shown import ABSENT as ABSENT_TEXT
 from druse.shown import shown
 from druse.task import Given
 from druse.treatments import Treatment
@@ -83,8 +84,12 @@ class Initial:
 
     def shown(self, key: str) -> str:
         """A key's value, for people."""
-        values = self.values()
-        return shown(values[key]) if key in values else "absent"
+        return shown(self.values()[key]) if self.has(key) else ABSENT_TEXT
+
+    def has(self, key: str) -> bool:
+        """Whether the context has this key as the cell begins."""
+        own = (REPLICATE_KEY, SEED_USED_KEY)
+        return key in self._extra or key in self._condition.constant or key in own
 
 
 class Bare:

@@ -39,6 +39,7 @@ class Dispatcher:
             if cell is not None:
                 self._dispatch(cell)
             elif not self._claims.take_turn(lanes):
+                self._current.lanes.rest()
                 return
 
     def _dispatch(self, cell: CellName) -> None:
@@ -75,6 +76,7 @@ class Dispatcher:
         self._current.runs[cell.experiment].hit(cell, decision)
         self._current.listener.hit(cell)
         self._scheduler.done(cell)
+        self._current.lanes.over(cell)
         self._current.note_if_over(cell.experiment)
 
     def _is_held(self, cell: CellName) -> bool:
@@ -133,4 +135,5 @@ class Dispatcher:
         self._plan.decisions[producer] = Decision(State.RUN, GONE, decision.record)
         lane = current.lanes.name(producer.experiment)
         self._scheduler.add(producer, current.waits(producer), lane)
+        current.lanes.expect(producer)
         return producer

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from druse.errors import DefinitionError
-from druse.executors.spec import Spec
+from druse.executors.spec import LOOP, Spec
 from druse.plugins import BasePlugin
 
 if TYPE_CHECKING:
@@ -153,4 +153,4 @@ def spec_of(plugin: BasePlugin | None, experiment: Experiment) -> Spec:
         return Spec("async", _check_count(plugin.max_concurrency, "max_concurrency") or _AT_ONCE)
     if isinstance(plugin, DaskExecution) and loop is DaskExecution.run_experiment_loop:
         return Spec("dask", _check_count(plugin.max_workers, "max_workers"), plugin.address)
-    return Spec("loop", None, experiment.folder_name)
+    return Spec(LOOP, None, experiment.folder_name)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from druse.plan import Decision, State
 from druse.rewritten import Rewritten
+from druse.shown import package
 from druse.task import CellName, Failure, Outcome, Sighting, Stopped, Warned
 from druse.unpickled import finished
 from druse_store import BlobVanished, Record, StoreError
@@ -51,6 +52,8 @@ class Intake:
         outcome.attempts += current.attempts.pop(cell, 0)
         for name, digest in finished(outcome.seen, current.session.keys).items():
             outcome.reads.setdefault(name, digest)
+            if name.startswith("package:"):
+                outcome.shown[name] = package(name.partition(":")[2])
         self._rewritten.take(outcome.written, cell)
         previous = self._plan.decisions[cell].record
         try:
@@ -66,6 +69,7 @@ class Intake:
         else:
             self._compare(cell, previous, record)
             self._succeeded(outcome, record)
+        current.lanes.over(cell)
         current.note_if_over(cell.experiment)
 
     # --- failures ------------------------------------------------------------------------------
@@ -73,6 +77,8 @@ class Intake:
     def _wait_for_input(self, outcome: Outcome) -> bool:
         """Lets the producer of a missing input run, then this cell again."""
         cell = outcome.cell
+        if self._current.lanes.is_loop(cell.experiment):
+            return False  # its loop would wait for the producer, which waits for the loop to end
         for source in self._plan.prepared[cell.experiment].inputs:
             if source.alias == outcome.gone:
                 producer = self._plan.producer_cell(source, cell.condition, cell.replicate)
@@ -98,6 +104,7 @@ class Intake:
         current.runs[cell.experiment].failed(cell, record, outcome)
         for blocked in self._scheduler.failed(cell):
             current.runs[blocked.experiment].blocked(blocked, cell)
+            current.lanes.over(blocked)
             current.note_if_over(blocked.experiment)
 
     # --- results -------------------------------------------------------------------------------

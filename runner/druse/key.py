@@ -24,6 +24,7 @@ from druse.fingerprint import Closure, Component, Fingerprinter
 from druse.fingerprint.values import value_digest
 from druse.plugins import BUILT_IN, BasePlugin, SeedPlugin
 from druse.reads import ABSENT
+from druse.shown import lasting
 from druse.step import FunctionStep, PipelineStep
 from druse_store import Digest
 
@@ -60,9 +61,13 @@ class Part:
     def digest(self) -> Digest:
         return joined(_STEP_DOMAIN, self.digests)
 
-    def add_value(self, name: str, digest: Digest, kind: str = "parameter") -> None:
+    def add_value(
+        self, name: str, digest: Digest, kind: str = "parameter", detail: str = ""
+    ) -> None:
         self.digests.append((name, digest))
-        self.components.append((self.label, Component(name, kind, digest, None, None)))
+        shown_name = name.removeprefix("param ").removeprefix("file ").removeprefix("environment ")
+        component = Component(shown_name, kind, digest, None, None, detail)
+        self.components.append((self.label, component))
 
     def add_closure(self, name: str, closure: Closure) -> None:
         self.digests.append((name, closure.digest))
@@ -101,7 +106,7 @@ class Keys:
         if version is not None:
             # The name belongs to it: two steps may have the same version.
             told = (_name_of(thing), version)
-            part.add_value("version", value_digest(told, "version"), "version")
+            part.add_value("version", value_digest(told, "version"), "version", lasting(version))
             return
         if override is not None:
             part.add_value("step_hash", value_digest(str(override), "step_hash"), "version")
@@ -124,7 +129,7 @@ class Keys:
                 continue
             digest = value_digest(value, path)
             if digest != default_digest(defaults[key]):
-                part.add_value(f"param {key}", digest)
+                part.add_value(f"param {key}", digest, detail=lasting(value))
 
     def _add_declared(self, part: Part, declared: Any) -> None:
         for item in declared:
@@ -156,7 +161,7 @@ class Keys:
         if isinstance(source, FunctionSource):
             for key, value in sorted(source.params.items()):
                 path = f'{type(source).__name__}.params["{key}"]'
-                part.add_value(f"param {key}", value_digest(value, path))
+                part.add_value(f"param {key}", value_digest(value, path), detail=lasting(value))
         self._add_declared(part, source.depends_on)
 
     # --- the rest ------------------------------------------------------------------------------

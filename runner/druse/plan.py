@@ -60,7 +60,6 @@ class Options:
 
 
 HIT = "its record is in the store"
-FAILED_BEFORE = "it failed the last time"
 RERUN = "rerun was asked for"
 FORCE = "a step of it is forced"
 DOWNSTREAM = "it comes after a step that is forced"
@@ -84,12 +83,7 @@ def decide(
     `reason`: why the whole experiment is executed, if it is. `is_fresh`: whether a record was made
     by this very run.
     """
-    if (
-        isinstance(answer, Found)
-        and answer.record.status == "ok"
-        and not prepared.volatile
-        and is_fresh(answer.record)
-    ):
+    if isinstance(answer, Found) and not prepared.volatile and is_fresh(answer.record):
         return Decision(State.HIT, RAN_ALREADY, answer.record)
     if reason is None and options.is_forced(prepared.name, condition, answer):
         reason = MARKER
@@ -99,8 +93,6 @@ def decide(
         return Decision(State.DEPENDS, DEPENDS, read=answer.keys[0])
     if isinstance(answer, Missing):
         return Decision(State.RUN, answer.why, read=answer.read)
-    if answer.record.status != "ok":
-        return Decision(State.RUN, FAILED_BEFORE)
     return Decision(State.HIT, HIT, answer.record)
 
 
@@ -221,15 +213,15 @@ class Decider:
         for name, lookup in lookups.items():
             self._by_start.setdefault(plan.prepared[name].start, []).append(lookup)
 
-    def decide(self, view: View, cell: CellName) -> Decision:
-        """The decision about a cell as things are now."""
+    def decide(self, view: View, cell: CellName, *, many: bool = False) -> Decision:
+        """The decision about a cell as things are now. `many`: its siblings come next."""
         prepared = self._plan.prepared[cell.experiment]
         answer: Answer = Missing("")
         condition: Condition = prepared.conditions[cell.condition]
         if condition.cell(cell.replicate).error is not None:
             return Decision(State.RUN, TREATMENT_FAILED)
         if self._fresh or cell.experiment not in self._reasons:
-            answer = self._lookups[cell.experiment].find(view, condition, cell.replicate)
+            answer = self._lookups[cell.experiment].find(view, condition, cell.replicate, many=many)
         reason = self._reasons.get(cell.experiment)
         return decide(prepared, cell.condition, answer, self.options, reason, self._is_fresh)
 

@@ -160,12 +160,20 @@ class Prepared:
     def step_names(self) -> list[str]:
         return [type(step).__name__ for step in self.steps]
 
+    def part_name(self, label: str) -> str:
+        """A part as people know it: `step 2` by its function's or class's name."""
+        kind, _, place = label.partition(" ")
+        if kind != "step" or not place.isdigit() or int(place) >= len(self.steps):
+            return label
+        step = self.steps[int(place)]
+        return str(getattr(getattr(step, "fn", None), "__name__", type(step).__name__))
+
     @cached_property
     def uncacheable(self) -> str | None:
         """Why no cell of this experiment can be looked up; None if they can."""
         for part in self.parts:
             if part.uncacheable:
-                return f"{part.label}: {part.uncacheable}"
+                return f"{self.part_name(part.label)}: {part.uncacheable}"
         return None
 
     @cached_property
@@ -203,7 +211,7 @@ def prepare(
     names.check_distinct((t.name for t in treatments), "treatments")
     parts = [keys.source(experiment.datasource)]
     for position, step in enumerate(experiment.pipeline.steps):
-        parts.append(keys.step(step, f"step {position} {type(step).__name__}"))
+        parts.append(keys.step(step, f"step {position}"))
     parts += keys.hooks(experiment.plugins)
     prepared = Prepared(
         experiment=experiment,

@@ -17,6 +17,7 @@ from druse.task import CellName, Outcome
 from druse_store import Record, Run, RunWriter, Store
 
 if TYPE_CHECKING:
+    from druse.experiment import Experiment
     from druse.prepared import Prepared
     from druse.result import Result
 
@@ -183,6 +184,7 @@ class ExperimentRun:
             "conditions": list(prepared.conditions),
             "replicates": prepared.replicates,
             "steps": prepared.step_names,
+            "config": _config(prepared.experiment),
             "id": prepared.base.hex(),
             "bases": [base.hex() for base in (prepared.base, *prepared.step_bases)],
             "seed": prepared.seed.root,
@@ -211,6 +213,10 @@ class ExperimentRun:
                 if failed.outcome is not None and failed.outcome.failure is not None
             ],
         )
+
+
+def _config(experiment: Experiment) -> str:
+    return "" if experiment._config is None else str(experiment._config)
 
 
 def _user() -> str:

@@ -80,7 +80,9 @@ class GraphRun:
                 with (
                     session.store.batch(),
                     Committer(session.store, self._durable) as committer,
-                    self._make_lanes(_specs(self._choices), place) as lanes,
+                    self._make_lanes(
+                        _specs(self._choices), place, is_ready=self._is_ready
+                    ) as lanes,
                 ):
                     self._work(committer, lanes)
             for name in self._runs:
@@ -98,6 +100,11 @@ class GraphRun:
             else:
                 others = True
         return others
+
+    def _is_ready(self, experiment: str) -> bool:
+        """Whether all that an experiment reads of others is there."""
+        inputs = self._plan.prepared[experiment].inputs
+        return all(self._runs[i.producer].is_over for i in inputs if i.producer in self._runs)
 
     # --- the loop ------------------------------------------------------------------------------
 
@@ -140,6 +147,7 @@ class GraphRun:
                 condition.cell(cell.replicate)
                 lane = current.lanes.name(cell.experiment)
                 current.scheduler.add(cell, current.waits(cell), lane)
+                current.lanes.expect(cell)
         for name, prepared in self._plan.prepared.items():
             current.note_if_over(name)
             if not self._runs[name].is_over:

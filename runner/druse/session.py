@@ -116,7 +116,7 @@ class Session:
         with self.store.reading() as view:
             for name in self.plan.prepared:
                 for cell in self.plan.cells(name):
-                    decisions[cell] = decider.decide(view, cell)
+                    decisions[cell] = decider.decide(view, cell, many=True)
         return self.plan
 
     # --- outside of the graph ------------------------------------------------------------------

@@ -113,6 +113,7 @@ class StepCache:
             self._warn(f"{type(step).__name__}: its kept result cannot be read: {error}")
             return None
         self._outcome.step_hits.append(position)
+        self._outcome.outputs[str(position)] = held.digest().hex()
         return held
 
     def _start(self, position: int, step: Any, data: Held | None) -> Digest | None:

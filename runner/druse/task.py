@@ -98,6 +98,7 @@ class WrittenArtifact:
 class Outcome:
     """What came of a task. `gone`: an upstream input whose bytes could not be had.
 
+    `outputs`: the digests of what cacheable steps gave, by their places.
     `unstorable` says why the result counts but must not be found again. `seen` is what was opened
     and unpickled, where classes have no digest yet: it is added to the reads. `written` are the
     real paths of files that were opened for writing.
@@ -111,6 +112,7 @@ class Outcome:
     seconds: float = 0.0
     step_seconds: list[float] = field(default_factory=list)
     step_hits: list[int] = field(default_factory=list)
+    outputs: dict[str, str] = field(default_factory=dict)
     trace: list[dict[str, Any]] = field(default_factory=list)
     shown: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from druse_store.digest import Digest
     from druse_store.errors import BlobVanished, KeyMissing, StoreError, StoreNotFound, TrustError
+    from druse_store.gc.plan import GcPlan, GcProgress
+    from druse_store.gc.report import Counts, Freed, GcReport
+    from druse_store.gc.roots import LevelChange
+    from druse_store.gc.undo import Undone
     from druse_store.index.values import Origin
+    from druse_store.leases import Lease
     from druse_store.policy import Policy
     from druse_store.rebuild import Rebuilt, rebuild_index
     from druse_store.records import ArtifactRef, BlobRef, ObjectRef, Read, Record, extend
@@ -70,15 +75,22 @@ __all__ = [
     "Brought",
     "Capabilities",
     "Cell",
+    "Counts",
     "Digest",
     "ExperimentUsage",
     "Fetch",
     "Fetched",
     "Finding",
     "Flight",
+    "Freed",
+    "GcPlan",
+    "GcProgress",
+    "GcReport",
     "KeyMissing",
     "KnownRemote",
+    "Lease",
     "LeaseKey",
+    "LevelChange",
     "Listing",
     "ObjectRef",
     "Origin",
@@ -117,6 +129,7 @@ __all__ = [
     "Transferred",
     "Trust",
     "TrustError",
+    "Undone",
     "Usage",
     "VersionUsage",
     "View",
@@ -141,6 +154,11 @@ __all__ = [
 _HOMES = {
     "digest": ("Digest",),
     "errors": ("BlobVanished", "KeyMissing", "StoreError", "StoreNotFound", "TrustError"),
+    "gc.plan": ("GcPlan", "GcProgress"),
+    "gc.report": ("Counts", "Freed", "GcReport"),
+    "gc.roots": ("LevelChange",),
+    "gc.undo": ("Undone",),
+    "leases": ("Lease",),
     "policy": ("Policy",),
     "rebuild": ("Rebuilt", "rebuild_index"),
     "records": ("ArtifactRef", "BlobRef", "ObjectRef", "Read", "Record", "extend"),

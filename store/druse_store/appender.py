@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _BUFFER = 1 << 20
 SMALL = 64 << 10
+_SYNC_EVERY = 16 << 20  # bytes; the disk works while the rest is cut and encoded
 
 
 class Appender:
@@ -44,6 +45,7 @@ class Appender:
         self._buffer = bytearray()
         self._written = 0
         self._synced = 0
+        self._begun = 0
         self._is_new = False
         self._syncing: threading.Thread | None = None
         self._early_error: OSError | None = None
@@ -111,7 +113,7 @@ class Appender:
                     raise FrameDamaged(f"the last frame of {self.path} is damaged")
             if size > entry.end:
                 os.ftruncate(self.fd, entry.end)
-        self.end = self._written = self._synced = entry.end
+        self.end = self._written = self._synced = self._begun = entry.end
         self.last = entry.last
 
     # --- appending -----------------------------------------------------------------------------
@@ -173,24 +175,35 @@ class Appender:
             self.failed = True
             self.doubtful = self.doubtful or error.errno not in disk.FULL
             raise disk.os_error(error, "appending to", self.path) from error
+        if self._written - self._begun >= _SYNC_EVERY:
+            self._sync_early()
 
     def start_sync(self) -> None:
         """Begins to make a sealed file durable, while others are appended to."""
         self.write_out()
-        self._syncing = threading.Thread(target=self._sync_early, daemon=True)
-        self._syncing.start()
+        self._sync_early()
 
     def _sync_early(self) -> None:
-        try:
-            os.fdatasync(self.fd)
-        except OSError as error:
-            self._early_error = error
+        """Makes what is written durable in the background. Counts only once `sync` has seen it."""
+        before, self._begun = self._syncing, self._written
+
+        def work() -> None:
+            if before is not None:
+                before.join()
+            try:
+                os.fdatasync(self.fd)
+            except OSError as error:
+                self._early_error = self._early_error or error
+
+        self._syncing = threading.Thread(target=work, name="druse-sync", daemon=True)
+        self._syncing.start()
 
     def sync(self) -> None:
         """Makes everything appended durable, and the file's name with it."""
         self.write_out()
         if self._syncing is not None:
             self._syncing.join()
+            self._syncing = None
         if self._synced == self._written:
             return
         self._check_usable()
@@ -215,7 +228,7 @@ class Appender:
             os.ftruncate(self.fd, end)
         except OSError:
             self.failed = True
-        self.end = self._written = self._synced = end
+        self.end = self._written = self._synced = self._begun = end
         self.last = last
 
     def seal(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from druse_store import packing, trash
+from druse_store import attest, packing, trash
 from druse_store.digest import SIZE, Digest, trusted
 from druse_store.errors import RecordDamaged
 from druse_store.index import values
@@ -18,6 +18,7 @@ from druse_store.index.tables import Tables
 from druse_store.index.values import LIVE, REVOKED, WITHDRAWN, Origin
 from druse_store.records import Record
 
+ATTEST = "attest"
 ADOPT, ORIGIN, HIDE, WITHDRAW = "adopt", "origin", "hide", "withdraw"
 RECORD, REMOVE_RECORD, RETIRE = "record", "remove_record", "retire"
 BEGIN, CELLS, FINISH, REMOVE_RUN, LEVEL = "begin", "cells", "finish", "remove_run", "level"
@@ -73,20 +74,22 @@ class RecordRows:
     def adopt(
         self, tables: Tables, record: Record, nodes: Iterable[Digest], origin: Origin
     ) -> bool:
-        """Adds a record that others computed, unless its cell has one already that did not fail.
+        """Adds a record that others computed; false for one of a failure, or that is here already.
 
-        Its blobs need not be here: they come when they are needed, or it is computed again.
+        It becomes current where its cell has no record yet, or a failed one. Its blobs need not be
+        here: they come when they are needed, or it is computed again.
         """
         digest = record.digest
-        key = values.record_key(record.signature, record.replicate)
-        if key in self.pointers or record.status == "failed":
+        known = tables.origin(digest)
+        if record.status == "failed" or digest in self.records:
             return False
-        current = tables.current(key)
-        if current is not None:
-            packed = tables.record(current)
-            if packed is None or Record.decode(packed).status != "failed":
-                return False
-        self.add(record, nodes)
+        if tables.has_record(digest) and (known is None or known.state == LIVE):
+            return False
+        key = values.record_key(record.signature, record.replicate)
+        if key in self.pointers or _is_answered(tables, key):
+            self.records[digest] = record.encode()
+        else:
+            self.add(record, nodes)
         self.origins[digest] = origin
         return True
 
@@ -110,6 +113,13 @@ class RecordRows:
                     tables.drop(values.ORIGINS, digest)
         for digest, origin in self.origins.items():
             tables.put_origin(digest, origin)
+
+
+def _is_answered(tables: Tables, key: bytes) -> bool:
+    """Whether a cell has a record that is none of a failure."""
+    current = tables.current(key)
+    packed = None if current is None else tables.record(current)
+    return packed is not None and Record.decode(packed).status != "failed"
 
 
 def apply_all(tables: Tables, changes: Iterable[Change]) -> None:
@@ -188,8 +198,8 @@ def _level(tables: Tables, experiment: str, version: int, level: str) -> None:
 
 def _remove_record(tables: Tables, digest: bytes) -> None:
     _retire(tables, digest)
-    tables.drop(values.RECORDS, digest)
-    tables.drop(values.ORIGINS, digest)
+    for table in (values.RECORDS, values.ORIGINS, values.ATTESTED):
+        tables.drop(table, digest)
 
 
 def _retire(tables: Tables, digest: bytes) -> None:
@@ -213,6 +223,12 @@ def _origin(tables: Tables, digest: bytes, signer: bytes, remote: bytes, state: 
     """A record that is there was computed elsewhere."""
     if tables.has_record(digest):
         tables.put_origin(digest, Origin(signer, remote, state))
+
+
+def _attest(tables: Tables, key: bytes, signature: bytes, batch: bytes) -> None:
+    """A user of a shared store has signed the records of a commit."""
+    name = attest.batch_name(key, signature, batch)
+    tables.put_batch(name, key + signature + batch, attest.records_in(batch))
 
 
 def _hide(tables: Tables, signer: bytes, hidden: bool) -> None:
@@ -262,6 +278,7 @@ _ACTS: dict[str, Callable[..., None]] = {
     LEVEL: _level,
     REMOVE_RECORD: _remove_record,
     ORIGIN: _origin,
+    ATTEST: _attest,
     HIDE: _hide,
     WITHDRAW: _withdraw,
     RETIRE: _retire,

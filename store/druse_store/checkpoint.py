@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from druse_store import changes, frames
+from druse_store import attest, changes, frames
 from druse_store.appender import Appender
 from druse_store.changes import Change
 from druse_store.digest import trusted
@@ -132,6 +132,10 @@ def _records(snapshot: Snapshot) -> Iterator[Change]:
             yield [changes.RECORD, packed_now]
     for digest, origin in snapshot.origins():
         yield [changes.ORIGIN, digest, *origin]
+    for name, value in _rows(snapshot, values.BATCHES):
+        key, signature, batch = values.split_batch(values.body(values.BATCHES, name, value))
+        if any(snapshot.has_record(digest) for digest in attest.records_in(batch)):
+            yield [changes.ATTEST, key, signature, batch]
     for state, keys in marked.items():
         yield [changes.MARK, state, b"".join(keys)]
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from druse_store import changes
 from druse_store.appender import Appender
+from druse_store.attest import Attester
 from druse_store.changes import Change
 from druse_store.digest import Digest
 from druse_store.errors import BlobVanished, StoreError
@@ -32,10 +33,17 @@ _USE_SLACK = 3_600_000_000_000  # ns: how coarsely it is noted that a record was
 class Committer:
     """Commits what is pending. One commit at a time on the machine, by the write lock."""
 
-    def __init__(self, environment: Environment, lock: WriteLock, log: LogWriter) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        lock: WriteLock,
+        log: LogWriter,
+        attester: Attester | None = None,
+    ) -> None:
         self.environment = environment
         self.lock = lock
         self.log = log
+        self._attester = attester
 
     def commit(self, pending: Pending) -> StoreError | None:
         """Makes it durable and visible. Returns the error for what had to be left out, if any.
@@ -48,6 +56,7 @@ class Committer:
             nonlocal error
             error = _add_blobs(tables, pending)
             made = _changes(tables, pending, error)
+            self._attest(tables, pending, made)
             if pending.used:
                 hour_ago = time.time_ns() - _USE_SLACK
                 tables.freshen_records(sorted(pending.used), tables.commit_at(hour_ago))
@@ -57,6 +66,16 @@ class Committer:
 
         self.transact(work)
         return error
+
+    def _attest(self, tables: Tables, pending: Pending, made: list[Change]) -> None:
+        """In a shared store, signs the records of this commit, so that others can tell whose
+        they are."""
+        records = pending.rows.records
+        if self._attester is not None and records:
+            origins = pending.rows.origins
+            signed = self._attester.sign({digest: origins.get(digest) for digest in records})
+            made.append([changes.ATTEST, *signed])
+            changes.apply(tables, made[-1])
 
     def transact(
         self, work: Callable[[Any], list[Change]], kind: Callable[[Environment], Tables] = Tables
@@ -144,7 +163,7 @@ def _changes(tables: Tables, pending: Pending, error: StoreError | None) -> list
         _leave_out(pending)
     rows = pending.rows
     made: list[Change] = [[changes.RECORD, packed] for packed in rows.records.values()]
-    for record, nodes, origin in pending.adoptions:
+    for record, nodes, origin in pending.adoptions.values():
         if rows.adopt(tables, record, nodes, origin):
             made.append([changes.ADOPT, record.encode(), origin.signer, origin.remote])
     rows.write(tables)

@@ -35,7 +35,7 @@ class Pending:
         self.gone: set[Digest] = set()
         self.rows = RecordRows()
         self.needs: dict[Digest, list[Digest]] = {}
-        self.adoptions: list[tuple[Record, list[Digest], Origin]] = []
+        self.adoptions: dict[Digest, tuple[Record, list[Digest], Origin]] = {}
         self.beginnings: list[Beginning] = []
         self.cells: dict[tuple[str, int], list[Any]] = {}
         self.changes: list[Change] = []

@@ -9,12 +9,12 @@ from __future__ import annotations
 import io
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from druse_store import codec, frames, parallel
 from druse_store.digest import Digest, Hasher
-from druse_store.errors import BlobDamaged, BlobNotFound, Damaged, FrameDamaged
+from druse_store.errors import BlobDamaged, BlobNotFound, Damaged, FrameDamaged, StoreError
 from druse_store.frames import ChunkList
 from druse_store.index.environment import Environment
 from druse_store.index.snapshot import Snapshot
@@ -26,6 +26,7 @@ from druse_store.records import BlobRef
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    from druse_store.writelock import WriteLock
     from druse_store.writer import Writer
 
 _CACHED_CHUNKS = 4
@@ -36,14 +37,21 @@ MAP_FROM = 64 << 10  # bytes; below, a copy is as good
 class Reader:
     """What one open store reads with. Thread-safe."""
 
-    def __init__(self, location: Location, environment: Environment, writer: Writer | None) -> None:
-        """With a writer, what it has not committed is found too, and damage is noted by it."""
+    def __init__(
+        self, location: Location, environment: Environment, lock: WriteLock | None
+    ) -> None:
+        """With the write lock, it notes the damage that it meets."""
         self._location = location
         self._environment = environment
-        self._writer = writer
+        self._lock = lock
+        self._writer: Writer | None = None
         self.files = PackFiles(location)
         self._verified: set[Digest] = set()
         self._mapped: set[tuple[Digest, tuple[bytes, int]]] = set()
+
+    def see(self, writer: Writer) -> None:
+        """From now on what this writer has not committed is found too."""
+        self._writer = writer
 
     # --- finding -------------------------------------------------------------------------------
 
@@ -113,8 +121,7 @@ class Reader:
                 return entry, *self._read_at(digest, entry)
             except Damaged:
                 if tried is not None and entry[:3] == tried[:3]:
-                    if self._writer is not None:
-                        self._writer.suspect(digest, entry[:2])
+                    self._suspect(digest, entry[:2])
                     raise
                 self.files.forget(entry.pack)
                 tried = entry
@@ -157,8 +164,7 @@ class Reader:
         try:
             yield
         except (Damaged, BlobNotFound):
-            if self._writer is not None:
-                self._writer.suspect(blob, None)
+            self._suspect(blob, None)
             raise
 
     def _read_group(self, chunks: list[tuple[Digest, int]]) -> list[bytes]:
@@ -192,6 +198,20 @@ class Reader:
         if len(outline.chunks) == 1:
             return self.read_chunk(ref.digest)
         return b"".join(self.pieces(outline))
+
+    def _suspect(self, digest: Digest, place: tuple[bytes, int] | None) -> None:
+        """Says that a chunk at this place, or (no place) a blob, did not check when it was read.
+
+        It is not known from now on, in any process: whoever computes it again stores it anew.
+        """
+        if self._lock is None:
+            return
+        from druse_store.index.tables import Tables
+
+        # The reader gets its own error, whatever comes of this.
+        with suppress(StoreError), self._lock.held(), Tables(self._environment) as tables:
+            tables.suspect(digest, place)
+            tables.commit()
 
     # --- mapping -------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ gone     nothing
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -45,6 +45,26 @@ def plan(
         if kept in levels:
             levels[kept] = FULL
     return levels
+
+
+def held(
+    runs: Iterable[Run], levels: Mapping[RunName, str], full: Collection[RunName] = ()
+) -> dict[RunName, str]:
+    """The level at which each run holds what it names: no more than it was lowered to before, but
+    for those that are `full` in any case, and the newest complete one of each experiment."""
+    listed = list(runs)
+    newest: dict[str, int] = {}
+    for run in listed:
+        if run.complete:
+            newest[run.experiment] = max(run.version, newest.get(run.experiment, -1))
+    found = {}
+    for run in listed:
+        name = RunName(run.experiment, run.version)
+        level = levels[name]
+        if name not in full and run.version != newest.get(run.experiment):
+            level = min(level, run.level, key=lambda each: RANK.get(each, 0))
+        found[name] = level
+    return found
 
 
 def _experiment(runs: list[Run], rules: Policy, now: float) -> dict[RunName, str]:

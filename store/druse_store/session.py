@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from druse_store import location as locations
 from druse_store import reserve
+from druse_store.attest import Judge
 from druse_store.codec import Level
 from druse_store.digest import MIN_PREFIX, Digest, prefix_bounds, trusted
 from druse_store.errors import (
@@ -27,6 +28,7 @@ from druse_store.holds import Holds
 from druse_store.index import environment as environments
 from druse_store.index import values
 from druse_store.index.snapshot import Snapshot
+from druse_store.index.values import Origin
 from druse_store.leases import Lease
 from druse_store.location import Location
 from druse_store.reader import BlobFile, Reader
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from druse_store.ingest import Ingest
+    from druse_store.offers import Offers
     from druse_store.writer import Writer
 
 _BUFFER = 256 << 10
@@ -80,6 +83,8 @@ class Session:
         self._lock: WriteLock | None = None
         self._writing: Writing | None = None
         self._holds: Holds | None = None
+        self._offered: Offers | None = None
+        self.judge = Judge(location.store_id) if location.shared else None
         self._left = ExitStack()  # what is to be closed, the last one first
         try:
             self._open(read_only=read_only, immutable=immutable, level=level)
@@ -103,21 +108,12 @@ class Session:
             location.index, self._lock, locking=not immutable, mode=mode
         )
         self._left.callback(environments.release, self.environment)
-        if self._lock is None:
-            self.reader = Reader(location, self.environment, None)
-        else:
+        self.reader = Reader(location, self.environment, self._lock)
+        self._left.callback(self.reader.close)
+        self._level = level
+        if self._lock is not None:
             self._holds = Holds(location.holds, mode)
             self._left.callback(self._holds.close)
-            self._writing = self._prepare_writing(self._lock, level)
-        self._left.callback(self.reader.close)
-
-    def _prepare_writing(self, lock: WriteLock, level: Level) -> Writing:
-        from druse_store.ingest import Ingest  # what only reads does not pay for these
-        from druse_store.writer import Writer
-
-        writer = Writer(self.location, self.environment, lock)
-        self.reader = Reader(self.location, self.environment, writer)
-        return Writing(writer, Ingest(writer, self.reader, level))
 
     @property
     def write_lock(self) -> WriteLock:
@@ -177,8 +173,9 @@ class Session:
                     self._give_back(token)
 
     def flush(self) -> None:
-        if not self.read_only:
-            self._usable_writing().writer.flush()
+        self._check_usable()
+        if self._writing is not None:
+            self._writing.writer.flush()
 
     @property
     def writer(self) -> Writer:
@@ -187,9 +184,22 @@ class Session:
 
     def _usable_writing(self) -> Writing:
         self._check_usable()
-        if self._writing is None:
+        writing = self._writing
+        return writing if writing is not None else self._begin_to_write()
+
+    def _begin_to_write(self) -> Writing:
+        """Makes what writing needs when somebody first writes: to read does not cost it."""
+        if self._lock is None:
             locations.refuse_writing(self.location)
-        return self._writing
+        from druse_store.ingest import Ingest
+        from druse_store.writer import Writer
+
+        with self._guard:
+            if self._writing is None:
+                writer = Writer(self.location, self.environment, self._lock)
+                self.reader.see(writer)
+                self._writing = Writing(writer, Ingest(writer, self.reader, self._level))
+            return self._writing
 
     def _take_hold(self) -> int | None:
         holds = self._holds
@@ -238,7 +248,18 @@ class Session:
         self._check_usable()
         writing = self._writing
         waiting = writing.writer.waiting() if writing is not None else ()
-        return View(self.environment, waiting)
+        return View(self.environment, waiting, self._offered, self.judge)
+
+    def _adopt(self, record: Record, origin: Origin) -> None:
+        self._usable_writing().writer.adopt(record, origin)
+
+    def offers(self) -> Offers:
+        """What others offer to this store's lookups, in this process."""
+        if self._offered is None:
+            from druse_store.offers import Offers
+
+            self._offered = Offers(None if self.read_only else self._adopt)
+        return self._offered
 
     def read(self, digest: Digest) -> bytes:
         self._check_usable()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from druse_store.changes import Change
     from druse_store.gc.plan import GcPlan, GcProgress
-    from druse_store.gc.report import GcReport
+    from druse_store.gc.report import Freed, GcReport
     from druse_store.gc.roots import LevelChange
     from druse_store.gc.undo import Undone
     from druse_store.index.values import Origin
@@ -193,6 +193,12 @@ class Store:
         """Who computed a record, if that was not here."""
         with self._session.reading() as view:
             return view.origin(digest)
+
+    def strangers(self) -> dict[str, int]:
+        """In a store that a group shares: by whose keys, which are not trusted here, how many
+        records were passed over in this process. By the first 16 hex digits of the key."""
+        judge = self._session.judge
+        return {} if judge is None else dict(judge.strangers)
 
     def hide_signer(self, signer: bytes, hidden: bool = True) -> None:
         """Takes all records that a key signed out of use, or back into it. They stay stored."""
@@ -380,14 +386,21 @@ class Store:
             return collector.plan(chosen).report()
         return collector.collect(chosen, alone=alone, details=details)
 
-    def after_run(
-        self, experiment: str, policy: Policy | None = None
+    def after_runs(
+        self, experiments: Iterable[str], policy: Policy | None = None, *, grace: float = 3600.0
     ) -> tuple[list[LevelChange], GcReport | None]:
-        """What to do at the end of a run: retention for its experiment, at once, and a collection
-        (see `gc`) where one is due: over `max_size`, grown by a quarter, or once a day."""
+        """What to do when runs have ended, outside of any batch: retention for their experiments,
+        at once, and a collection (see `gc`) where one is due: over `max_size`, grown by a quarter,
+        or once a day. Never waits for another collection."""
         from druse_store.gc.collector import Collector, settings
 
-        return Collector(self._session).after_run(experiment, settings(policy, 3600.0, None, 0.2))
+        chosen = settings(policy, grace, None, 0.2)
+        return Collector(self._session).after_runs(experiments, chosen)
+
+    def reclaimable(self, policy: Policy | None = None) -> list[Freed]:
+        """The bytes that `gc` with this policy, and no grace, would free: by experiment and
+        version, the rest last. Reads the index and every record of what would go."""
+        return self.plan_gc(policy, grace=0).by_run()
 
     def undo(self, runs: Collection[RunName] | None = None) -> Undone:
         """Brings back what collections and `remove_run` removed within the grace: all, or these

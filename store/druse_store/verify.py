@@ -76,7 +76,7 @@ class Verify:
 
     def __init__(self, session: Session, progress: Callable[[Progress], None] | None) -> None:
         self._session = session
-        # Without a writer: it notes no damage, since a verify changes nothing.
+        # Without the lock: it notes no damage, since a verify changes nothing.
         self._reader = Reader(session.location, session.environment, None)
         self._progress = progress
         self._began = time.monotonic()

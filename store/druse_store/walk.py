@@ -75,6 +75,8 @@ class Walk:
             values.WRITERS: self._checked,
             values.HEAD: self._head,
             values.ORIGINS: self._origin,
+            values.ATTESTED: self._checked,
+            values.BATCHES: self._checked,
             values.CLOCK: self._checked,
             values.TRASH: self._checked,
         }

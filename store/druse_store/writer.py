@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from druse_store import frames
 from druse_store.appender import SMALL, Appender
+from druse_store.attest import Attester
 from druse_store.changes import Change
 from druse_store.commit import Committer
 from druse_store.digest import Digest
@@ -26,7 +26,6 @@ from druse_store.errors import (
 )
 from druse_store.index.environment import Environment
 from druse_store.index.snapshot import Snapshot
-from druse_store.index.tables import Tables
 from druse_store.index.values import OPEN, QUARANTINED, SEALED, BlobEntry, ChunkEntry, Origin
 from druse_store.location import Location
 from druse_store.logwriter import LogWriter
@@ -48,7 +47,8 @@ class Writer:
     def __init__(self, location: Location, environment: Environment, lock: WriteLock) -> None:
         self._location = location
         self._environment = environment
-        self.committer = Committer(environment, lock, LogWriter(location))
+        attester = Attester(location.store_id) if location.shared else None
+        self.committer = Committer(environment, lock, LogWriter(location), attester)
         self._lock = threading.RLock()
         self._flushing = threading.Lock()
         self._pending = Pending()
@@ -219,7 +219,7 @@ class Writer:
         """Adds a record that others computed, blobs or not. Raises InvalidRecord."""
         nodes = _checked_nodes(record)
         with self._lock:
-            self._pending.adoptions.append((record, nodes, origin))
+            self._pending.adoptions[record.digest] = (record, nodes, origin)
             self._pending.operations += 1
             return self._pending
 
@@ -251,19 +251,6 @@ class Writer:
         """Says that records are used now: noted with the next commit."""
         with self._lock:
             self._used.update(records)
-
-    # --- damage --------------------------------------------------------------------------------
-
-    def suspect(self, digest: Digest, place: tuple[bytes, int] | None) -> None:
-        """Says that a chunk at this place, or (no place) a blob, did not check when it was read.
-
-        It is not known from now on, in any process: whoever computes it again stores it anew.
-        """
-        lock = self.committer.lock
-        # The reader gets its own error, whatever comes of this.
-        with suppress(StoreError), lock.held(), Tables(self._environment) as tables:
-            tables.suspect(digest, place)
-            tables.commit()
 
     # --- commits -------------------------------------------------------------------------------
 

@@ -14,6 +14,8 @@ def pair(machine, folder_url):
     ann.push().execute()
     with bob.trusts(ann).tier() as tier:
         tier.records_for([BASE])
+        assert bob.has(0)
+        assert bob.has(1)
     return ann, bob
 
 

@@ -89,4 +89,4 @@ class TestIndex(IndexContract):
 
 
 TestMachine = StoreMachine.TestCase
-TestMachine.settings = settings(max_examples=15, stateful_step_count=15, deadline=None)
+TestMachine.settings = settings(max_examples=10, stateful_step_count=15, deadline=None)

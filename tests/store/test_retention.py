@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from druse_store import Policy, Run, RunName
-from druse_store.retention import FULL, GONE, LIGHT, METRICS, RANK, plan
+from druse_store.retention import FULL, GONE, LIGHT, METRICS, RANK, held, plan
 
 DAY = 86400
 NOW = 1_700_000_000.0
@@ -88,6 +88,13 @@ def test_experiments_have_rules_of_their_own():
     runs = [run(v, experiment=name) for name in ("a", "b") for v in range(3)]
     policy = Policy(keep_last=1).with_experiment("b", keep_last=2)
     assert levels(runs, policy) == [METRICS, METRICS, FULL, METRICS, FULL, FULL]
+
+
+def test_a_run_holds_no_more_than_it_was_lowered_to_unless_it_has_to_be_full():
+    runs = [replace(run(v), level="metrics") for v in range(3)] + [run(3, complete=False)]
+    wanted = plan(runs, Policy(), NOW)
+    found = held(runs, wanted, {RunName("exp", 0)})
+    assert list(found.values()) == [FULL, METRICS, FULL, FULL]  # pinned, lowered, newest, going on
 
 
 # --- laws --------------------------------------------------------------------------------------

@@ -40,3 +40,9 @@ def test_a_full_disk_at_any_moment_is_a_clear_error_and_loses_nothing():
 def test_a_crowd_of_processes_loses_nothing():
     said = torture("soak", "--processes", "4", "--seconds", "2")
     assert "p99" in said
+
+
+def test_collections_beside_killed_and_stopped_writers_lose_nothing():
+    said = torture("collect", "--seconds", "5")
+    assert "'gc'" in said
+    assert "'run'" in said

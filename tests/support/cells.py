@@ -316,3 +316,19 @@ def branch(data, ctx, folder=""):
     time.sleep(0.05)
     ctx.record("depth", depth)
     return data
+
+
+crowd_now = threading.Semaphore(1000)
+
+
+@pipeline_step(version=1)
+def crowd(data, ctx):
+    """How many were in it at most while this cell was."""
+    crowd_now.acquire()
+    most = 0
+    for _ in range(10):
+        most = max(most, 1000 - crowd_now._value)
+        time.sleep(0.005)
+    crowd_now.release()
+    ctx.record("most", most)
+    return data

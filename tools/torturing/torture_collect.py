@@ -40,7 +40,7 @@ def main(options, folder):
     chance = random.Random(options.seed)
     store, log = folder / "store", folder / "log"
     log.mkdir()
-    Store.open(store).close()
+    children.ask(lambda: Store.open(store).close())
     jobs = {"writer": write, "reader": read, "collector": collect}
     crew = [(kind, slot) for kind, count in CREW.items() for slot in range(count)]
     pids, lives, problems = {}, Counter(), []
@@ -287,8 +287,9 @@ def judge(path, lines):
 def find_garbage(path):
     """What is left that no run or pin needs, once everybody is gone."""
     with Store.open(path) as store:
-        store.gc(POLICY, grace=0, alone=True, waste=0.01)
-        again = store.gc(POLICY, grace=0, alone=True, waste=0.01, dry_run=True)
+        now = time.time()  # the same for both: nothing gets older in between
+        store.gc(POLICY, grace=0, alone=True, waste=0.01, now=now)
+        again = store.gc(POLICY, grace=0, alone=True, waste=0.01, now=now, dry_run=True)
         problems = [f"garbage is left: {again}"] if again.freed or any(again.swept) else []
         on_disk = sum(1 for _ in path.glob("packs/*/*.pack"))
         if on_disk != store.stats().packs:

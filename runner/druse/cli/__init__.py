@@ -1,7 +1,7 @@
 """The command `druse`. Each command lives in a module that is imported when it is called.
 
 Exit status: 0 done, 1 cells failed or damage found, 2 bad usage or configuration, 3 trouble with a
-store or remote, 130 interrupted.
+store, remote or cluster, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Any, NoReturn
 import click
 
 _COMMANDS = {
+    "explain": ("explain", "Say why cells hit or miss."),
     "export": ("views", "Write a run's folder: data/EXPERIMENT/vN/."),
+    "plan": ("plan", "Show what a run would do, and why."),
     "pull": ("transfer", "Bring what others published on a remote."),
     "push": ("transfer", "Send results to a remote."),
     "remote": ("remote", "Add, list and test the places where results are shared."),
@@ -101,10 +103,10 @@ def run_command(arguments: list[str]) -> int:
 
 def _explain(error: Exception) -> int:
     """Says what went wrong, without a traceback where it is no bug of ours."""
-    from druse.errors import DruseError
+    from druse.errors import DruseError, ExecutorLost
     from druse_store import StoreError
 
-    if isinstance(error, StoreError):
+    if isinstance(error, StoreError | ExecutorLost):
         click.echo(f"Error: {error}", err=True)
         return 3
     if isinstance(error, DruseError):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -104,12 +106,32 @@ def named_store(store: str | None) -> Path:
     return location.store_path(store or root.get("store"))
 
 
+def named_remote(remote: str | None, start: Path | None = None) -> str | None:
+    """The remote that the command line names, else druse.yaml; None: the first that was added."""
+    from druse import project
+
+    return remote or project.load(start or Path.cwd()).remote
+
+
 def open_for_reading(store: str | None) -> Store:
     """A store to look into."""
     from druse_store import Store
 
     immutable = bool((click.get_current_context().obj or {}).get("immutable"))
     return Store.open(named_store(store), create=False, read_only=True, immutable=immutable)
+
+
+@contextmanager
+def open_for_planning(store: str | None) -> Iterator[Store]:
+    """A store to look into; an empty one, which leaves no trace, where there is none yet."""
+    from druse_store import Store
+
+    if (named_store(store) / "format").exists():
+        with open_for_reading(store) as opened:
+            yield opened
+        return
+    with tempfile.TemporaryDirectory(prefix="druse-plan-") as folder, Store.open(folder) as opened:
+        yield opened
 
 
 def print_json(value: Any) -> None:

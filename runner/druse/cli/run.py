@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from druse.cli import text
-from druse.cli.options import control_options, json_option, named_store, print_json, store_option
+from druse.cli.options import (
+    control_options,
+    json_option,
+    named_remote,
+    named_store,
+    print_json,
+    store_option,
+)
 from druse.display import Display
 from druse.listener import Listener
 
@@ -84,7 +91,7 @@ def run_command(
     try:
         with (
             Store.open(named_store(store)) as opened,
-            closing(_exchange(opened, remote, claim, listener)) as exchange,
+            closing(_exchange(opened, named_remote(remote, config), claim, listener)) as exchange,
         ):
             api.run(
                 graph.wanted(replicates=replicates),
@@ -97,6 +104,7 @@ def run_command(
                 exchange=exchange,
                 **control,
             )
+            _warn_of_strangers(opened, listener)
     except KeyboardInterrupt:
         listener.clear()
         click.echo(
@@ -121,6 +129,15 @@ def _exchange(store: Store, remote: str | None, claim: bool, listener: Listener)
     if claim and tier is None and remote in (None, "none"):
         raise click.UsageError("--claim needs a remote: `druse remote add NAME URL`, or --remote")
     return Exchange(tier, claim=claim)
+
+
+def _warn_of_strangers(store: Store, listener: Listener) -> None:
+    """In a store that a group shares: whose records were passed over."""
+    for signer, count in store.strangers().items():
+        listener.warned(
+            f"{count} records in this store were passed over: the key {signer}… that signed them "
+            "is not trusted (`druse trust add NAME KEY`)"
+        )
 
 
 def _prepare(experiment: Experiment) -> None:

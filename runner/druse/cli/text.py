@@ -83,3 +83,21 @@ def metrics_table(metrics: dict[str, dict[str, list[Any]]]) -> str | None:
         cells = [spread(values.get(name, ())) or "-" for name in shown]
         rows.append([condition, *cells, str(count)])
     return table(["condition", *shown, "n"], rows, right=(len(shown) + 1,))
+
+
+def accepted(audit: dict[str, Any]) -> str:
+    """How a result came to be taken over for another key."""
+    by = f" by {audit['by']}" if audit.get("by") else ""
+    changes = "; ".join(str(each) for each in audit.get("differences", []))
+    return f"accepted{by}{_on(audit)}, though it was computed before: {changes}"
+
+
+def audited(audit: dict[str, Any]) -> str:
+    """What an audit found of a result."""
+    found = "; ".join(str(each) for each in audit.get("found", []))
+    return f"not deterministic, as an audit found{_on(audit)}: {found}"
+
+
+def _on(audit: dict[str, Any]) -> str:
+    at = audit.get("at")
+    return f" on {moment(int(at * 1e9))}" if isinstance(at, int | float) else ""

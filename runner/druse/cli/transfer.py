@@ -9,7 +9,7 @@ import click
 
 from druse.cli import text
 from druse.cli.bar import Bar
-from druse.cli.options import json_option, named_store, print_json, store_option
+from druse.cli.options import json_option, named_remote, named_store, print_json, store_option
 
 if TYPE_CHECKING:
     from druse_store import Fetched, Pushed, PushPlan, Transferred
@@ -45,7 +45,7 @@ def push_command(
         Bar("pushing", quiet=quiet or as_json) as bar,
         Store.open(named_store(store), create=False) as opened,
     ):
-        site = open_site(opened, remote)
+        site = open_site(opened, named_remote(remote))
         runs = choose_runs(opened, names)
         push = prepare_push(opened, site, signer, runs, everything=everything, show=_shown_by(bar))
         answer = _plan(push.plan()) if dry_run else _pushed(push.execute())
@@ -118,7 +118,7 @@ def pull_command(
         Bar("pulling", quiet=quiet or as_json) as bar,
         Store.open(named_store(store)) as opened,
     ):
-        site = open_site(opened, remote)
+        site = open_site(opened, named_remote(remote))
         if dry_run:
             names = experiments or (None,)
             found = [run for name in names for run in published(site, trust, name).runs]

@@ -7,9 +7,9 @@ that it took, and before that a `Sighting` for what a cell read (where its task 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from druse.task import Outcome, Sighting, Stopped, Task, Warned
+from druse.task import CellName, Outcome, Sighting, Stopped, Task, Warned
 
 if TYPE_CHECKING:
     from druse.prepared import Prepared
@@ -33,3 +33,23 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Gives everything up; what is under way is not waited for."""
+
+
+@runtime_checkable
+class Resting(Protocol):
+    """What an executor has besides that gathers tasks before it sends them, or begins."""
+
+    def rest(self) -> None:
+        """All that can be submitted for the moment has been."""
+
+
+@runtime_checkable
+class Following(Protocol):
+    """What an executor has besides that does not execute its tasks by itself."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it takes no more tasks."""
+
+    def over(self, cell: CellName) -> None:
+        """A cell is over, whatever came of it."""

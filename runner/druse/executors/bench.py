@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from druse.cell import failed
 from druse.errors import DruseError, ExecutorLost
-from druse.executors.generators import Seed
 from druse.executors.imports import Finder
 from druse.executors.local import OwnLoop, SetUps
 from druse.executors.payload import unpack
@@ -119,31 +118,23 @@ class Bench:
         except Exception as error:
             self._experiments[name] = error
 
-    def knows(self, name: str) -> bool:
-        return name in self._experiments
-
     def execute(
         self,
         loop: OwnLoop,
         name: str,
         task: Task,
         tell: Callable[[Sighting], None] | None = None,
-        seed: Seed | None = None,
     ) -> Outcome:
         """The outcome of a cell, its large artifacts in the store."""
         prepared = self._experiments[name]
         if isinstance(prepared, Exception):
             return failed(task, _Unreadable(prepared))
         try:
-            outcome = loop.execute(self._set_up, prepared, task, tell=tell, seed=seed)
+            outcome = loop.execute(self._set_up, prepared, task, tell=tell)
             self._keep_large(outcome)
         except Exception as error:  # of the store: the cell failed, whatever it gave
             outcome = failed(task, error)
         return outcome
-
-    def prepared(self, name: str) -> Prepared | None:
-        found = self._experiments[name]
-        return None if isinstance(found, Exception) else found
 
     def _keep_large(self, outcome: Outcome) -> None:
         if not any(_is_large(artifact) for artifact in outcome.artifacts):

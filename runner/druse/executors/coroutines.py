@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 _PATIENCE = 5.0  # seconds that teardowns may take
 
 
-class _Turns:
+class Turns:
     """Which cell was the last one to run, and the states that the others left."""
 
     def __init__(self) -> None:
-        self._last: _Cell | None = None
-        self._states: dict[_Cell, tuple[Any, ...]] = {}
+        self._last: Turn | None = None
+        self._states: dict[Turn, tuple[Any, ...]] = {}
 
-    def take(self, cell: _Cell) -> None:
+    def take(self, cell: Turn) -> None:
         if self._last is cell:
             return
         if self._last is not None:
@@ -44,16 +44,16 @@ class _Turns:
             restore(kept)
         self._last = cell
 
-    def leave(self, cell: _Cell) -> None:
+    def leave(self, cell: Turn) -> None:
         self._states.pop(cell, None)
         if self._last is cell:
             self._last = None
 
 
-class _Cell:
+class Turn:
     """A cell's coroutine, which finds the generators as it left them each time that it goes on."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Outcome], turns: _Turns) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Outcome], turns: Turns) -> None:
         self._coroutine = coroutine
         self._turns = turns
 
@@ -96,7 +96,7 @@ class AsyncExecutor:
         self.capacity = at_once
         self._report = report
         self._set_up = SetUps(place)
-        self._turns = _Turns()
+        self._turns = Turns()
         self._loop = asyncio.new_event_loop()
         self._alone = asyncio.Lock()
         self._is_closing = False
@@ -141,7 +141,7 @@ class AsyncExecutor:
         try:
             up = self._set_up.get(prepared)
             run = CellRun(up, task, _directly, tell=self._report)
-            cell = _Cell(run.run(), self._turns)
+            cell = Turn(run.run(), self._turns)
             async with asyncio.timeout(task.timeout):
                 return await cell
         except TimeoutError:

@@ -81,10 +81,13 @@ class Sharing:
     """Lets cells run together, or one of them alone. Thread-safe.
 
     A token stands for one execution; whoever gives one up (a cell that took too long) says so.
+    `probes_first`: the first cell of an experiment is executed alone, so that none has to be
+    executed again.
     """
 
-    def __init__(self, warn: Callable[[str], None]) -> None:
+    def __init__(self, warn: Callable[[str], None], *, probes_first: bool = False) -> None:
         self._warn = warn
+        self._probes_first = probes_first
         self._changed = threading.Condition()
         self._together: set[object] = set()
         self._alone: object | None = None
@@ -100,6 +103,10 @@ class Sharing:
         name, own = prepared.name, prepared.seed.seed_fn
         if own is not None:
             self._note(name, draws=True, why="its seed_fn sets a generator that threads share")
+        if self._probes_first and name not in self._draws:
+            with self._being_alone(token):
+                if name not in self._draws:
+                    return self._run_alone(name, seeds.seed_generators, execute)
         while not self._draws.get(name):
             outcome, spoiled = self._run_together(token, execute)
             if not spoiled:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from druse.executors import Executor, News
-from druse.executors.spec import Spec, make
-from druse.task import Outcome, Stopped, Task
+from druse.executors import Executor, Following, News, Resting
+from druse.executors.spec import LOOP, Spec, make
+from druse.task import CellName, Outcome, Stopped, Task
 
 if TYPE_CHECKING:
     from druse.prepared import Prepared
@@ -28,7 +28,8 @@ class Lanes:
     """Executors by what was asked for; one is made when its first task comes.
 
     Experiments that ask for the same share an executor. Those whose cells are executed in this
-    process take turns: its generators of random numbers are there only once.
+    process take turns: its generators of random numbers are there only once. `is_ready` says of an
+    experiment whether all that it reads of others is there.
     """
 
     def __init__(
@@ -36,9 +37,12 @@ class Lanes:
         specs: Mapping[str, Spec],
         place: Workplace,
         make_executor: Callable[..., Executor] = make,
+        is_ready: Callable[[str], bool] = lambda experiment: True,
     ) -> None:
         self._place = place
         self._make = make_executor
+        self._is_ready = is_ready
+        self._due: dict[str, set[CellName]] = {}
         self._names = {experiment: _name(spec) for experiment, spec in specs.items()}
         self._lanes = {_name(spec): _Lane(spec) for spec in specs.values()}
         self._queue: queue.SimpleQueue[News] = queue.SimpleQueue()
@@ -68,15 +72,50 @@ class Lanes:
             for name, lane in self._lanes.items()
             if (lane.executor is None or len(lane.active) < lane.executor.capacity)
             and not (lane.spec.is_here and busy and name not in busy)
+            and self._may_begin(lane.spec)
         ]
+
+    def _may_begin(self, spec: Spec) -> bool:
+        """A plugin's loop may call for any cell, so that all that they need has to be there."""
+        return spec.kind != LOOP or self._is_ready(str(spec.address))
+
+    def is_loop(self, experiment: str) -> bool:
+        """Whether an experiment's plugin has a loop of its own."""
+        return self._lanes[self._names[experiment]].spec.kind == LOOP
+
+    def expect(self, cell: CellName) -> None:
+        """A cell is due: it will be submitted, or be over without that."""
+        self._due.setdefault(cell.experiment, set()).add(cell)
+
+    def over(self, cell: CellName) -> None:
+        """A cell is over, whatever came of it."""
+        self._due.get(cell.experiment, set()).discard(cell)
+        executor = self._lanes[self._names[cell.experiment]].executor
+        if isinstance(executor, Following):
+            executor.over(cell)
+
+    def rest(self) -> None:
+        """All that can be submitted for the moment has been."""
+        for lane in self._lanes.values():
+            if isinstance(lane.executor, Resting):
+                lane.executor.rest()
 
     def submit(self, prepared: Prepared, task: Task) -> None:
         """Raises DruseError where the executor cannot be had, or the experiment not be sent."""
         lane = self._lanes[self._names[prepared.name]]
+        if isinstance(lane.executor, Following) and lane.executor.is_over:
+            lane.executor = None
         if lane.executor is None:
-            lane.executor = self._make(lane.spec, self._place, self._queue.put)
+            lane.executor = self._executor(lane.spec)
         lane.active.add(task.cell)
         lane.executor.submit(prepared, task)
+
+    def _executor(self, spec: Spec) -> Executor:
+        if spec.kind == LOOP:
+            from druse.executors.loops import LoopExecutor
+
+            return LoopExecutor(self._place, self._queue.put, self._due[str(spec.address)])
+        return self._make(spec, self._place, self._queue.put)
 
     def news(self, *, wait: bool) -> Iterable[News]:
         """What was reported; waits for the first of it if asked to."""

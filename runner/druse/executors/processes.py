@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import selectors
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -47,14 +48,19 @@ class _Worker:
     doom: DruseError | None = None
 
 
-class ProcessExecutor:
-    """A pool of worker processes, started as they are needed."""
+class Pool:
+    """Worker processes, started as they are needed. Thread-safe.
 
-    def __init__(self, place: Workplace, report: Report, workers: int) -> None:
+    `is_of_run`: whether this is the run's own process, whose `sys.path` they take over.
+    """
+
+    def __init__(
+        self, setting: Setting, report: Report, most: int, *, is_of_run: bool = True
+    ) -> None:
+        self._setting = setting
+        self._is_of_run = is_of_run
         self._report = report
-        self._most = workers
-        modules, self._changed_modules = user_modules()
-        self._setting = Setting.of(place, modules)
+        self._most = most
         self._packed: dict[str, bytes] = {}
         self._workers: dict[Connection, _Worker] = {}
         self._average = 1.0
@@ -70,25 +76,33 @@ class ProcessExecutor:
 
     @property
     def capacity(self) -> int:
+        """How many tasks are worth having at once."""
         return self._most * (2 if self._average < _SHORT else 1)
 
-    # --- the run's thread ----------------------------------------------------------------------
+    def knows(self, name: str) -> bool:
+        """Whether it has an experiment of this name."""
+        return name in self._packed
 
-    def submit(self, prepared: Prepared, task: Task) -> None:
-        if prepared.name not in self._packed:
-            self._packed[prepared.name] = pack(prepared, self._changed_modules)
+    def learn(self, name: str, packed: bytes) -> None:
+        """Takes an experiment, which each worker gets once."""
+        self._packed[name] = packed
+
+    def submit(self, name: str, task: Task) -> None:
+        """Takes a task of an experiment that it knows. Raises ExecutorLost."""
         with self._lock:
-            self._place(prepared.name, task)
+            self._place(name, task)
 
-    def finish(self, prepared: Prepared) -> None:
-        self._packed.pop(prepared.name, None)
+    def finish(self, name: str) -> None:
+        """No more tasks of an experiment will come."""
+        self._packed.pop(name, None)
         with self._lock:
             for each in self._workers.values():
-                if prepared.name in each.known:
-                    each.known.discard(prepared.name)
-                    self._send(each, worker.FINISH, prepared.name)
+                if name in each.known:
+                    each.known.discard(name)
+                    self._send(each, worker.FINISH, name)
 
     def close(self) -> None:
+        """Ends the workers: those that are at a cell at once, the others when they tore down."""
         with self._lock:
             self._is_closing = True
             for each in list(self._workers.values()):
@@ -129,7 +143,8 @@ class ProcessExecutor:
         each = _Worker(self._template.fork())
         connection = each.child.connection
         self._workers[connection] = each
-        self._send(each, worker.SETTING, (self._setting, dict(os.environ)))
+        path = list(sys.path) if self._is_of_run else None
+        self._send(each, worker.SETTING, (self._setting, dict(os.environ), path))
         self._selector.register(connection, selectors.EVENT_READ)
         os.write(self._wake, b"x")
         return each
@@ -221,6 +236,29 @@ def _how(status: int | None) -> str:
     name = signal.Signals(-status).name
     hint = " (the system does that when memory runs out)" if name == "SIGKILL" else ""
     return f"{text}: killed by {name}{hint}"
+
+
+class ProcessExecutor:
+    """A pool of this machine's processes, for one run."""
+
+    def __init__(self, place: Workplace, report: Report, workers: int) -> None:
+        modules, self._changed = user_modules()
+        self._pool = Pool(Setting.of(place, modules), report, workers)
+
+    @property
+    def capacity(self) -> int:
+        return self._pool.capacity
+
+    def submit(self, prepared: Prepared, task: Task) -> None:
+        if not self._pool.knows(prepared.name):
+            self._pool.learn(prepared.name, pack(prepared, self._changed))
+        self._pool.submit(prepared.name, task)
+
+    def finish(self, prepared: Prepared) -> None:
+        self._pool.finish(prepared.name)
+
+    def close(self) -> None:
+        self._pool.close()
 
 
 def make(spec: Spec, place: Workplace, report: Report) -> ProcessExecutor:

@@ -21,7 +21,8 @@ _HOMES = {
     "dask": "druse.executors.dask",
 }
 KINDS = tuple(_HOMES)
-_HERE = ("serial", "thread", "async", "loop")  # in this process
+LOOP = "loop"  # of a plugin; its address is the experiment's name
+_HERE = ("serial", "thread", "async", LOOP)  # in this process
 
 
 @dataclass(frozen=True)

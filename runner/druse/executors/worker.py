@@ -45,12 +45,14 @@ def _read(connection: Connection, inbox: queue.SimpleQueue[tuple[int, Any]]) -> 
     os._exit(0)
 
 
-def _take_over(setting: Setting, variables: dict[str, str]) -> Setting:
-    """Makes the surroundings those of the run."""
+def _take_over(setting: Setting, variables: dict[str, str], path: list[str] | None) -> Setting:
+    """Makes the surroundings those of the run, as far as they are here."""
     os.environ.clear()
     os.environ.update(variables)
-    os.chdir(setting.folder)
-    sys.path[:] = setting.path
+    with suppress(OSError):  # on another machine there may be no such folder
+        os.chdir(setting.folder)
+    if path is not None:
+        sys.path[:] = path
     return setting
 
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from blake3 import blake3
 
+from druse.fingerprint.builder import Refused
 from druse.fingerprint.encoding import integer, length, tag, text
-from druse.fingerprint.functions import constant_of_a_package
+from druse.fingerprint.externals import constant_of_a_package
 
 if TYPE_CHECKING:
     from druse.fingerprint.builder import Builder
@@ -116,6 +117,8 @@ def _ufunc(builder: Builder, value: Any, node: Node) -> list[Part]:
     known = constant_of_a_package(value)
     if known is not None:
         return builder.external(known.dotted, known.origin)
+    if value.types == [f"{'O' * value.nin}->{'O' * value.nout}"]:  # by frompyfunc
+        raise Refused("numpy ufunc of a Python function")
     return [tag("ufunc") + text(value.__name__) + integer(value.nin) + integer(value.nout)]
 
 

@@ -21,6 +21,7 @@ _EXTERNAL: Final = {
     "os.walk": "reads which files a folder holds",
     "glob": "reads which files a folder holds",
     "subprocess": "runs another program",
+    "sys.modules": "looks modules up by names that it computes",
     "sys.argv": "reads the command line",
     "sys.stdin": "reads what a person types",
     "os.urandom": "draws entropy that no seed sets",

@@ -23,6 +23,8 @@ from druse.fingerprint.sources import one_look
 from druse.fingerprint.units import Unit
 
 if TYPE_CHECKING:
+    from druse.fingerprint.instances import Facts
+    from druse.fingerprint.resolve import Meaning
     from druse.fingerprint.state import State
 
 Expand = Callable[["Builder", Any, Node], list[Part]]
@@ -48,6 +50,8 @@ class Builder:
         self.state = state
         self.code = code or self
         self.lock = threading.RLock()
+        self.meanings: dict[tuple[int, str, tuple[str, ...]], Meaning] = {}
+        self.facts: dict[type, Facts] = {}
         self._nodes: dict[int, Node] = {}
         self._externals: dict[str, Node] = {}
         self._packages: dict[Distribution, Node] = {}
@@ -75,6 +79,9 @@ class Builder:
 
     def node(self, value: Any, path: str) -> Node:
         if self.code is not self and is_code(value):
+            known = self.code._nodes.get(id(value))
+            if known is not None and known.digest is not None:
+                return known
             with self.code.lock:
                 return settled(self.code.node(value, path))
         known = self._nodes.get(id(value))
@@ -103,8 +110,14 @@ class Builder:
             parts: list[Part] = kind.expand(self, node.subject, node)
         except Refused as refused:
             node.refusal = refused.kind
-            return [tag("refused")]
-        return parts
+        except Exception as error:  # whatever a package's object does when it is looked at
+            if node.unit is not None:
+                raise
+            cls = type(node.subject)
+            node.refusal = f"{cls.__qualname__}, which raised {type(error).__name__}: {error},"
+        else:
+            return parts
+        return [tag("refused")]
 
     # --- what is not the user's ----------------------------------------------------------------
 

@@ -13,12 +13,13 @@ import inspect
 from typing import TYPE_CHECKING, Any, Final
 
 from druse.fingerprint.encoding import length, tag, text
-from druse.fingerprint.functions import is_made_here, origin_of, references
+from druse.fingerprint.externals import external_name, is_made_here, origin_of
 from druse.fingerprint.graph import Edge
 from druse.fingerprint.locate import class_annotations, class_node
 from druse.fingerprint.packages import Origin, origin_of_module
 from druse.fingerprint.places import shown_file
 from druse.fingerprint.proxies import is_code, is_function
+from druse.fingerprint.references import references
 from druse.fingerprint.resolve import Found, Surroundings
 from druse.fingerprint.selves import rebound_of_class
 from druse.fingerprint.units import Unit
@@ -59,7 +60,7 @@ _FIELD: Final = ("default", "default_factory", "init", "repr", "hash", "compare"
 
 
 def unit_of_class(cls: type) -> Unit | None:
-    if not _origin(cls).is_user:
+    if not is_made_here(cls) or not _origin(cls).is_user:
         return None
     found = class_node(cls)
     if found is None:
@@ -73,12 +74,11 @@ def _origin(cls: type) -> Origin:
 
 
 def expand_class(builder: Builder, cls: type, node: Node) -> list[Part]:
-    origin = _origin(cls)
     if not is_made_here(cls):
-        dotted = f"{cls.__module__}.{cls.__qualname__}"
-        if origin.kind == "druse":
-            return [tag("druse") + text(dotted)]
-        return builder.external(dotted, origin)
+        external = external_name(cls)
+        if external is None:
+            return [tag("druse") + text(f"{cls.__module__}.{cls.__qualname__}")]
+        return builder.external(external.dotted, external.origin)
     parts: list[Part] = [tag("class"), length(len(cls.__bases__))]
     parts += [builder.part(base, node.path) for base in cls.__bases__]
     if type(cls) is not type:
@@ -86,9 +86,9 @@ def expand_class(builder: Builder, cls: type, node: Node) -> list[Part]:
     if node.unit is not None:
         node.unit.docs = [cls.__doc__] if cls.__doc__ else []
         parts += _annotations(builder, cls, node)
-        for name in rebound_of_class(cls):
-            owner = next((base for base in cls.__mro__ if name in vars(base)), cls)
-            node.unit.rebinds.add((id(owner), name))
+        states = rebound_of_class(cls)
+        node.unit.rebinds |= {_owned(cls, name) for name in states.rebound}
+        node.unit.fills |= {_owned(cls, name) for name in states.filled}
     return parts + _members(builder, cls, node)
 
 
@@ -98,11 +98,17 @@ def _annotations(builder: Builder, cls: type, node: Node) -> list[Part]:
 
     template = class_annotations(cls)
     if template is None:
-        names = sorted(vars(cls).get("__annotations__", {}))
+        found = vars(cls).get("__annotations__")
+        names = sorted(found) if isinstance(found, dict) else []
         return [tag("fields"), *(text(name) for name in names)]
     module = sys.modules.get(cls.__module__)
     around = Surroundings(vars(module) if module else _globals_of(cls), {}, cls.__qualname__)
     return [tag("fields"), *references(builder, template, around, node)]
+
+
+def _owned(cls: type, name: str) -> tuple[int, str]:
+    """An attribute of a class, by the identity of the class that has it."""
+    return id(next((base for base in cls.__mro__ if name in vars(base)), cls)), name
 
 
 def _globals_of(cls: type) -> dict[str, Any]:

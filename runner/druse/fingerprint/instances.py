@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from druse.fingerprint.builder import Refused
 from druse.fingerprint.encoding import tag, text
-from druse.fingerprint.functions import constant_of_a_package, is_made_here
+from druse.fingerprint.externals import constant_of_a_package, is_made_here
 from druse.fingerprint.packages import is_extension, origin_of_module
 from druse.fingerprint.resolve import Found
-from druse.fingerprint.selves import counters_and_caches
+from druse.fingerprint.selves import NO_STATES, States, counters_and_caches
 from druse.fingerprint.state import ABSENT, first_seen, is_cache
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def derived(base: Expand) -> Expand:
 def expand_instance(builder: Builder, value: Any, node: Node) -> list[Part]:
     code = standing_for(value)
     if code is not None:
-        return [tag("druse code"), builder.part(code, node.path)]
+        given = dict(getattr(value, "params", None) or {})
+        return [tag("druse code"), builder.part(code, node.path), builder.part(given, node.path)]
     constant = constant_of_a_package(value)
     if constant is not None:
         return builder.external(constant.dotted, constant.origin)
@@ -70,42 +71,53 @@ def _dataclass(builder: Builder, value: Any, node: Node) -> list[Part]:
 
 def attributes(builder: Builder, value: Any, held: dict[str, Any], node: Node) -> list[Part]:
     """Attributes by name, less what is computed from the others and kept."""
-    cls = type(value)
-    states = builder.state.of(value) | _own_states(value, held)
+    facts = _facts(builder, type(value))
+    states = builder.state.of(value) | facts.states.rebound | _caches(value, held, facts)
     parts: list[Part] = [b"{"]
     for name in sorted(held.keys() | states):
-        found = Found(held.get(name, ABSENT), (), f"{cls.__qualname__}.{name}", value, name)
         if name in states:
+            found = Found(held.get(name, ABSENT), (), f"{facts.name}.{name}", value, name)
             stands: Part = first_seen(builder, found, node)
             parts += [text(name), stands] if stands else []
-        elif not isinstance(_of_class(value, name), _COMPUTED):
-            builder.state.read[id(value), name] = found
-            parts += [text(name), builder.part(held[name], f"{node.path}.{name}")]
+        elif name not in facts.computed:
+            item = held[name]
+            if builder.code is builder:
+                found = Found(item, (), f"{facts.name}.{name}", value, name)
+                builder.state.read[id(value), name] = found
+            standing = builder.plain(item)
+            parts.append(text(name))
+            parts.append(
+                builder.node(item, f"{node.path}.{name}") if standing is None else standing
+            )
     return [*parts, b"}"]
 
 
-def _own_states(value: Any, held: dict[str, Any]) -> frozenset[str]:
-    """Attributes that are state by what the object's own class does with them."""
-    cls = type(value)
-    if not is_made_here(cls):
-        return frozenset()
-    found = counters_and_caches(cls)
-    filled = {
+@dataclasses.dataclass(frozen=True, slots=True)
+class Facts:
+    """What of a class decides how its instances are looked at."""
+
+    name: str
+    states: States
+    computed: frozenset[str]  # attributes that a cached property fills
+
+
+def _facts(builder: Builder, cls: type) -> Facts:
+    known = builder.code.facts.get(cls)
+    if known is None:
+        states = counters_and_caches(cls) if is_made_here(cls) else NO_STATES
+        held = {name: value for base in reversed(cls.__mro__) for name, value in vars(base).items()}
+        computed = (n for n, value in held.items() if isinstance(value, functools.cached_property))
+        known = builder.code.facts[cls] = Facts(cls.__qualname__, states, frozenset(computed))
+    return known
+
+
+def _caches(value: Any, held: dict[str, Any], facts: Facts) -> frozenset[str]:
+    """Containers that the object's own class fills."""
+    return frozenset(
         name
-        for name in found.filled
+        for name in facts.states.filled
         if name not in held or is_cache(Found(held[name], (), name, value, name))
-    }
-    return found.rebound | filled
-
-
-_COMPUTED: Final = functools.cached_property
-
-
-def _of_class(value: Any, name: str) -> Any:
-    for base in type(value).__mro__:
-        if name in vars(base):
-            return vars(base)[name]
-    return None
+    )
 
 
 def _reduced(builder: Builder, value: Any, node: Node) -> list[Part]:

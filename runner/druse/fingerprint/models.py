@@ -31,6 +31,12 @@ def _model(builder: Builder, value: Any, node: Node) -> list[Part]:
     return parts + [builder.part(each, node.path) for each in held]
 
 
+def _adapter(builder: Builder, value: Any, node: Node) -> list[Part]:
+    """By the type that it is for: what it made of it holds addresses."""
+    said = (getattr(value, "_type", None), getattr(value, "_config", None))
+    return [tag("adapter"), *(builder.part(each, node.path) for each in said)]
+
+
 def made_by_pydantic(builder: Builder, cls: type, held: dict[str, Any], node: Node) -> list[Part]:
     """The fields and what validates them, in place of the machinery made from them."""
     fields = held.get("__pydantic_fields__")
@@ -78,4 +84,5 @@ WHOLE: Final = True
 TREATMENTS: Final[dict[str, Any]] = {
     "enum.Enum": _member,
     "pydantic.main.BaseModel": _model,
+    "pydantic.type_adapter.TypeAdapter": _adapter,
 }

@@ -51,6 +51,9 @@ class States:
     filled: frozenset[str]
 
 
+NO_STATES: Final = States(frozenset(), frozenset())
+
+
 def counters_and_caches(cls: type) -> States:
     """Attributes of instances that are state whoever holds them."""
     kinds: dict[str, set[str]] = {}
@@ -91,20 +94,22 @@ def rebound_when_called(cls: type, entry: str | None = None) -> States:
     return States(frozenset(rebound), frozenset(filled))
 
 
-def rebound_of_class(cls: type) -> frozenset[str]:
+def rebound_of_class(cls: type) -> States:
     """Attributes of a class that its own methods rebind: `cls.x = ...`, `type(self).n += 1`."""
-    found = set()
+    rebound: set[Rebound] = set()
     for value in vars(cls).values():
         function = getattr(value, "__func__", value)
         if not is_function(function):
             continue
-        takes_class = function is not value or function.__name__ in _TAKING_CLASS
+        is_of_class = function is not value or function.__name__ in _TAKING_CLASS
+        takes_class = is_of_class or issubclass(cls, type)
         if takes_class or not {"type", "__class__"}.isdisjoint(function.__code__.co_names):
             definition = definition_of(function)
             if not isinstance(definition, NoSource):
-                rebound = own_names(definition).rebound
-                found |= {r.name for r in rebound if takes_class or r.kind == "class"}
-    return frozenset(found)
+                found = own_names(definition).rebound
+                rebound |= {r for r in found if takes_class or r.kind == "class"}
+    names = frozenset(r.name for r in rebound if r.kind != "filled")
+    return States(names, frozenset(r.name for r in rebound if r.kind == "filled") - names)
 
 
 def _first_kinds(own: OwnNames) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,7 @@ class Collector:
         self._session = session
         self.meter = Meter(progress)
         self._step = step
+        self.memory = self._last()  # from one collection to the next: a few numbers
 
     def plan(self, settings: Settings) -> GcPlan:
         """What a collection would do now."""
@@ -69,7 +70,7 @@ class Collector:
             stack.enter_context(self.lock())
             plan = self.plan(settings)
             shares = plan.by_run() if details else []
-            report = Executor(self._session, plan, self.meter, self._step, direct=alone).run()
+            report = Executor(self._session, plan, self.meter, self._step, alone=alone).run()
             report.by_run = shares
             self._remember(settings, report)
             return report
@@ -85,12 +86,16 @@ class Collector:
         with self.lock():
             return Undo(self._session).run(only)
 
-    def after_run(
-        self, experiment: str, settings: Settings
+    def after_runs(
+        self, experiments: Iterable[str], settings: Settings
     ) -> tuple[list[LevelChange], GcReport | None]:
-        """Applies retention to one experiment, and collects if that is due: where the store is over
-        its limit, or has grown since the last time, or a day has passed."""
-        levels = retire(self._session, experiment, settings.policy, settings.now)
+        """Applies retention to these experiments, and collects if that is due: where the store is
+        over its limit, or has grown since the last time, or a day has passed."""
+        levels = [
+            change
+            for experiment in experiments
+            for change in retire(self._session, experiment, settings.policy, settings.now)
+        ]
         if not self._is_due(settings):
             return levels, None
         try:
@@ -102,7 +107,7 @@ class Collector:
         size, limit = disk.usage(self._session.location.root), settings.policy.max_size
         if limit is not None and size > limit:
             return True
-        last = self._last()
+        last = self.memory
         return size > _GROWTH * last.get("size", 0.0) + _SPARE or (
             settings.now - last.get("time", 0.0) > _DAY and "time" in last
         )
@@ -116,7 +121,8 @@ class Collector:
             return {}
 
     def _remember(self, settings: Settings, report: GcReport) -> None:
-        text = json.dumps({"time": settings.now, "size": report.size})
+        self.memory.update(time=settings.now, size=report.size)
+        text = json.dumps(self.memory)
         path = self._session.location.holds / "collector"
         with suppress(OSError):  # it only says when the next one is due
             path.write_text(text)

@@ -151,18 +151,19 @@ class Compactor:
         total = sum(group.size for group in groups)
         done = 0
         for wave in _waves(groups, self._chunk_size()):
-            rows = self._rows({pack for group in wave for pack in group.packs})
-            for group in wave:
+            # First nobody can append to them any more, then their chunks are looked up.
+            free = [[pack for pack in group.packs if self._may_touch(pack)] for group in wave]
+            rows = self._rows({pack for packs in free for pack in packs})
+            for group, packs in zip(wave, free, strict=True):
                 self._advance("write packs anew", done, total)
-                ids = [pack for pack in group.packs if self._may_touch(pack)]
-                self._group([Source.open(self._location, p, rows.pop(p)) for p in ids])
+                self._group([Source.open(self._location, p, rows.pop(p)) for p in packs])
                 done += group.size
 
     def _chunk_size(self) -> float:
         """The bytes that a chunk takes, on average."""
         with Scan(self._environment) as scan:
-            packs = [entry.end for _, entry in scan.files() if entry.kind == frames.PACK]
-            return max(sum(packs) / max(scan.count(CHUNKS), 1), HEADER_SIZE)
+            sizes = [entry.end for _, entry in scan.files() if entry.kind == frames.PACK]
+            return max(sum(sizes) / max(scan.count(CHUNKS), 1), HEADER_SIZE)
 
     def _group(self, sources: list[Source]) -> None:
         if not any(source.extents or source.frames for source in sources):

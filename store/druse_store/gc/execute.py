@@ -14,6 +14,7 @@ from druse_store.gc.plan import GcPlan, Meter, Planner
 from druse_store.gc.report import Counts, GcReport
 from druse_store.gc.spared import Spared
 from druse_store.gc.sweep import Sweeper
+from druse_store.gc.upkeep import SHARE, Upkeep, thin_clock
 from druse_store.index.snapshot import Snapshot
 from druse_store.index.values import BLOBS, CHUNKS, EVICTED, LIVE, RECORDS, TOMBSTONED
 
@@ -25,6 +26,7 @@ STEPS = (
     *("levels", "remove records", "evict", "recall records", "revive"),
     *("tombstone blobs", "tombstone chunks", "sweep records", "sweep blobs", "sweep chunks"),
     *("empty the trash", "forget packs", "unlink a pack", "copy packs", "swap places"),
+    *("thin the clock", "drop edges", "write the log anew"),
 )
 
 
@@ -38,9 +40,9 @@ class Executor:
         advance: Meter,
         step: Callable[[str], None],
         *,
-        direct: bool = False,
+        alone: bool = False,
     ) -> None:
-        """`direct`: nobody can have seen what is removed, so that it needs no tombstone before."""
+        """`alone`: nobody else has the store open, or begins anything."""
         self._session = session
         self._plan = plan
         self._step = step
@@ -50,7 +52,10 @@ class Executor:
         writer.leave_files()
         self._spared = Spared(session.location, plan.leases, plan.head, planner.read_list)
         self._sweeper = Sweeper(writer.committer, self._spared, plan.limit, advance, step)
-        self._sweeper.direct = direct and plan.immediate
+        # Without a hold, nobody can have seen what is removed: it needs no tombstone before.
+        self._sweeper.direct = alone and plan.immediate
+        self._alone = alone
+        self._log_freed = 0
         self._compactor = Compactor(
             session.location, session.environment, self._sweeper, advance, step
         )
@@ -64,6 +69,7 @@ class Executor:
                 self._tombstones()
                 self._sweep()
                 self._packs()
+                self._upkeep()
         done = self._compactor.done
         swept = Counts(*(sweeper.swept[table] for table in (RECORDS, BLOBS, CHUNKS)))
         marked = Counts(*(sweeper.marked[table] for table in (RECORDS, BLOBS, CHUNKS)))
@@ -77,6 +83,7 @@ class Executor:
             evicted=sweeper.evicted,
             packs_removed=done.removed,
             packs_written=done.written,
+            log_freed=self._log_freed,
             problems=[*plan.problems, *done.damaged],
             size=disk.usage(self._session.location.root),
             seconds=time.monotonic() - began,
@@ -129,6 +136,22 @@ class Executor:
             return min(self._plan.limit, oldest - 1)
         with Snapshot(self._session.environment) as snapshot:
             return min(snapshot.head().commit, oldest - 1)
+
+    def _upkeep(self) -> None:
+        """Where a good part of the records was removed since the last time."""
+        self._sweeper.transact("thin the clock", thin_clock)
+        memory = self._plan.collector.memory
+        removed = memory.get("removed", 0) + self._sweeper.swept[RECORDS]
+        with Snapshot(self._session.environment) as snapshot:
+            kept = snapshot.count(RECORDS)
+        upkeep = Upkeep(self._session, self._sweeper, self._advance)
+        if removed and removed >= SHARE * (kept + removed):
+            upkeep.drop_edges()
+            if self._alone:
+                self._log_freed = upkeep.write_log_anew()
+                self._step("write the log anew")
+                removed = 0
+        memory["removed"] = removed
 
     def _packs(self) -> None:
         plan = self._plan

@@ -36,7 +36,8 @@ class Freed(NamedTuple):
 class GcReport:
     """`freed` bytes of packs leave the disk, whole packs and what others are written anew without.
     `swept` left the index, `waiting` got a tombstone, and can be brought back until the grace is
-    over: then `later` bytes leave. `problems` say why less was done than could be.
+    over: then `later` bytes leave. `log_freed` bytes of the log left, too, which a dry run does not
+    foresee. `problems` say why less was done than could be.
     """
 
     dry_run: bool
@@ -48,6 +49,7 @@ class GcReport:
     evicted: int = 0
     packs_removed: int = 0
     packs_written: int = 0
+    log_freed: int = 0
     by_run: list[Freed] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     size: int = 0

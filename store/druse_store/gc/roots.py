@@ -67,11 +67,12 @@ def gather(scan: Scan, policy: Policy, now: float, leased: Named, old: int) -> R
     by_name = {RunName(run.experiment, run.version): run for run in runs}
     changes = lowered(runs, levels)
     grades: dict[int, Buckets] = {}
-    for name, level in levels.items():
+    holding = retention.held(runs, levels, pinned | leased.runs)
+    for name, level in holding.items():
         if level != GONE:
             grade = grade_of(level, policy.of(name.experiment).big_file_threshold)
             _add_cells(scan, name, grades.setdefault(grade, Buckets()))
-    horizons = _horizons(scan, runs, levels, now, old)
+    horizons = _horizons(scan, runs, holding, now, old)
     return Roots(
         levels,
         changes,

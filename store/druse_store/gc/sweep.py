@@ -37,7 +37,7 @@ class Sweeper:
         self, committer: Committer, spared: Spared, limit: int, advance: Advance, step: Step
     ) -> None:
         self._committer = committer
-        self._spared = spared
+        self.spared = spared
         self._limit = limit
         self._advance = advance
         self._step = step
@@ -51,7 +51,7 @@ class Sweeper:
         """One transaction, behind a look at what is to be spared."""
 
         def careful(tables: Bulk) -> list[Change]:
-            self._spared.look(tables)
+            self.spared.look(tables)
             return work(tables)
 
         self._committer.transact(careful, Bulk)
@@ -83,7 +83,7 @@ class Sweeper:
         for part in self._parts("sweep records", digests, _RECORDS):
 
             def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
-                spared = self._spared.digests
+                spared = self.spared.digests
                 due = [
                     row
                     for row in tables.rows(RECORDS, part)
@@ -125,7 +125,7 @@ class Sweeper:
                     if self._may_go(key, value):
                         rows.append((key, with_state(table, key, value, TOMBSTONED, commit)))
                     elif table == BLOBS:
-                        self._spared.add_blob(tables, key)
+                        self.spared.add_blob(tables, key)
                 tables.put_rows(table, rows)
                 self.marked[table] += len(rows)
                 tables.tick(commit, time.time_ns(), 0)
@@ -146,7 +146,7 @@ class Sweeper:
                         due.append(key)
                     elif table == BLOBS:
                         self._came_back(tables, key)
-                    elif key in self._spared.digests:
+                    elif key in self.spared.digests:
                         self._comeback.add(key)
                 tables.drop_rows(table, due)
                 self.swept[table] += len(due)
@@ -167,24 +167,24 @@ class Sweeper:
 
     def _is_gone(self, key: bytes, value: bytes, limit: int) -> bool:
         if _is_due(value, limit):
-            return key not in self._spared.digests
+            return key not in self.spared.digests
         return self.direct and self._may_go(key, value)
 
     def _may_go(self, key: bytes, value: bytes) -> bool:
         state, since = state_of(value)
-        return state != TOMBSTONED and since <= self._limit and key not in self._spared.digests
+        return state != TOMBSTONED and since <= self._limit and key not in self.spared.digests
 
     def _came_back(self, tables: Bulk, digest: bytes) -> None:
         """A blob that is not swept: it was relied upon again, or its time has not come."""
         entry = tables.blob(digest)
         if entry is None or entry.state == TOMBSTONED:
-            if digest not in self._spared.digests or entry is None:
+            if digest not in self.spared.digests or entry is None:
                 return
             tables.put_blob(digest, entry._replace(state=LIVE, since=tables.head().commit + 1))
         if entry.state != SUSPECT:
-            chunks = self._spared.chunks_of(trusted(digest), entry.chunks, entry.size)
+            chunks = self.spared.chunks_of(trusted(digest), entry.chunks, entry.size)
             self._comeback.update((entry.chunks, *chunks))
-            self._spared.digests.update((entry.chunks, *chunks))
+            self.spared.digests.update((entry.chunks, *chunks))
 
     def _parts(self, name: str, digests: bytes, size: int) -> Iterator[list[bytes]]:
         total = len(digests) // SIZE
@@ -201,7 +201,7 @@ def _is_due(value: bytes, limit: int) -> bool:
 
 def _drop_records(tables: Bulk, rows: list[Row]) -> None:
     """Drops records, and what of the other tables leads to them."""
-    for table in (RECORDS, values.ORIGINS):
+    for table in (RECORDS, values.ORIGINS, values.ATTESTED):
         tables.drop_rows(table, [key for key, _ in rows])
     for key, value in rows:
         record = Record.decode(values.body(RECORDS, key, value))

@@ -13,7 +13,9 @@ from druse_store.errors import IndexDamaged
 from druse_store.index import values
 from druse_store.index.environment import Environment, Error, translate
 from druse_store.index.values import (
+    ATTESTED,
     BASES,
+    BATCHES,
     BLOBS,
     CELLS,
     CHUNKS,
@@ -109,6 +111,16 @@ class Snapshot:
         """Where a record came from, unless it was computed here."""
         value = self._txn.get(digest, db=self._dbs[ORIGINS])
         return None if value is None else values.unpack_origin(digest, value)
+
+    def attested(self, digest: bytes) -> bytes | None:
+        """The batch that a record of a shared store was committed in."""
+        value = self._txn.get(digest, db=self._dbs[ATTESTED])
+        return None if value is None else values.body(ATTESTED, digest, value, 32)
+
+    def batch(self, name: bytes) -> tuple[bytes, bytes, bytes] | None:
+        """Key, signature and entries of a batch."""
+        value = self._txn.get(name, db=self._dbs[BATCHES])
+        return None if value is None else values.split_batch(values.body(BATCHES, name, value))
 
     def origins(self) -> Iterator[tuple[Digest, Origin]]:
         """All records that were computed elsewhere."""

@@ -10,7 +10,9 @@ from druse_store.digest import Digest
 from druse_store.index import values
 from druse_store.index.snapshot import Snapshot, pack_edges
 from druse_store.index.values import (
+    ATTESTED,
     BASES,
+    BATCHES,
     BLOBS,
     CELLS,
     CHUNKS,
@@ -141,6 +143,12 @@ class Tables(Snapshot):
             if fresh:
                 items.append((node, values.seal(EDGES, node, pack_edges(known + fresh))))
         self._put_sorted(EDGES, items)
+
+    def put_batch(self, name: bytes, body: bytes, records: Iterable[bytes]) -> None:
+        """Notes a signed batch, and that these records were committed in it."""
+        self._txn.put(name, values.seal(BATCHES, name, body), db=self._dbs[BATCHES])
+        rows = ((digest, values.seal(ATTESTED, digest, name)) for digest in records)
+        self._put_sorted(ATTESTED, rows)
 
     def put_origin(self, digest: bytes, origin: Origin) -> None:
         self._txn.put(digest, values.pack_origin(digest, origin), db=self._dbs[ORIGINS])

@@ -14,6 +14,8 @@ head     "head"      -> commit 8 | log segment 8 | offset 8   (of the last log f
 clock    commit (8, big-endian) -> time 8, in ns since 1970   (of some commits, 10 s apart)
 trash    commit (8, big-endian), kind, key -> what was there   (see `trash`)
 origins  record      -> signer's key 32 | remote 16 | state 1     (records that others computed)
+attested record      -> batch 32                                  (in shared stores, see `attest`)
+batches  batch       -> key 32 | signature 64 | the batch
 
 `offset` is that of the payload; `since` is the commit that made or last freshened the entry, or
 tombstoned it. What is SUSPECT did not check when it was read: it may be read again, but is not
@@ -37,11 +39,12 @@ RECORDS, CURRENT, BASES, EDGES = "records", "current", "bases", "edges"
 EXPERIMENTS, RUNS, CELLS, PINS = "experiments", "runs", "cells", "pins"
 PACKS, WRITERS, HEAD = "packs", "writers", "head"
 CLOCK, TRASH, ORIGINS = "clock", "trash", "origins"
+ATTESTED, BATCHES = "attested", "batches"
 # In the order of their numbers, which are part of the format.
 TABLES = (
     *(CHUNKS, BLOBS, RECORDS, CURRENT, BASES, EDGES),
     *(EXPERIMENTS, RUNS, CELLS, PINS, PACKS, WRITERS, HEAD, CLOCK, TRASH),
-    ORIGINS,
+    *(ORIGINS, ATTESTED, BATCHES),
 )
 SEEDS = {name: number for number, name in enumerate(TABLES, 1)}
 
@@ -203,6 +206,11 @@ def pack_origin(key: bytes, origin: Origin) -> bytes:
 
 def unpack_origin(key: bytes, value: memoryview | bytes) -> Origin:
     return Origin._make(_ORIGIN.unpack(body(ORIGINS, key, value, _ORIGIN.size)))
+
+
+def split_batch(body: bytes) -> tuple[bytes, bytes, bytes]:
+    """Key, signature and entries of a batch's body."""
+    return body[:32], body[32:96], body[96:]
 
 
 def clock_key(commit: int) -> bytes:

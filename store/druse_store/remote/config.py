@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from druse_store import disk, names
 from druse_store.errors import InvalidInput, RemoteNotFound, StorageFailed
@@ -111,10 +112,18 @@ class Remotes:
                 error
             )
 
+    def _lock_file(self) -> IO[bytes]:
+        """A file of the group's, where the store is one: whoever comes first makes it."""
+        path = self._location.holds / "remotes.lock"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        mode = self._location.file_mode
+        if mode is not None and os.fstat(fd).st_uid == os.getuid():
+            os.fchmod(fd, mode)
+        return os.fdopen(fd, "wb")
+
     @contextmanager
     def _changing(self) -> Iterator[dict[str, KnownRemote]]:
-        lock_path = self._location.holds / "remotes.lock"
-        with disk.translated("changing", self._path), lock_path.open("w") as lock:
+        with disk.translated("changing", self._path), self._lock_file() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             found = self._read()
             yield found

@@ -8,9 +8,9 @@ and not only the encoding `pickle` is one (a user's loader may well unpickle wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from druse_store import changes
 from druse_store.digest import Digest
@@ -27,6 +27,8 @@ from druse_store.trust import PublicKey, Trust
 if TYPE_CHECKING:
     from druse_store.session import Session
     from druse_store.view import View
+
+_FLUSH_EVERY = 4096  # records
 
 
 @dataclass(slots=True)
@@ -63,12 +65,60 @@ class Brought:
         return self.refused + strangers + withheld * bool(self.withheld)
 
 
-def bring_records(session: Session, site: Site, trust: Trust, bases: Iterable[Digest]) -> Brought:
-    """Brings what is published under these base signatures. Raises RemoteError."""
+class Said(NamedTuple):
+    """A claim's records that may be used here: encoded, and who says them."""
+
+    base: Digest
+    claim: Claim
+    packed: list[bytes]
+    origin: Origin
+
+
+def offer_records(session: Session, site: Site, trust: Trust, bases: Iterable[Digest]) -> Brought:
+    """Lets lookups find what is published under these base signatures; what they find is stored.
+
+    Raises RemoteError.
+    """
     brought = Brought()
+    for said in _hear(session, site, trust, bases, brought):
+        fresh, wrong = session.offers().add(said.base, said.packed, said.origin)
+        brought.new += fresh
+        if wrong:
+            brought.refused.append(
+                f"{said.claim.key}: {wrong} records that stand under another base signature, or "
+                "whose reads lead to another signature than their own"
+            )
+    return brought
+
+
+def bring_records(session: Session, site: Site, trust: Trust, bases: Iterable[Digest]) -> Brought:
+    """Stores what is published under these base signatures, where there is no record of a cell.
+
+    Raises RemoteError.
+    """
+    brought = Brought()
+    for said in _hear(session, site, trust, bases, brought):
+        with session.batch(), session.reading() as view:
+            wanted = list(_wanted(view, said, brought))
+        with session.batch(), session.writing() as writing:
+            for number, record in enumerate(wanted):
+                try:
+                    writing.writer.adopt(record, said.origin)
+                except (InvalidRecord, RecordDamaged) as error:
+                    brought.refused.append(f"{said.claim.key}: {error}")
+                else:
+                    brought.new.append(record)
+                if number % _FLUSH_EVERY == _FLUSH_EVERY - 1:
+                    writing.writer.flush()
+    session.flush()  # inside somebody's batch, too: whoever asked wants to see them
+    return brought
+
+
+def _hear(
+    session: Session, site: Site, trust: Trust, bases: Iterable[Digest], brought: Brought
+) -> Iterator[Said]:
     believed = trust.believed()
-    open_to_all = trust.policy(site.id.hex()) == "any"
-    signers = None if open_to_all else believed
+    signers = None if trust.policy(site.id.hex()) == "any" else believed
 
     def read(base: Digest) -> tuple[Digest, Heard]:
         return base, read_topic(site, layout.records_topic(base), signers)
@@ -77,83 +127,66 @@ def bring_records(session: Session, site: Site, trust: Trust, bases: Iterable[Di
         brought.refused += heard.refused
         for signer, count in heard.unknown.items():
             brought.unknown[signer] = brought.unknown.get(signer, 0) + count
-        _adopt_topic(session, site, believed, base, heard, brought)
-    session.flush()  # inside somebody's batch, too: whoever asked wants to see them
-    return brought
+        yield from _said(session, site, believed, base, heard, brought)
 
 
-def _adopt_topic(
+def _said(
     session: Session,
     site: Site,
     believed: dict[PublicKey, str],
     base: Digest,
     heard: Heard,
     brought: Brought,
-) -> None:
-    said: list[tuple[Claim, bodies.RecordsBody]] = []
+) -> Iterator[Said]:
+    found: list[tuple[Claim, bodies.RecordsBody]] = []
     for claim in heard.claims:
         try:
-            said.append((claim, bodies.decode_records(claim)))
+            found.append((claim, bodies.decode_records(claim)))
         except ClaimRefused as error:
             brought.refused.append(str(error))
-    taken_back = _note_retractions(session, site, heard.topic, said)
-    for claim, body in said:
+    taken_back = _note_retractions(session, site, heard.topic, found)
+    for claim, body in found:
         brought.indexes.update(body.indexes)
-        trusted = claim.signer in believed
-        with session.batch(), session.reading() as view:
-            wanted = list(_wanted(view, base, claim, body, trusted, taken_back, brought))
-        origin = Origin(claim.signer, site.id)
-        with session.batch():
-            for record in wanted:
-                _adopt(session, record, origin, claim, brought)
+        gone = taken_back.get(claim.signer, set())
+        packed = [one for one in body.records if not gone or Digest.of(one) not in gone]
+        if claim.signer not in believed:
+            packed = [one for one in packed if _is_plain(one, brought)]
+        yield Said(base, claim, packed, Origin(claim.signer, site.id))
 
 
-def _wanted(
-    view: View,
-    base: Digest,
-    claim: Claim,
-    body: bodies.RecordsBody,
-    trusted: bool,
-    taken_back: dict[PublicKey, set[Digest]],
-    brought: Brought,
-) -> Iterable[Record]:
+def _is_plain(packed: bytes, brought: Brought) -> bool:
+    """Whether a record has metrics and no values."""
+    try:
+        record = Record.decode(packed)
+        plain = not record.artifacts and record.output is None
+    except RecordDamaged:
+        return False
+    brought.withheld += not plain
+    return plain
+
+
+def _wanted(view: View, said: Said, brought: Brought) -> Iterable[Record]:
     """The records whose cells have no usable record here."""
-    gone = taken_back.get(claim.signer, set())
-    for packed in body.records:
+    for packed in said.packed:
         try:
             record = Record.decode(packed)
-            if record.base != base:
+            if record.base != said.base:
                 raise RecordDamaged("a record stands under another base than its own")
-            if record.status == "failed":
-                continue
-            if not trusted and (record.artifacts or record.output is not None):
-                brought.withheld += 1
-                continue
         except RecordDamaged as error:
-            brought.refused.append(f"{claim.key}: {error}")
+            brought.refused.append(f"{said.claim.key}: {error}")
+            continue
+        if record.status == "failed":
             continue
         current = view.current(record_key(record.signature, record.replicate))
         if current is not None and not _failed(view, current):
             brought.known += 1
-        elif not gone or record.digest not in gone:
+        else:
             yield record
 
 
 def _failed(view: View, digest: Digest) -> bool:
     record = view.record_by_digest(digest)
     return record is not None and record.status == "failed"
-
-
-def _adopt(
-    session: Session, record: Record, origin: Origin, claim: Claim, brought: Brought
-) -> None:
-    try:
-        with session.writing() as writing:
-            writing.writer.adopt(record, origin)
-    except (InvalidRecord, RecordDamaged) as error:
-        brought.refused.append(f"{claim.key}: {error}")
-    else:
-        brought.new.append(record)
 
 
 def _note_retractions(
@@ -170,6 +203,7 @@ def _note_retractions(
         with site.memory.changing(topic) as seen:
             for short, digests in fresh:
                 seen[short].retracted |= digests
+        session.offers().retract({d for _, body in said for d in body.retracted})
     found = {
         claim.signer: {Digest.from_hex(text) for text in seen[claim.signer.short].retracted}
         for claim, _ in said

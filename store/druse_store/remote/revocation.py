@@ -76,6 +76,7 @@ def enforce_trust(store: Store, trust: Trust) -> dict[PublicKey, bool]:
 
     Returns the keys whose records changed, and whether they are hidden now.
     """
+    store._session.offers().clear()  # what is still to be used is offered again
     believed = trust.believed()
     open_to_all: dict[bytes, bool] = {}
     changed: dict[PublicKey, bool] = {}

@@ -33,7 +33,7 @@ from druse_store.records import BlobRef, Record
 from druse_store.remote import revocation
 from druse_store.remote.fetch import Fetcher
 from druse_store.remote.patient import Patient
-from druse_store.remote.pull import Brought, bring_records
+from druse_store.remote.pull import Brought, offer_records
 from druse_store.remote.sharing import Timeouts, open_site, remotes_of
 from druse_store.remote.site import Site, require_id
 from druse_store.remote.writeback import WriteBack
@@ -126,11 +126,14 @@ class Tier:
     # --- reading through -----------------------------------------------------------------------
 
     def records_for(self, bases: Iterable[Digest]) -> Brought:
-        """Brings what trusted keys published under these base signatures into the store."""
+        """Lets the store's lookups find what trusted keys published under these base signatures.
+
+        A record is stored when a lookup ends at it.
+        """
         named = list(bases)
 
         def bring() -> Brought:
-            found = bring_records(self.store._session, self.site, self.trust, named)
+            found = offer_records(self.store._session, self.site, self.trust, named)
             if not self._is_there and not found.is_empty():
                 self._is_there = True
             elif not self._is_there:  # nothing at all: is that the remote, or an empty folder?

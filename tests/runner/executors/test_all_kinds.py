@@ -9,6 +9,7 @@ import pytest
 
 from druse import (
     AsyncExecution,
+    DaskExecution,
     ExperimentGraph,
     ParallelExecution,
     SeedPlugin,
@@ -23,6 +24,7 @@ KINDS: dict[str, Any] = {
     "thread": lambda **more: ParallelExecution(3, "thread", **more),
     "process": lambda **more: ParallelExecution(3, "process", **more),
     "async": lambda **more: AsyncExecution(3, **more),
+    "dask": DaskExecution,
 }
 
 
@@ -32,7 +34,10 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def plugin(kind: str) -> Any:
+def plugin(kind: str, request: pytest.FixtureRequest) -> Any:
+    if kind == "dask":
+        address = request.getfixturevalue("cluster").address
+        return lambda **more: DaskExecution(address, **more)
     return KINDS[kind]
 
 

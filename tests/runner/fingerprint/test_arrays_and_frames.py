@@ -116,6 +116,11 @@ def test_a_generator_counts_by_its_state() -> None:
     assert not same(a, b)
 
 
+def test_a_ufunc_made_of_a_function_that_cannot_be_seen_is_refused() -> None:
+    with pytest.raises(Unhashable, match="ufunc"):
+        value_digest(np.frompyfunc(lambda x: x, 1, 1))
+
+
 # --- pandas ----------------------------------------------------------------------------------
 
 

@@ -120,6 +120,35 @@ MISS = {
         "@step.register((int, str)[{} - 1])\ndef _(x): return 1"),
     "a regular expression": "import re\nR = re.compile('a{}')\ndef step(x): return R.match(x)",
     "a regular expression's flags": "import re\nR = re.compile('a', {} * 8)\ndef step(x): return R.match(x)",
+    "what wrapt decorates": (
+        "import wrapt\n@wrapt.decorator\ndef d(f, i, a, k): return f(*a, **k)\n@d\ndef step(x): return x + {}"),
+    "a decorator of wrapt": (
+        "import wrapt\n@wrapt.decorator\ndef d(f, i, a, k): return f(*a, **k) + {}\n@d\ndef step(x): return x"),
+    "what joblib remembers": (
+        "from joblib import Memory\nm = Memory(None, verbose=0)\n@m.cache\ndef f(x): return x + {}\ndef step(x): return f(x)"),
+    "a command of click": "import click\n@click.command()\n@click.option('--k', default={})\ndef step(k): return k",
+    "what is validated by a type adapter": (
+        "import pydantic\nclass A(pydantic.BaseModel):\n    k: int = {}\nT = pydantic.TypeAdapter(list[A])\n"
+        "def step(x): return T.validate_python(x)"),
+    "a constant in an annotation of a model": (
+        "import pydantic\nfrom typing import Annotated\nL = {}\nclass C(pydantic.BaseModel):\n"
+        "    k: Annotated[int, pydantic.Field(gt=L)]\nstep = C"),
+    "what numpy vectorizes": "import numpy as np\n@np.vectorize\ndef f(x): return x + {}\ndef step(x): return f(x)",
+    "a function in an estimator": (
+        "from sklearn.preprocessing import FunctionTransformer as F\nf = F(lambda x: x + {})\ndef step(x): return f.fit(x)"),
+    "a method of total_ordering": (
+        "import functools\n@functools.total_ordering\nclass C:\n    def __lt__(self, o): return {}\nstep = C"),
+    "a registered implementation of a method": (
+        "from functools import singledispatchmethod as s\nclass C:\n    @s\n    def m(self, x): pass\n"
+        "    @m.register\n    def _(self, x: int): return {}\nstep = C"),
+    "what an enum does with a missing value": (
+        "import enum\nclass E(enum.Enum):\n    A = 0\n    @classmethod\n    def _missing_(cls, v): return {}\nstep = E"),
+    "an encoder of json": "import json\nclass E(json.JSONEncoder):\n    def default(self, o): return {}\nstep = E",
+    "a lookup that is computed": "class A:\n    def __getattr__(self, n): return {}\na = A()\ndef step(x): return a.b",
+    "a pattern that is matched": "def step(x):\n    match x:\n        case [{}, *rest]: return rest",
+    "what a method caller calls": (
+        "import operator\nclass A:\n    def m(self): return {}\na = A()\ncall = operator.methodcaller('m')\n"
+        "def step(x): return call(a)"),
     "a nested function": "def step(x):\n    def f(): return {}\n    return f()",
     "a comprehension": "def step(x): return [y + {} for y in x]",
     "a string that is no docstring": "def step(x):\n    y = 'a{}'\n    return y",

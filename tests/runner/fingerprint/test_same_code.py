@@ -202,3 +202,15 @@ def test_which_package_is_loaded_meanwhile_does_not_count(project: Project) -> N
     project.write(steps="import scipy\ndef step(x): return scipy.stats.norm.pdf(x)\n")
     before = project.key()
     assert project.key(first="import steps, scipy.stats, sklearn").digest == before.digest
+
+
+def test_a_thing_of_the_standard_library_has_its_public_name(project: Project) -> None:
+    """Where it is defined differs between versions of Python, and between systems."""
+    text = "from pathlib import Path\nfrom os.path import join\nfrom io import StringIO\n"
+    project.write(steps=text + "def step(x): return Path(x), join(x), StringIO(x)\n")
+    before = project.key()
+    project.write(
+        steps="import pathlib, os, io\n"
+        "def step(x): return pathlib.Path(x), os.path.join(x), io.StringIO(x)\n"
+    )
+    assert project.key().digest == before.digest

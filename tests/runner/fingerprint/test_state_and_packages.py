@@ -163,6 +163,9 @@ CACHES = {
     "an instance kept in its class": (
         "class A:\n    one = None\n    def __new__(cls):\n        if cls.one is None: cls.one = super().__new__(cls)\n"
         "        return cls.one\ndef step(x): return A().one\n"),
+    "instances kept by a metaclass": (
+        "class M(type):\n    kept = {}\n    def __call__(cls):\n        if cls not in cls.kept: cls.kept[cls] = super().__call__()\n"
+        "        return cls.kept[cls]\nclass A(metaclass=M): pass\ndef step(x): return A()\n"),
     "a count kept in the class": (
         "class A:\n    n = 0\n    def __init__(self): type(self).n += 1\ndef step(x): return A().n\n"),
     "a count kept in the class by the object": (

@@ -10,6 +10,7 @@ from tests.support.runs import add_run, make_record, noise, payloads_of
 
 from druse_store import Digest, Policy, RunName, Store, rebuild_index
 from druse_store.errors import BlobNotFound
+from druse_store.gc.collector import Collector, settings
 
 LARGE = noise(600_000, "large")
 WRITER = """
@@ -134,6 +135,31 @@ def test_bytes_that_are_put_again_meanwhile_stay(doomed):
     assert store.record_by_digest(record.digest) is None
 
 
+def test_a_blob_that_comes_back_between_tombstone_and_sweep_gets_its_chunks_back(path):
+    with Store.open(path) as store, Store.open(path) as other:
+        store.put(LARGE)
+        store.put_record(make_record(store, "garbage", [b"small"]))
+        writing = other.batch()
+
+        def step(name):
+            if name == "remove records":
+                writing.__enter__()
+                other.put(LARGE)  # known: it is only relied upon
+            elif name == "tombstone chunks":
+                with store.reading() as view:
+                    assert Digest.of(LARGE) not in view
+                writing.__exit__(None, None, None)  # commits, and holds nothing any more
+
+        collector = Collector(store._session, step=step)
+        done = collector.collect(settings(None, 0.0, None, 0.2), alone=False, details=False)
+        assert done.swept.blobs == 0
+        assert store.get(Digest.of(LARGE)) == LARGE
+        assert not store.verify().findings
+        store.pin("kept", Digest.of(LARGE))
+        store.gc(grace=0)
+        assert store.get(Digest.of(LARGE)) == LARGE
+
+
 def test_a_lease_says_what_was_gone_before_it(doomed):
     store, record, plan = doomed
     plan.execute()
@@ -251,3 +277,25 @@ def look(store):
     runs = [(run.name, run.level, run.cells) for run in store.runs()]
     records = list(store.records_of_base(Digest.of(b"base")))
     return runs, store.pins(), records, payloads_of(store, "exp")
+
+
+@pytest.mark.parametrize("moment", ["sweep chunks", "look into packs", "write packs anew"])
+def test_a_pack_that_is_continued_meanwhile_is_not_taken(path, moment):
+    """Its writer is gone when the plan is made; another one wants to continue it, and ends."""
+    late = []
+    with Store.open(path) as store:
+        store.put(noise(50_000, "garbage"))
+        store.pin("kept", store.put(noise(20_000, "kept")))
+
+    def progress(now):
+        if now.phase == moment and not late:
+            with Store.open(path) as other:
+                late.append(other.put(noise(30_000, "late")))
+                other.pin("late", late[0])
+
+    with Store.open(path) as store:
+        assert len(list(path.glob("packs/*/*"))) == 1
+        assert store.gc(grace=0, progress=progress).problems == []
+        assert store.get(late[0]) == noise(30_000, "late")
+        assert store.get(Digest.of(noise(20_000, "kept"))) == noise(20_000, "kept")
+        assert not store.verify().findings

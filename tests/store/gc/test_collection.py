@@ -3,7 +3,7 @@ import time
 import pytest
 from tests.support.runs import add_run, make_record, noise, pack_bytes, payloads_of
 
-from druse_store import Policy, RunName, Store
+from druse_store import Policy, RunName, Store, rebuild_index
 from druse_store.errors import BlobNotFound, StoreBusy
 
 MIB = 1 << 20
@@ -228,3 +228,28 @@ def test_progress_is_told_of_every_phase(path):
     assert phases[:3] == ["records", "blobs", "chunks"]
     assert {"tombstone chunks", "sweep chunks", "write packs anew"} <= set(phases)
     assert all(0 <= progress.done <= progress.total and progress.eta >= 0 for progress in seen)
+
+
+def test_reads_that_lead_nowhere_are_forgotten_and_the_log_shrinks(path):
+    with Store.open(path) as store:
+        for version in range(4):
+            add_run(store, "exp", [[noise(200, (version, i))] for i in range(100)])
+        gone = store.record_by_digest(store.run("exp", 1).cells[0].record)
+        kept = store.record_by_digest(store.run("exp", 3).cells[0].record)
+        assert store.next_reads(gone.signature) == ("",)
+        logged = store.stats().log_bytes
+        done = store.gc(Policy(keep_last=1, keep_metrics=0.0), grace=0, alone=True)
+        assert done.swept.records == 300
+        assert store.next_reads(gone.signature) == ()
+        assert store.next_reads(kept.signature) == ("",)
+        assert done.log_freed > logged // 2
+        assert store.stats().log_bytes < logged // 2
+        assert payloads_of(store, "exp") == [noise(200, (3, i)) for i in range(100)]
+        assert not store.verify().findings
+        again = store.put_record(make_record(store, "exp/1/0", [noise(200, "again")]))
+        assert store.record_by_digest(again).metrics == {"name": "exp/1/0"}
+    assert rebuild_index(path).damage == []
+    with Store.open(path) as store:
+        assert payloads_of(store, "exp") == [noise(200, (3, i)) for i in range(100)]
+        assert [run.version for run in store.runs()] == [3]
+        assert store.begin_run("exp").version == 4
