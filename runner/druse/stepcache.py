@@ -315,6 +315,7 @@ class StepCache:
             "seconds": seconds,
             "at": time.time(),
             "step": type(step).__name__,
+            "experiment": self._prepared.name,
         }
         if tags:
             provenance["tags"] = tags
