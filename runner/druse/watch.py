@@ -242,7 +242,9 @@ def _watches() -> list[Watch]:
     watch = _threads.get(thread)
     if watch is not None and watch in _active:
         return [watch]
-    if len(_active) > 1 and (thread is threading.main_thread() or thread.name.startswith("druse")):
+    if thread.name.startswith("druse"):
+        return []  # one of our own, say one that publishes: what it opens is no input of a cell
+    if len(_active) > 1 and thread is threading.main_thread():
         return []
     return list(_active)
 
