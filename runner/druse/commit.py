@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from druse.key import ALGORITHM
-from druse.reads import FAILED, UNSTORABLE
+from druse.reads import FAILED, FAILED_VALUE, UNSTORABLE
 from druse.task import CellName, Outcome
 from druse_store import (
     ArtifactRef,
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from druse.prepared import Prepared
 
 INTERVAL = 0.1  # seconds that a finished cell waits for others at most
-_FAILED = Digest.of(b"druse:failed:1\x00")
 
 
 def make_record(
@@ -53,7 +52,7 @@ def make_record(
     status = "ok"
     if outcome.failure is not None:
         status = "failed"
-        reads.append(Read(FAILED, _FAILED))
+        reads.append(Read(FAILED, FAILED_VALUE))
         failure = outcome.failure
         provenance["failure"] = {
             "step": failure.step,

@@ -39,7 +39,7 @@ class Upstream(Protocol):
 
 
 class Found(NamedTuple):
-    """A record of the cell; it may be one of a failure."""
+    """A record of the cell."""
 
     record: Record
 
@@ -63,6 +63,18 @@ Fronts = frozenset[Digest]
 NO_RECORD = "nothing is known for its code, parameters and seed"
 NEW_REPLICATE = "this replicate has not been computed"
 READ_CHANGED = "what it read has another value"
+FAILED_BEFORE = "it failed the last time"
+_SEVERAL = 4  # ends; from there on, what lies behind them is read at once
+
+
+class Way(NamedTuple):
+    """Where today's values lead. `varies`: they are not the same in all replicates."""
+
+    ends: tuple[Digest, ...]
+    pending: tuple[str, ...]
+    parted: str | None
+    varies: bool
+    open: tuple[Digest, ...]
 
 
 class Lookup:
@@ -78,37 +90,55 @@ class Lookup:
         self._next: dict[Digest, tuple[str, ...]] = {}
         self._sighted: dict[Digest, tuple[str, ...]] = {}
         self._shared_values: dict[str, Digest | None] = {}
-        self._ends: dict[str, list[Digest]] = {}
+        self._ways: dict[str, Way] = {}
+        self._currents: dict[str, dict[int, Digest]] = {}
+        self._failed: dict[int, list[Record]] | None = None
 
-    def find(self, view: View, condition: Condition, replicate: int) -> Answer:
-        """The record of a cell, or why there is none."""
-        ends = self._ends.get(condition.name)
-        if ends is not None:
-            return self._at(view, ends, replicate)
+    def find(
+        self, view: View, condition: Condition, replicate: int, *, many: bool = False
+    ) -> Answer:
+        """The record of a cell, or why there is none. `many`: its siblings are asked for next."""
+        way = self._ways.get(condition.name)
+        if way is None:
+            way = _Walk(self, view, condition, replicate).run(self._prepared.start)
+            if not way.varies and not way.pending:
+                self._ways[condition.name] = way
+        record = self._record(view, way, condition.name, replicate, many)
+        if record is not None:
+            return Found(record)
+        if way.pending:
+            return Pending(way.pending)
+        if self._has_failed(view, condition, replicate):
+            return Missing(FAILED_BEFORE)
+        if way.ends:
+            return Missing(NEW_REPLICATE)
+        return Missing(NO_RECORD) if way.parted is None else Missing(READ_CHANGED, way.parted)
+
+    def _record(
+        self, view: View, way: Way, condition: str, replicate: int, many: bool
+    ) -> Record | None:
+        if way.varies or (not many and len(way.ends) < _SEVERAL):
+            found = (view.record_at(end, replicate) for end in way.ends)
+            return next((record for record in found if record is not None), None)
+        known = self._currents.get(condition)
+        if known is None:
+            known = self._currents[condition] = {}
+            for end in reversed(way.ends):
+                known.update(view.records_at(end))
+        digest = known.get(replicate)
+        return None if digest is None else view.record_by_digest(digest)
+
+    def _has_failed(self, view: View, condition: Condition, replicate: int) -> bool:
+        """Whether a cell that read just what this one would read failed."""
+        if self._failed is None:
+            self._failed = {}
+            for record in view.failed_under_base(self._prepared.base):
+                self._failed.setdefault(record.replicate, []).append(record)
         walk = _Walk(self, view, condition, replicate)
-        ends = walk.run(self._prepared.start)
-        if walk.is_same_everywhere and not walk.pending:
-            self._ends[condition.name] = ends
-        answer = self._at(view, ends, replicate)
-        if isinstance(answer, Found):
-            return answer
-        if walk.pending:
-            return Pending(tuple(walk.pending))
-        if not ends and walk.parted is not None:
-            return Missing(READ_CHANGED, walk.parted)
-        return answer
-
-    def _at(self, view: View, ends: list[Digest], replicate: int) -> Answer:
-        failed: Record | None = None
-        for end in ends:
-            record = view.record_at(end, replicate)
-            if record is not None:
-                if record.status == "ok":
-                    return Found(record)
-                failed = record
-        if failed is not None:
-            return Found(failed)
-        return Missing(NEW_REPLICATE if ends else NO_RECORD)
+        return any(
+            all(r.key in OFF_PATH or walk.value(r.key) == r.value for r in record.reads)
+            for record in self._failed.get(replicate, ())
+        )
 
     # --- while a run goes on -------------------------------------------------------------------
 
@@ -119,7 +149,12 @@ class Lookup:
             known = self._next.get(node)
             if known is not None and key not in known:
                 self._next[node] = (*known, key)
-                self._ends.clear()
+                self._ways.clear()
+                self._currents.clear()
+        for condition, current in self._currents.items():
+            way = self._ways.get(condition)
+            if way is not None and record.signature in way.ends:
+                current[record.replicate] = record.digest
 
     def sight(self, node: Digest, key: str) -> bool:
         """A cell that is under way read `key` at this node. Whether nobody had done so before."""
@@ -135,9 +170,8 @@ class Lookup:
         Two cells of which these have none in common read something that differs. Also whether the
         way goes on from there, as far as is known.
         """
-        walk = _Walk(self, view, condition, replicate, self._sighted)
-        ends = walk.run(self._prepared.start)
-        return frozenset(ends + walk.open), bool(walk.open)
+        way = _Walk(self, view, condition, replicate, self._sighted).run(self._prepared.start)
+        return frozenset(way.ends + way.open), bool(way.open)
 
     def forget_files(self, written: tuple[str, ...]) -> list[str]:
         """Forgets what these files (by their real paths) held, and returns the reads of them."""
@@ -145,7 +179,8 @@ class Lookup:
         for name in found:
             del self._shared_values[name]
         if found:
-            self._ends.clear()
+            self._ways.clear()
+            self._currents.clear()
         return found
 
     def _is_of(self, name: str, written: tuple[str, ...]) -> bool:
@@ -272,47 +307,55 @@ class _Walk:
         self._lookup = lookup
         self._view = view
         self._sighted = sighted or {}
-        self.open: list[Digest] = []
+        self._open: list[Digest] = []
         self._condition = condition
         self._initial = condition.cell(replicate)
         self._replicate = replicate
-        self.is_same_everywhere = True
-        self.pending: list[str] = []
-        self.parted: str | None = None
+        self._varies = False
+        self._pending: list[str] = []
+        self._parted: str | None = None
 
-    def run(self, start: Digest) -> list[Digest]:
-        """The ends that today's values lead to: signatures."""
+    def run(self, start: Digest) -> Way:
         ends: list[Digest] = []
         waiting = [start]
         while waiting:
             node = waiting.pop()
             names = self._lookup.next_reads(self._view, node) + self._sighted.get(node, ())
             if all(name in OFF_PATH for name in names):
-                self.open.append(node)
+                self._open.append(node)
             for name in names:
                 if not name:
                     ends.append(node)
-                    continue
-                value = self._value(name)
-                if value is not None:
-                    following = extend(node, name, value)
-                    if not self._lookup.next_reads(self._view, following):
-                        self.parted = name
-                    waiting.append(following)
                 elif name not in OFF_PATH:
-                    self.open.append(node)
-                    if name not in self.pending:
-                        self.parted = name
-        return ends
+                    self._follow(node, name, waiting)
+        return Way(
+            tuple(ends),
+            tuple(self._pending),
+            self._parted,
+            self._varies,
+            tuple(self._open),
+        )
 
-    def _value(self, name: str) -> Digest | None:
+    def _follow(self, node: Digest, name: str, waiting: list[Digest]) -> None:
+        value = self.value(name)
+        if value is None:
+            self._open.append(node)
+            if name not in self._pending:
+                self._parted = name
+            return
+        following = extend(node, name, value)
+        if not self._lookup.next_reads(self._view, following):
+            self._parted = name
+        waiting.append(following)
+
+    def value(self, name: str) -> Digest | None:
+        """What a read would give today."""
         if name.startswith("up:"):
-            self.is_same_everywhere = False
+            self._varies = True
             exists, value = self._lookup.upstream(name[3:], self._condition.name, self._replicate)
             if exists and value is None:
-                self.pending.append(name)
+                self._pending.append(name)
             return value
         value, varies = self._lookup.value(name, self._initial, self._condition)
-        if varies:
-            self.is_same_everywhere = False
+        self._varies = self._varies or varies
         return value

@@ -35,6 +35,7 @@ CLOSED = Digest.of(b"druse:bound:closed:1\x00")
 
 # What ends the path of a record that must not be found again: no value of today answers to these.
 FAILED = "failed:"
+FAILED_VALUE = Digest.of(b"druse:failed:1\x00")
 UNSTORABLE = "unstorable:"
 OFF_PATH = frozenset({FAILED, UNSTORABLE})
 

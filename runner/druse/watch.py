@@ -242,10 +242,8 @@ def _watches() -> list[Watch]:
     watch = _threads.get(thread)
     if watch is not None and watch in _active:
         return [watch]
-    if thread.name.startswith("druse"):
-        return []  # one of our own, say one that publishes: what it opens is no input of a cell
-    if len(_active) > 1 and thread is threading.main_thread():
-        return []
+    if thread is threading.main_thread() or thread.name.startswith("druse"):
+        return []  # the run's own work, beside the cells: what it sends to a remote, say
     return list(_active)
 
 

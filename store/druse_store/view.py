@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from druse_store.digest import Digest, trusted
@@ -91,6 +91,23 @@ class View(Snapshot):
         if self._judge is not None and not self._judge.believes(self, digest, packed):
             return None
         return Record.decode(packed, digest)
+
+    def records_at(self, signature: Digest) -> dict[int, Digest]:
+        """The current record of each replicate of a signature."""
+        found = dict(self.currents(signature))
+        for pending in reversed(self._waiting):
+            for key, digest in list(pending.rows.pointers.items()):
+                if key.startswith(signature):
+                    found[values.replicate_of(key)] = digest
+        return found
+
+    def failed_under_base(self, base: Digest) -> Iterator[Record]:
+        """The committed records of cells that failed, and have had no result since."""
+        for key in self.under_base(base):
+            digest = self.current(key)
+            packed = None if digest is None else self.record(digest)
+            if packed is not None and Record.decode(packed).status == "failed":
+                yield Record.decode(packed, digest)
 
     def record_by_digest(self, digest: Digest) -> Record | None:
         """The record with this digest, current or not."""

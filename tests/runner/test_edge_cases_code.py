@@ -375,7 +375,6 @@ helper = functools.partial(base, 1, b=10)
     assert exp.value() == value
 
 
-@pytest.mark.xfail(reason="to come")
 def test_a_lambda_counts_and_one_that_cannot_be_located_runs_uncached(exp: Exp) -> None:
     exp.step("return data, {'value': add(data)}", "add = lambda x: x + 1")
     assert exp.value() == 2
@@ -429,7 +428,6 @@ def test_recursion_and_mutual_imports_end_and_count(exp: Exp) -> None:
     assert exp.misses()
 
 
-@pytest.mark.xfail(reason="to come")
 def test_functions_in_containers_count_and_computed_names_are_blind_spots_to_declare(
     exp: Exp,
 ) -> None:

@@ -206,7 +206,6 @@ def test_a_result_is_not_stored_if_an_input_file_changed_while_the_cell_ran(exp:
     assert exp.hits()
 
 
-@pytest.mark.xfail(reason="to come")
 def test_an_environment_variable_counts_where_it_is_declared_and_else_is_a_blind_spot(
     exp: Exp,
 ) -> None:

@@ -32,7 +32,7 @@ def test_ctrl_c_commits_what_has_finished_and_stops(project: Project, kind: str)
     assert "interrupted" in err
     assert "the same command goes on from there" in err
     assert len(run.committed()) >= 60 - 9
-    assert not any(map(is_running, below))
+    assert wait_for(lambda: not any(map(is_running, below)))
     run.check_the_rest_runs(*EXECUTORS[kind])
 
 

@@ -38,7 +38,8 @@ def derived(base: Expand) -> Expand:
 def expand_instance(builder: Builder, value: Any, node: Node) -> list[Part]:
     code = standing_for(value)
     if code is not None:
-        return [tag("druse code"), builder.part(code, node.path)]
+        given = dict(getattr(value, "params", None) or {})
+        return [tag("druse code"), builder.part(code, node.path), builder.part(given, node.path)]
     constant = constant_of_a_package(value)
     if constant is not None:
         return builder.external(constant.dotted, constant.origin)

@@ -34,6 +34,7 @@ class Fingerprinter:
     def __init__(self, packages: str = "used") -> None:
         self._packages = _checked(packages)
         self._builders: dict[tuple[str, frozenset[Key]], Builder] = {}
+        self._closures: dict[tuple[str, int], tuple[Any, Closure]] = {}
         self._lock = threading.RLock()
 
     def value_digest(self, value: Any, path: str = "value") -> Digest:
@@ -52,6 +53,9 @@ class Fingerprinter:
         """All that a function, class, method, partial or instance depends on. Raises Unhashable."""
         policy = self._packages if packages is None else _checked(packages)
         with self._lock:
+            known = self._closures.get((policy, id(obj)))
+            if known is not None:
+                return known[1]
             builder = self._builder(policy, _own_state(obj))
             node = self._settled(builder, obj)
             state = builder.state.found_in([n.unit for n in reached(node) if n.unit is not None])
@@ -59,7 +63,9 @@ class Fingerprinter:
                 builder = self._builder(policy, state)
                 node = self._settled(builder, obj)
             check(node)
-            return collect(node)
+            closure = collect(node)
+            self._closures[policy, id(obj)] = (obj, closure)
+            return closure
 
     def _builder(self, policy: str, state: frozenset[Key]) -> Builder:
         builder = self._builders.get((policy, state))
