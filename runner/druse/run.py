@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from druse import finish
+from druse import finish, retiring
 from druse.commit import Committer
 from druse.current import Current
 from druse.dispatch import Dispatcher
@@ -89,7 +89,14 @@ class GraphRun:
                 self._end(name)
         finally:
             place.close()
+        self._tidy_up()
         return self.results
+
+    def _tidy_up(self) -> None:
+        """Retention, behind everything that could still need what it drops."""
+        new = [self._plan.prepared[name] for name, run in self._runs.items() if run.is_new]
+        if new:
+            retiring.after_runs(self._session.store, self._session.retention, new, self._listener)
 
     def _note_hits(self) -> bool:
         """Notes the cells that are hits; returns whether there are any others."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from druse import project
+from druse import project, retiring
 from druse.errors import ArtifactNotFound
 from druse.key import Keys
 from druse.ledger import Ledger
@@ -69,6 +69,7 @@ class Session:
         said = project.load(source)
         self.views = self.views or said.views
         self.packages = self.packages or said.packages
+        self.retention = retiring.policy_of(said)
         self.files = Files(project_root(source), [self.store.path])
         self.keys = Keys(self.files, self.packages)
         prepared = [
