@@ -17,7 +17,7 @@ STEPS = """
 
     @pipeline_step()
     def work(data, ctx, seconds=0.0):
-        line = f"{ctx.get('condition')} {ctx.get('replicate')}\\n"
+        line = f"{ctx.get('replicate')}\\n"
         with open("ran", "a") as file:
             file.write(line)
         time.sleep(seconds)
@@ -28,7 +28,7 @@ STEPS = """
 
 
 class LongRun:
-    """`count` cells of `seconds` each."""
+    """`count` cells of `seconds` each, of which every other one is equal to the one before it."""
 
     def __init__(self, project: Project, count: int, seconds: float = 0.004) -> None:
         self.project = project
