@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from druse import names, views
+from druse.ledger import Ledger
 from druse.stored import step_names
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ def prune(store: Store, change: LevelChange, root: Path, threshold: int) -> list
     `threshold`: the bytes of an artifact that a `light` run still keeps.
     """
     folder = root / change.experiment / f"v{change.version}"
-    note = views.read_note(root, change.experiment, store.id)
-    if note is None or note.get("folder") == folder.name or not (folder / names.METADATA).exists():
+    note = Ledger(root, change.experiment, store.id).read()
+    if note is None or note.folder == folder.name or not (folder / names.METADATA).exists():
         return []  # not of this place, or the newest: that one is whole
     run = store.run(change.experiment, change.version)
     if run is None:

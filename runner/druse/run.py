@@ -68,6 +68,7 @@ class GraphRun:
     def _run(self) -> dict[str, Result]:
         session = self._session
         self._exchange.look(session.store, self._plan.prepared.values())
+        session.remember_markers()
         session.decide_all()
         self._listener.planned(self._plan)
         for each in self._plan.prepared.values():

@@ -12,7 +12,7 @@ from druse_store.index import values
 from druse_store.index.snapshot import Snapshot
 from druse_store.index.tables import Tables
 from druse_store.leases import Leases
-from druse_store.policy import Policy
+from druse_store.policy import FOREVER, Policy
 from druse_store.retention import GONE
 from druse_store.run import RunName
 
@@ -40,6 +40,9 @@ def planned(
     session: Session, snapshot: Snapshot, experiment: str, policy: Policy, now: float
 ) -> list[LevelChange]:
     """The runs of one experiment whose levels are to be lowered."""
+    rules = policy.of(experiment)
+    if not rules.limits_artifacts and rules.keep_metrics == FOREVER:
+        return []  # what keeps everything need not look at every run
     alive = Leases(session.location.holds).fresh().runs
     found = runs.find_all(session, snapshot, experiment)
     pins = [RunName(*target[1:]) for _, target in snapshot.pins() if target[0] == "run"]
