@@ -103,10 +103,15 @@ class Display(Listener):
         if self._rich is None:
             from rich import progress
             from rich.console import Console
+            from rich.table import Column
 
             columns = (
                 progress.BarColumn(bar_width=24),
-                progress.TextColumn("{task.description}", markup=False),
+                progress.TextColumn(
+                    "{task.description}",
+                    markup=False,
+                    table_column=Column(no_wrap=True, overflow="ellipsis"),
+                ),
             )
             self._rich = progress.Progress(
                 *columns, console=Console(stderr=True), transient=True, refresh_per_second=5
