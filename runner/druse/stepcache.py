@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from druse.cell import SetUp
     from druse.key import Part
 
-_DOMAIN = b"druse:cacheable:1\x00"
 _CONTEXT_VALUE = -2  # the place of an artifact that stands for a value set in the context
 
 
@@ -71,7 +70,7 @@ class StepCache:
         outcome: Outcome,
     ) -> None:
         self._watch = watch
-        self._setup = key.joined(_DOMAIN, sorted(up.read.items()))
+        self._setup = key.joined("cacheable", sorted(up.read.items()))
         self._prepared = up.prepared
         self._place = up.place
         self._task = task
@@ -135,14 +134,14 @@ class StepCache:
             ("input", input_digest),
             ("seed", value_digest(drawn, "seed")),
         ]
-        return key.joined(_DOMAIN, digests)
+        return key.joined("cacheable", digests)
 
     def _part(self, position: int) -> Part:
         return self._prepared.parts[position + 1]
 
     def _hooks(self) -> Digest:
         parts = self._prepared.parts[1 + len(self._prepared.steps) :]
-        return key.joined(_DOMAIN, [(part.label, part.digest) for part in parts])
+        return key.joined("cacheable", [(part.label, part.digest) for part in parts])
 
     def _replicate(self, step: Any) -> int:
         return 0 if step.shared else self._task.cell.replicate
@@ -276,6 +275,7 @@ class StepCache:
         try:
             with unwatched():
                 self._keep(position, start, frame, before, held, seconds)
+            self._outcome.outputs[str(position)] = held.digest().hex()
         except (StoreError, Unhashable, InvalidMetric) as error:
             self._warn(f"{type(step).__name__} runs uncached: its output cannot be kept: {error}")
         return held
@@ -339,7 +339,7 @@ class StepCache:
         closure = self._place.keys.fingerprinter.closure(type(value)).digest
         parts = [("class", closure), ("encoding", value_digest(output.encoding, "encoding"))]
         parts += [("blob", ref.digest) for ref in output.blobs()]
-        return key.joined(_DOMAIN, parts)
+        return key.joined("cacheable", parts)
 
     def _warn(self, text: str) -> None:
         if text not in self._outcome.warnings:
