@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from druse.control import Control
 from druse.lookup import Answer, Found, Lookup, Missing, Pending
@@ -20,6 +20,7 @@ from druse_store import ArtifactRef, Digest, Record, View
 
 if TYPE_CHECKING:
     from druse.conditions import Condition
+    from druse.ledger import Asked
     from druse.prepared import Input, Prepared
     from druse.stored import StoredArtifact
 
@@ -47,14 +48,15 @@ class Options:
 
     strategy: str = "rerun"
     control: Control = field(default_factory=Control)
-    forced: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
+    forced: Mapping[str, Asked] = field(default_factory=dict)
 
-    def is_forced(self, experiment: str, condition: str) -> bool:
-        """Whether a deleted marker asks for this condition; None in `forced` means all of them."""
-        if experiment not in self.forced:
+    def is_forced(self, experiment: str, condition: str, answer: Answer) -> bool:
+        """Whether a deleted marker asks for a cell that is not newer than its deletion."""
+        asked = self.forced.get(experiment)
+        if asked is None:
             return False
-        conditions = self.forced[experiment]
-        return conditions is None or condition in conditions
+        at: Any = answer.record.provenance.get("at") if isinstance(answer, Found) else None
+        return asked.covers(condition, at)
 
 
 HIT = "its record is in the store"
@@ -83,7 +85,7 @@ def decide(
     """
     if isinstance(answer, Found) and not prepared.volatile and is_fresh(answer.record):
         return Decision(State.HIT, RAN_ALREADY, answer.record)
-    if reason is None and options.is_forced(prepared.name, condition):
+    if reason is None and options.is_forced(prepared.name, condition, answer):
         reason = MARKER
     if reason is not None:
         return Decision(State.RUN, reason)
@@ -204,7 +206,7 @@ class Decider:
     ) -> None:
         self._plan = plan
         self._lookups = lookups
-        self._options = options
+        self.options = options
         self._fresh = fresh
         self._reasons = reasons_to_run(plan.prepared, options)
         self._by_start: dict[Digest, list[Lookup]] = {}
@@ -221,7 +223,7 @@ class Decider:
         if self._fresh or cell.experiment not in self._reasons:
             answer = self._lookups[cell.experiment].find(view, condition, cell.replicate, many=many)
         reason = self._reasons.get(cell.experiment)
-        return decide(prepared, cell.condition, answer, self._options, reason, self._is_fresh)
+        return decide(prepared, cell.condition, answer, self.options, reason, self._is_fresh)
 
     def _is_fresh(self, record: Record) -> bool:
         return bool(self._fresh) and record.digest in self._fresh

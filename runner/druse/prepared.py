@@ -146,7 +146,7 @@ class Prepared:
         sources = key.named_sources(self.experiment.datasource)
         return [*(source for _, source in sources), *self.steps]
 
-    @property
+    @cached_property
     def seed(self) -> SeedPlugin:
         return self.experiment.seed_plugin
 

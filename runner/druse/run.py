@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from druse import finish
+from druse import finish, retiring
 from druse.commit import Committer
 from druse.current import Current
 from druse.dispatch import Dispatcher
@@ -68,6 +68,7 @@ class GraphRun:
     def _run(self) -> dict[str, Result]:
         session = self._session
         self._exchange.look(session.store, self._plan.prepared.values())
+        session.remember_markers()
         session.decide_all()
         self._listener.planned(self._plan)
         for each in self._plan.prepared.values():
@@ -88,7 +89,14 @@ class GraphRun:
                 self._end(name)
         finally:
             place.close()
+        self._tidy_up()
         return self.results
+
+    def _tidy_up(self) -> None:
+        """Retention, behind everything that could still need what it drops."""
+        new = [self._plan.prepared[name] for name, run in self._runs.items() if run.is_new]
+        if new:
+            retiring.after_runs(self._session.store, self._session.retention, new, self._listener)
 
     def _note_hits(self) -> bool:
         """Notes the cells that are hits; returns whether there are any others."""

@@ -282,7 +282,8 @@ class Store:
     def batch(self) -> Iterator[Self]:
         """Many writes, few commits; all are durable when the outermost batch closes.
 
-        A batch is no transaction: what was written before an error is committed all the same.
+        A batch is no transaction: what was written before an error is committed all the same,
+        where it can be. A commit that fails in it raises its error there, and at its end again.
         """
         with self._session.batch():
             yield self
@@ -385,6 +386,23 @@ class Store:
         if dry_run:
             return collector.plan(chosen).report()
         return collector.collect(chosen, alone=alone, details=details)
+
+    def plan_levels(
+        self, experiments: Iterable[str], policy: Policy | None = None
+    ) -> list[LevelChange]:
+        """The runs of these experiments whose level `after_runs` would lower."""
+        from druse_store.gc.collector import settings
+        from druse_store.gc.levels import planned
+
+        chosen = settings(policy, 0.0, None, 0.0)
+        with self._session.snapshot() as snapshot:
+            return [
+                change
+                for experiment in experiments
+                for change in planned(
+                    self._session, snapshot, experiment, chosen.policy, chosen.now
+                )
+            ]
 
     def after_runs(
         self, experiments: Iterable[str], policy: Policy | None = None, *, grace: float = 3600.0

@@ -202,7 +202,7 @@ def test_a_run_of_both_at_once_divides_the_cells(person):
         ran = [tuple(cell) for each in found for cell in each[name]["executed"]]
         assert len(ran) == len(set(ran))  # no cell by both
         assert found[0][name]["metrics"] == found[1][name]["metrics"]
-    assert all(each["draw"]["executed"] for each in found)
+        assert len(ran) >= {"draw": DRAW, "total": TOTAL}[name]
 
 
 def test_keys_are_shown_listed_and_taken_back(person):

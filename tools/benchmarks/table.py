@@ -2,6 +2,7 @@
 
 import json
 import platform
+import statistics
 
 from measure import verdicts
 
@@ -20,6 +21,8 @@ def _line(row, result, own):
     if result.missing:
         return f"{result.system:<22} missing: {result.missing}"
     cells = [f"{result.system:<22}", _seconds(result.median)]
+    if result.cpu:
+        cells.append(f"cpu {statistics.median(result.cpu):7.3f} s")
     if row.volume:
         cells.append(f"{row.volume / result.median / 1e6:8.0f} MB/s")
     if row.count:
@@ -52,6 +55,7 @@ def _row(row):
             result.system: {
                 "median_s": result.median,
                 "seconds": result.seconds,
+                "cpu_s": result.cpu,
                 "bytes": result.size,
                 "missing": result.missing,
             }

@@ -17,7 +17,7 @@ import pytest
 from druse import ExperimentGraph, ParallelExecution, location
 from druse.errors import NotPicklable, WorkerDied
 from druse.executors import worker
-from druse.executors.processes import ProcessExecutor
+from druse.executors.processes import Pool
 from support import cells
 from support.cells import experiment, levels, metrics
 from support.project import Project
@@ -87,13 +87,13 @@ def test_a_worker_gets_an_experiment_once_and_then_only_tasks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sent: list[tuple[int, int]] = []
-    send = ProcessExecutor._send
+    send = Pool._send
 
-    def count(self: ProcessExecutor, each: Any, what: int, content: Any) -> None:
+    def count(self: Pool, each: Any, what: int, content: Any) -> None:
         sent.append((id(each), what))
         send(self, each, what, content)
 
-    monkeypatch.setattr(ProcessExecutor, "_send", count)
+    monkeypatch.setattr(Pool, "_send", count)
     experiment(cells.where(), treatments=levels(3), replicates=10, plugin=processes(2)).run()
     workers = {each for each, _ in sent}
     assert 1 <= len(workers) <= 2
