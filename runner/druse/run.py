@@ -186,7 +186,7 @@ class GraphRun:
         if lanes is not None:
             lanes.finish(prepared)
         started = time.perf_counter()
-        if self._session.views == "full":
+        if self._session.views == "full" and not self._exchange.is_alone:
             self._bring_artifacts(run)
         self.results[name] = finish.end(self._session, prepared, run, self._listener)
         run.seconds_to_end = time.perf_counter() - started

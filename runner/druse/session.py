@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,18 @@ def shown_as_due(wanted: list[Wanted]) -> Iterator[None]:
     finally:
         for each in wanted:
             each.experiment._due = None
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Within the block, Python looks for no cycles: among many new objects that takes most time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @dataclass
@@ -113,11 +126,11 @@ class Session:
 
     def decide_all(self) -> Plan:
         """Decides about every cell, upstream first."""
-        decisions, decider = self.plan.decisions, self.decider
-        with self.store.reading() as view:
+        decisions, decide = self.plan.decisions, self.decider.decide
+        with uncollected(), self.store.reading() as view:
             for name in self.plan.prepared:
                 for cell in self.plan.cells(name):
-                    decisions[cell] = decider.decide(view, cell, many=True)
+                    decisions[cell] = decide(view, cell)
         return self.plan
 
     # --- outside of the graph ------------------------------------------------------------------
