@@ -45,7 +45,11 @@ class Cells:
 
     def __init__(self, prepared: Prepared, run: ExperimentRun) -> None:
         self._prepared = prepared
-        self._records = run.records()
+        self._run = run
+
+    @cached_property
+    def _records(self) -> dict[CellName, tuple[Record, str]]:
+        return self._run.records()
 
     @cached_property
     def _by_condition(self) -> dict[str, list[CellResult]]:

@@ -70,6 +70,9 @@ class _Step(NamedTuple):
     following: Digest | None
 
 
+Route = tuple[Digest, tuple[tuple[str, Digest | None], ...]]
+"""A node, and the keys that were read from there on; None for values that vary."""
+
 VARIES: Final = Digest.of(b"druse:varies")
 
 
@@ -108,6 +111,7 @@ class Lookup:
         self._sighted: dict[Digest, tuple[str, ...]] = {}
         self._courses: dict[str, dict[Digest, list[_Step]]] = {}
         self._ways: dict[str, Way] = {}
+        self._routes: dict[str, Route] = {}
         self._currents: dict[str, dict[int, Digest]] = {}
         self._failed: dict[int, list[Record]] | None = None
 
@@ -115,11 +119,16 @@ class Lookup:
         """The record of a cell, or why there is none."""
         way = self._ways.get(condition.name)
         if way is None:
+            record = self._foretold(view, condition, replicate)
+            if record is not None:
+                return Found(record)
             way = self._walk(view, condition, replicate)
             if not way.varies:
                 self._ways[condition.name] = way
         record = self._record(view, way, condition.name, replicate)
         if record is not None:
+            if way.varies:
+                self._note_route(record, condition, replicate)
             return Found(record)
         if way.pending:
             return Pending(way.pending)
@@ -128,6 +137,38 @@ class Lookup:
         if way.ends:
             return Missing(NEW_REPLICATE)
         return Missing(NO_RECORD) if way.parted is None else Missing(READ_CHANGED, way.parted)
+
+    def _foretold(self, view: View, condition: Condition, replicate: int) -> Record | None:
+        """The record of a cell that read the same keys, in the same order, as the one before.
+
+        Whatever leads from the start to a signature by today's values leads to a right answer; what
+        is not found so is looked for along the trie.
+        """
+        route = self._routes.get(condition.name)
+        if route is None:
+            return None
+        node, following = route
+        initial = condition.cell(replicate)
+        for key, constant in following:
+            value = self._digest(key, condition, initial) if constant is None else constant
+            if value is None:
+                return None
+            node = extend(node, key, value)
+        return view.record_at(node, replicate)
+
+    def _note_route(self, record: Record, condition: Condition, replicate: int) -> None:
+        """Notes which keys a cell read, as far as possible with the values of all replicates."""
+        node, initial = self._prepared.start, condition.cell(replicate)
+        following: list[tuple[str, Digest | None]] = []
+        for read in record.reads:
+            varies = (
+                read.key.startswith("up:") or self._todays.value(read.key, initial, condition)[1]
+            )
+            if not varies and not following:
+                node = extend(node, read.key, read.value)
+            else:
+                following.append((read.key, None if varies else read.value))
+        self._routes[condition.name] = node, tuple(following)
 
     def _record(self, view: View, way: Way, condition: str, replicate: int) -> Record | None:
         if len(way.ends) < _SEVERAL or way.varies or view.has_offers:
@@ -206,7 +247,7 @@ class Lookup:
         """Forgets what these files (by their real paths) held, and returns the reads of them."""
         found = self._todays.forget_files(written)
         if found:
-            for known in (self._ways, self._courses, self._currents):
+            for known in (self._ways, self._routes, self._courses, self._currents):
                 known.clear()
         return found
 

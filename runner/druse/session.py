@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from druse import project, retiring
+from druse.collecting import uncollected
 from druse.errors import ArtifactNotFound
 from druse.key import Keys
 from druse.ledger import Ledger
@@ -47,18 +47,6 @@ def shown_as_due(wanted: list[Wanted]) -> Iterator[None]:
     finally:
         for each in wanted:
             each.experiment._due = None
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Within the block, Python looks for no cycles: among many new objects that takes most time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 @dataclass
