@@ -157,6 +157,11 @@ class Plan:
             self._artifacts[key] = find_artifact(record, name)
         return self._artifacts[key]
 
+    def hit_records(self) -> list[Digest]:
+        """The records that answer cells."""
+        found = (decision.record for decision in self.decisions.values())
+        return [record.digest for record in found if record is not None]
+
     def counts(self, experiment: str) -> dict[State, int]:
         """How many cells of an experiment are in which state."""
         counts = dict.fromkeys(State, 0)

@@ -71,6 +71,13 @@ class GraphRun:
         self._exchange.look(session.store, self._plan.prepared.values())
         session.remember_markers()
         session.decide_all()
+        with session.store.lease(self._plan.hit_records()):
+            self._carry_out(session)
+        self._tidy_up()
+        return self.results
+
+    def _carry_out(self, session: Session) -> None:
+        """The run, while no collection can take the records that it rests on."""
         self._listener.planned(self._plan)
         for each in self._plan.prepared.values():
             for plugin in each.experiment.plugins:
@@ -92,8 +99,6 @@ class GraphRun:
                 self._end(name)
         finally:
             place.close()
-        self._tidy_up()
-        return self.results
 
     def _tidy_up(self) -> None:
         """Retention, behind everything that could still need what it drops."""
