@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from druse import finish, retiring
+from druse.collecting import uncollected
 from druse.commit import Committer
 from druse.current import Current
 from druse.dispatch import Dispatcher
@@ -86,7 +87,9 @@ class GraphRun:
                 plugin.before_run(each.experiment)
         place = Workplace(session.store, session.files, session.keys, self._exchange)
         try:
-            if self._note_hits():
+            with uncollected():
+                others = self._note_hits()
+            if others:
                 with (
                     session.store.batch(),
                     Committer(session.store, self._durable) as committer,
@@ -194,9 +197,10 @@ class GraphRun:
         if lanes is not None:
             lanes.finish(prepared)
         started = time.perf_counter()
-        if self._session.views == "full":
+        if self._session.views == "full" and not self._exchange.is_alone:
             self._bring_artifacts(run)
-        self.results[name] = finish.end(self._session, prepared, run, self._listener)
+        with uncollected():
+            self.results[name] = finish.end(self._session, prepared, run, self._listener)
         run.seconds_to_end = time.perf_counter() - started
         self._exchange.ended(self._session.store, prepared, run.run, run.is_new)
         self._listener.ended(run.summary())
