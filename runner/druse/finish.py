@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from druse import views
 from druse.assemble import make_result
 from druse.plugins import BasePlugin
-from druse_store import Run, StoreError
+from druse_store import StoreError
 
 if TYPE_CHECKING:
     from druse.listener import Listener
@@ -55,12 +55,20 @@ def _export(
     root = Path(plugin.root_dir)
     folder = root / prepared.name / views.folder_name(run.run, versioned=plugin.versioned)
     plugin.version = run.run.version if plugin.versioned else 0
-    artifacts = session.views == "full"
+    selection = views.EVERYTHING if session.views == "full" else views.METRICS
+    how = {"versioned": plugin.versioned}
     try:
-        here = views.is_current(root, run.run, session.store.id, versioned=plugin.versioned)
+        here = views.is_current(
+            root, run.run, session.store.id, artifacts=selection.artifacts, **how
+        )
         if run.is_new or not here:
             view = views.export(
-                session.store, run.run, root, versioned=plugin.versioned, artifacts=artifacts
+                session.store,
+                run.run,
+                root,
+                selection=selection,
+                progress=lambda done, total: listener.exporting(prepared.name, done, total),
+                **how,
             )
             for text in view.missing[:3]:
                 listener.warned(f"{prepared.name}: the view lacks {text}: its bytes are gone")
@@ -68,12 +76,11 @@ def _export(
         listener.warned(f"{prepared.name}: {error}")
         return
     run.view = folder
-    result.artifacts = _paths(prepared, run.run, run, folder)
+    if selection.artifacts:
+        result.artifacts = lambda: _paths(prepared, run, folder)
 
 
-def _paths(
-    prepared: Prepared, kept: Run, run: ExperimentRun, folder: Path
-) -> dict[str, dict[str, Path]]:
+def _paths(prepared: Prepared, run: ExperimentRun, folder: Path) -> dict[str, dict[str, Path]]:
     """Where each artifact of each condition lies: that of the first replicate that has it."""
     found: dict[str, dict[str, Path]] = {}
     names = prepared.step_names

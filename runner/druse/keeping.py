@@ -92,7 +92,7 @@ def _is_cached(code: CodeType, module: dict[str, Any]) -> bool:
     kind = type(functools.lru_cache(_is_of_a_package))
     return any(
         isinstance(value, kind) and getattr(value.__wrapped__, "__code__", None) is code
-        for value in module.values()
+        for value in list(module.values())
     )
 
 

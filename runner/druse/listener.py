@@ -33,6 +33,9 @@ class Listener:
     def hit(self, cell: CellName) -> None:
         """A cell that depended on others turned out to be a hit."""
 
+    def exporting(self, experiment: str, done: int, total: int) -> None:
+        """An experiment's folder is being written: so many bytes of its artifacts are there."""
+
     def warned(self, text: str) -> None:
         """Something that people should know."""
 
@@ -65,6 +68,9 @@ class Listeners(Listener):
     def hit(self, cell: CellName) -> None:
         for each in self._all:
             each.hit(cell)
+
+    def exporting(self, experiment: str, done: int, total: int) -> None:
+        """An experiment's folder is being written: so many bytes of its artifacts are there."""
 
     def warned(self, text: str) -> None:
         for each in self._all:

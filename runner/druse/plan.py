@@ -5,10 +5,10 @@ One function decides, for a plan that is printed and for a run that carries it o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from druse.control import Control
 from druse.lookup import Answer, Found, Lookup, Missing, Pending
@@ -20,6 +20,7 @@ from druse_store import ArtifactRef, Digest, Record, View
 
 if TYPE_CHECKING:
     from druse.conditions import Condition
+    from druse.ledger import Asked
     from druse.prepared import Input, Prepared
     from druse.stored import StoredArtifact
 
@@ -47,14 +48,15 @@ class Options:
 
     strategy: str = "rerun"
     control: Control = field(default_factory=Control)
-    forced: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
+    forced: Mapping[str, Asked] = field(default_factory=dict)
 
-    def is_forced(self, experiment: str, condition: str) -> bool:
-        """Whether a deleted marker asks for this condition; None in `forced` means all of them."""
-        if experiment not in self.forced:
+    def is_forced(self, experiment: str, condition: str, answer: Answer) -> bool:
+        """Whether a deleted marker asks for a cell that is not newer than its deletion."""
+        asked = self.forced.get(experiment)
+        if asked is None:
             return False
-        conditions = self.forced[experiment]
-        return conditions is None or condition in conditions
+        at: Any = answer.record.provenance.get("at") if isinstance(answer, Found) else None
+        return asked.covers(condition, at)
 
 
 HIT = "its record is in the store"
@@ -83,7 +85,7 @@ def decide(
     """
     if isinstance(answer, Found) and not prepared.volatile and is_fresh(answer.record):
         return Decision(State.HIT, RAN_ALREADY, answer.record)
-    if reason is None and options.is_forced(prepared.name, condition):
+    if reason is None and options.is_forced(prepared.name, condition, answer):
         reason = MARKER
     if reason is not None:
         return Decision(State.RUN, reason)
@@ -125,14 +127,21 @@ class Plan:
     def __init__(self, prepared: list[Prepared]) -> None:
         self.prepared = {each.name: each for each in prepared}
         self.decisions: dict[CellName, Decision] = {}
+        self.usual_seconds: Callable[[str], float | None] = lambda experiment: None
+        self._cells: dict[str, tuple[CellName, ...]] = {}
         self._artifacts: dict[tuple[Digest, str], ArtifactRef | None] = {}
 
-    def cells(self, experiment: str) -> Iterator[CellName]:
+    def cells(self, experiment: str) -> tuple[CellName, ...]:
         """The cells of an experiment, replicate by replicate: what is compared comes together."""
-        prepared = self.prepared[experiment]
-        for replicate in range(prepared.replicates):
-            for condition in prepared.conditions:
-                yield CellName(experiment, condition, replicate)
+        known = self._cells.get(experiment)
+        if known is None:
+            prepared = self.prepared[experiment]
+            known = self._cells[experiment] = tuple(
+                CellName(experiment, condition, replicate)
+                for replicate in range(prepared.replicates)
+                for condition in prepared.conditions
+            )
+        return known
 
     def producer_cell(self, source: Input, condition: str, replicate: int) -> CellName | None:
         """The cell whose artifact a consumer's cell reads; None if it is not part of this graph."""
@@ -148,6 +157,11 @@ class Plan:
         if key not in self._artifacts:
             self._artifacts[key] = find_artifact(record, name)
         return self._artifacts[key]
+
+    def hit_records(self) -> list[Digest]:
+        """The records that answer cells."""
+        found = (decision.record for decision in self.decisions.values())
+        return [record.digest for record in found if record is not None]
 
     def counts(self, experiment: str) -> dict[State, int]:
         """How many cells of an experiment are in which state."""
@@ -204,24 +218,24 @@ class Decider:
     ) -> None:
         self._plan = plan
         self._lookups = lookups
-        self._options = options
+        self.options = options
         self._fresh = fresh
         self._reasons = reasons_to_run(plan.prepared, options)
         self._by_start: dict[Digest, list[Lookup]] = {}
         for name, lookup in lookups.items():
             self._by_start.setdefault(plan.prepared[name].start, []).append(lookup)
 
-    def decide(self, view: View, cell: CellName, *, many: bool = False) -> Decision:
-        """The decision about a cell as things are now. `many`: its siblings come next."""
+    def decide(self, view: View, cell: CellName) -> Decision:
+        """The decision about a cell as things are now."""
         prepared = self._plan.prepared[cell.experiment]
         answer: Answer = Missing("")
         condition: Condition = prepared.conditions[cell.condition]
-        if condition.cell(cell.replicate).error is not None:
+        if condition.fails(cell.replicate):
             return Decision(State.RUN, TREATMENT_FAILED)
         if self._fresh or cell.experiment not in self._reasons:
-            answer = self._lookups[cell.experiment].find(view, condition, cell.replicate, many=many)
+            answer = self._lookups[cell.experiment].find(view, condition, cell.replicate)
         reason = self._reasons.get(cell.experiment)
-        return decide(prepared, cell.condition, answer, self._options, reason, self._is_fresh)
+        return decide(prepared, cell.condition, answer, self.options, reason, self._is_fresh)
 
     def _is_fresh(self, record: Record) -> bool:
         return bool(self._fresh) and record.digest in self._fresh

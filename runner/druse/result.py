@@ -108,11 +108,11 @@ class _Later:
 class Result:
     """What an experiment's run gave, be it from this run's cells or from the store.
 
-    `metrics`, `provenance`, `cells`, `errors` and `warnings` may be given as functions, which are
-    called when their part is first asked for.
+    Each part may be given as a function, which is called when the part is first asked for.
     """
 
     metrics = _Later()
+    artifacts = _Later()
     provenance = _Later()
     cells = _Later()
     errors = _Later()
@@ -121,7 +121,7 @@ class Result:
     def __init__(
         self,
         metrics: ExperimentMetrics | Callable[[], ExperimentMetrics],
-        artifacts: dict[str, Any] | None = None,
+        artifacts: dict[str, Any] | Callable[[], dict[str, Any]] | None = None,
         errors: dict[str, Exception] | Callable[[], dict[str, Exception]] | None = None,
         provenance: dict[str, Any] | Callable[[], dict[str, Any]] | None = None,
         cells: Sequence[CellResult] | Callable[[], Sequence[CellResult]] = (),
@@ -208,6 +208,6 @@ class Result:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        for name in ("metrics", "provenance", "cells", "errors", "warnings"):
+        for name in ("metrics", "artifacts", "provenance", "cells", "errors", "warnings"):
             getattr(self, name)
         return self.__dict__

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from druse import project, views
+from druse import project, retiring
+from druse.collecting import uncollected
 from druse.errors import ArtifactNotFound
 from druse.key import Keys
+from druse.ledger import Ledger
 from druse.lookup import Lookup
 from druse.places import Files, project_root
 from druse.plan import Decider, Options, Plan, UpstreamOfPlan
@@ -67,6 +70,7 @@ class Session:
         said = project.load(source)
         self.views = self.views or said.views
         self.packages = self.packages or said.packages
+        self.retention = retiring.policy_of(said)
         self.files = Files(project_root(source), [self.store.path])
         self.keys = Keys(self.files, self.packages)
         prepared = [
@@ -85,21 +89,36 @@ class Session:
         """The options, with what deleted markers ask for."""
         if self.options.strategy != "resume":
             return self.options
-        forced = dict(self.options.forced)
+        forced, now = dict(self.options.forced), time.time()
         for each in prepared:
-            root = Path(each.artifact_plugin.root_dir)
-            asked, conditions = views.asked_again(root, each.name, self.store.id)
-            if asked:
-                forced[each.name] = conditions
+            ledger = self.ledger(each)
+            asked = ledger.asked(self._latest_finished(each.name), now) if ledger.is_there else None
+            if asked is not None:
+                forced[each.name] = asked
         return replace(self.options, forced=forced)
+
+    def ledger(self, prepared: Prepared) -> Ledger:
+        """What was exported where, of an experiment."""
+        return Ledger(Path(prepared.artifact_plugin.root_dir), prepared.name, self.store.id)
+
+    def _latest_finished(self, experiment: str) -> int | None:
+        latest = self.store.run(experiment)
+        if latest is None or latest.finished:
+            return None if latest is None else latest.version
+        return max((r.version for r in self.store.runs(experiment) if r.finished), default=None)
+
+    def remember_markers(self) -> None:
+        """A run begins: what deleted markers ask for is not asked for again of what it computes."""
+        for name, asked in self.decider.options.forced.items():
+            self.ledger(self.plan.prepared[name]).remember(asked)
 
     def decide_all(self) -> Plan:
         """Decides about every cell, upstream first."""
-        decisions, decider = self.plan.decisions, self.decider
-        with self.store.reading() as view:
+        decisions, decide = self.plan.decisions, self.decider.decide
+        with uncollected(), self.store.reading() as view:
             for name in self.plan.prepared:
                 for cell in self.plan.cells(name):
-                    decisions[cell] = decider.decide(view, cell, many=True)
+                    decisions[cell] = decide(view, cell)
         return self.plan
 
     # --- outside of the graph ------------------------------------------------------------------

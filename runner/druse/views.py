@@ -1,33 +1,62 @@
-"""Exported folders: `data/<experiment>/vN/` in Crystallize's format, and what was exported where.
+"""Exported folders: `data/<experiment>/vN/` in Crystallize's format, written from the store.
 
-A view is built aside and renamed, its root marker last. `<root>/.views/` remembers which folder was
-exported here, by host and real path, so that a marker that somebody deleted is told apart from one
-that never was.
+A view is built aside and renamed, its root marker last. The same run gives the same bytes each
+time. Files that the previous view has too are cloned from it where the filesystem can do that.
 """
 
 from __future__ import annotations
 
-import contextlib
+import ctypes
 import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from druse import names
-from druse.errors import DruseError
-from druse.places import VIEWS
+from druse.cloning import LEAST, Cloner
+from druse.errors import DruseError, InvalidName
+from druse.ledger import Ledger, Note
 from druse.stored import step_names
 from druse_store import ArtifactRef, Digest, Record, Run, Store, StoreError
 
-_LEDGER = VIEWS
 _LARGE = 4 << 20  # bytes; above, a file is written piece by piece
+
+Progress = Callable[[int, int], None]
+"""Told how many bytes of artifacts are written, and how many there are."""
 
 
 class ViewFailed(DruseError):
     """A view could not be written."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of a run is exported: everything, unless it says less."""
+
+    metrics: bool = True
+    artifacts: bool = True
+    conditions: frozenset[str] | None = None
+    replicates: frozenset[int] | None = None
+
+    def takes(self, condition: str) -> bool:
+        return self.conditions is None or condition in self.conditions
+
+    def takes_replicate(self, replicate: int) -> bool:
+        return self.replicates is None or replicate in self.replicates
+
+    @property
+    def is_part(self) -> bool:
+        """Whether what it gives must not be taken for the run's folder."""
+        return not self.metrics or self.conditions is not None or self.replicates is not None
+
+
+EVERYTHING = Selection()
+METRICS = Selection(artifacts=False)
 
 
 # --- what a view holds -----------------------------------------------------------------------
@@ -76,134 +105,279 @@ def merged(known: Sequence[Mapping[str, Any] | None]) -> dict[str, list[Any]]:
     return values
 
 
+@dataclass(frozen=True)
+class File:
+    """An artifact's file in a view: its folders and name below the view's, and what is in it."""
+
+    folder: str
+    name: str
+    artifact: ArtifactRef
+    step: str
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}/{self.name}"
+
+    @property
+    def digest(self) -> Digest:
+        return self.artifact.ref.root.digest
+
+    @property
+    def size(self) -> int:
+        return self.artifact.ref.root.size
+
+
+class Layout:
+    """What lies where in the view of a run. Raises InvalidName for names that are no folders'."""
+
+    def __init__(
+        self, store: Store, run: Run, records: Mapping[Digest, Record] | None = None
+    ) -> None:
+        self.run = run
+        self.cells = cells_of(store, run, records)
+        self.conditions = [names.check_condition(name) for name in conditions_of(run)]
+        self.replicates = replicates_of(run)
+        self._steps = [names.check(name, "a step") for name in step_names(run)]
+
+    def files(self, selection: Selection) -> Iterator[File]:
+        """The files of the artifacts, cell by cell."""
+        for condition in self.conditions:
+            for replicate in range(self.replicates):
+                record = self.cells.get((condition, replicate))
+                if record is None or not selection.takes(condition):
+                    continue
+                if selection.takes_replicate(replicate):
+                    yield from self._files_of(record, f"replicate_{replicate}/{condition}")
+
+    def _files_of(self, record: Record, place: str) -> Iterator[File]:
+        for artifact in record.artifacts:
+            step = self._step(artifact.step)
+            name = names.check(artifact.name, "an artifact")
+            yield File(f"{place}/{step}", name, artifact, step)
+
+    def _step(self, position: int) -> str:
+        return self._steps[position] if 0 <= position < len(self._steps) else f"step_{position}"
+
+    def metadata(self) -> dict[str, Any]:
+        info = self.run.info
+        return {
+            "replicates": self.replicates,
+            "id": info.get("id"),
+            "name": self.run.experiment,
+        }
+
+
 # --- writing ---------------------------------------------------------------------------------
 
 
 class View:
-    """The exported folder of one run."""
+    """The exported folder of one run, or a part of it."""
 
     def __init__(
         self,
         store: Store,
         run: Run,
         folder: Path,
+        selection: Selection = EVERYTHING,
         *,
-        artifacts: bool = True,
         records: Mapping[Digest, Record] | None = None,
+        previous: tuple[Run, Path] | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self._store = store
         self._run = run
+        self._records = records
         self.folder = folder
-        self._with_artifacts = artifacts
-        self._cells = cells_of(store, run, records)
-        self._conditions = [names.check_condition(name) for name in conditions_of(run)]
-        self._steps = [names.check(name, "a step") for name in step_names(run)]
-        self._replicates = replicates_of(run)
+        self._selection = selection
+        self._previous = previous
+        self._progress = progress
+        self._cloner = Cloner()
         self.missing: list[str] = []
         self.markers: list[str] = []
+
+    @property
+    def cloned(self) -> int:
+        """How many files share their bytes with another one."""
+        return self._cloner.cloned
+
+    @property
+    def note(self) -> Note:
+        """What the ledger keeps of it."""
+        artifacts = self._selection.artifacts
+        return Note(self._run.version, self.folder.name, tuple(self.markers), artifacts)
 
     def write(self) -> None:
         """Writes it aside, then puts it in its place. Raises ViewFailed, StoreError."""
         parent = self.folder.parent
-        aside = parent / f".{self.folder.name}.{os.getpid()}.partial"
+        aside = parent / f".{self.folder.name}.{_host()}.{os.getpid()}.partial"
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            _sweep(parent, self.folder.name)
+            _sweep(parent)
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir()
-            self._fill(aside)
+            self._fill(str(aside))
             _replace(aside, self.folder)
-        except OSError as error:
+        except (OSError, InvalidName) as error:
             shutil.rmtree(aside, ignore_errors=True)
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise ViewFailed(
-                f"the view {self.folder} could not be written: {error.strerror or error}. The run "
-                f"is in the store; once that is mended, `druse export {self._run.name}` writes it"
+                f"the view {self.folder} could not be written: {why}. The run is in the store; "
+                f"once that is mended, `druse export {self._run.name}` writes it"
             ) from error
 
-    def _fill(self, folder: Path) -> None:
+    def _fill(self, folder: str) -> None:
+        self._layout = layout = Layout(self._store, self._run, self._records)
+        writing = _Folder(folder)
         manifest: dict[str, str] = {}
-        if self._with_artifacts:
-            for (condition, replicate), record in self._cells.items():
-                self._write_artifacts(folder, condition, replicate, record, manifest)
-        metadata = {
-            "replicates": self._replicates,
-            "id": self._run.info.get("id"),
-            "name": self._run.experiment,
-        }
-        _write_json(folder / names.METADATA, metadata)
-        for condition in self._conditions:
-            self._write_condition(folder, condition)
-        _write_json(folder / names.MANIFEST, dict(sorted(manifest.items())))
-        if len(self.markers) == len(self._conditions):
-            (folder / names.MARKER).touch()
-            self.markers.append(names.MARKER)
+        if self._selection.artifacts:
+            manifest = self._write_artifacts(writing)
+        writing.write_json(names.METADATA, layout.metadata())
+        if self._selection.metrics:
+            for condition in layout.conditions:
+                self._write_condition(writing, condition)
+        writing.write_json(names.MANIFEST, dict(sorted(manifest.items())))
+        if not self._selection.is_part and len(self.markers) == len(layout.conditions):
+            self._mark(writing, names.MARKER)
 
-    def _write_condition(self, folder: Path, condition: str) -> None:
-        cells = [self._cells.get((condition, place)) for place in range(self._replicates)]
+    def _mark(self, writing: _Folder, marker: str) -> None:
+        writing.write(marker, b"")
+        self.markers.append(marker)
+
+    def _write_condition(self, writing: _Folder, condition: str) -> None:
+        selection, layout = self._selection, self._layout
+        if not selection.takes(condition):
+            return
+        due = [place for place in range(layout.replicates) if selection.takes_replicate(place)]
+        cells = [layout.cells.get((condition, place)) for place in due]
         if not any(cells):
             return
-        (folder / condition).mkdir()
         metrics = [record.metrics if record is not None else None for record in cells]
-        _write_json(folder / condition / names.RESULTS, {"metrics": merged(metrics)})
-        if all(cells):
-            (folder / condition / names.MARKER).touch()
-            self.markers.append(f"{condition}/{names.MARKER}")
+        writing.make(condition)
+        writing.write_json(f"{condition}/{names.RESULTS}", {"metrics": merged(metrics)})
+        if selection.replicates is None and all(cells):
+            self._mark(writing, f"{condition}/{names.MARKER}")
 
-    def _write_artifacts(
-        self,
-        folder: Path,
-        condition: str,
-        replicate: int,
-        record: Record,
-        manifest: dict[str, str],
-    ) -> None:
-        for artifact in record.artifacts:
-            step = self._step_name(artifact)
-            manifest[artifact.name] = step
-            place = folder / f"replicate_{replicate}" / names.check_condition(condition) / step
-            place.mkdir(parents=True, exist_ok=True)
-            path = place / names.check(artifact.name, "an artifact")
+    def _write_artifacts(self, writing: _Folder) -> dict[str, str]:
+        """Returns which step wrote an artifact of which name."""
+        files = list(self._layout.files(self._selection))
+        total, done = sum(file.size for file in files), 0
+        manifest = {}
+        for file in files:
+            manifest[file.name] = file.step
+            writing.make(file.folder)
             try:
-                self._write_artifact(path, artifact)
+                self._write_artifact(writing, file)
             except StoreError:
-                self.missing.append(f"{condition}/{replicate}: {step}/{artifact.name}")
+                self.missing.append(file.path)
+            done += file.size
+            if self._progress is not None:
+                self._progress(done, total)
+        return manifest
 
-    def _write_artifact(self, path: Path, artifact: ArtifactRef) -> None:
-        root = artifact.ref.root
-        if root.size > _LARGE:
-            self._store.get_to(root.digest, path)
+    def _write_artifact(self, writing: _Folder, file: File) -> None:
+        target = writing.path(file.path)
+        if file.size >= LEAST and self._cloner.is_able:
+            source = self._clonable.get(file.digest)
+            if source is not None and self._cloner.clone(source, target, file.digest, file.size):
+                return
+            self._clonable[file.digest] = target
+        if file.size > _LARGE:
+            self._store.get_to(file.digest, target)
         else:
-            path.write_bytes(self._store.get(root.digest))
+            writing.write(file.path, self._store.get(file.digest))
 
-    def _step_name(self, artifact: ArtifactRef) -> str:
-        if 0 <= artifact.step < len(self._steps):
-            return self._steps[artifact.step]
-        return f"step_{artifact.step}"
+    @cached_property
+    def _clonable(self) -> dict[Digest, str]:
+        """Files that should have these bytes: those of the previous view to begin with."""
+        if self._previous is None:
+            return {}
+        run, folder = self._previous
+        try:
+            files = Layout(self._store, run).files(EVERYTHING)
+            return {file.digest: f"{folder}/{file.path}" for file in files if file.size >= LEAST}
+        except InvalidName:
+            return {}
 
 
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+class _Folder:
+    """A new folder while it is filled: each folder below is made once, each file written at once.
+
+    Plain functions of `os`: there are as many files as cells, and a path object for each would
+    take longer than its file.
+    """
+
+    def __init__(self, base: str) -> None:
+        self._base = base
+        self._made = {""}
+
+    def path(self, name: str) -> str:
+        return f"{self._base}/{name}"
+
+    def make(self, folder: str) -> None:
+        if folder not in self._made:
+            self.make(folder.rpartition("/")[0])
+            os.mkdir(self.path(folder))  # noqa: PTH102
+            self._made.add(folder)
+
+    def write(self, name: str, data: bytes) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        file = os.open(self.path(name), flags, 0o666)
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(file, rest) :]
+        finally:
+            os.close(file)
+
+    def write_json(self, name: str, value: Any) -> None:
+        self.write(name, json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+
+# --- putting it in its place -----------------------------------------------------------------
+
+_RENAME_EXCHANGE = 2
+_AT_FDCWD = -100
 
 
 def _replace(aside: Path, folder: Path) -> None:
     """Puts a folder where another one may be: nobody finds half of either."""
-    old = folder.with_name(f"{aside.name}.old")
+    if not folder.exists():
+        aside.rename(folder)
+        return
+    if _exchange(aside, folder):
+        shutil.rmtree(aside, ignore_errors=True)
+        return
+    old = aside.with_name(f"{aside.name}.old")
     shutil.rmtree(old, ignore_errors=True)
-    with contextlib.suppress(FileNotFoundError):
-        folder.rename(old)
+    folder.rename(old)
     aside.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _sweep(parent: Path, name: str) -> None:
-    """Removes what exports left behind whose process is gone."""
-    for left in parent.glob(f".{name}.*.partial*"):
-        pid = left.name.split(".")[2]
+def _exchange(one: Path, other: Path) -> bool:
+    """Swaps two folders in one step, where the system can."""
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    places = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other))
+    return bool(call(*places, _RENAME_EXCHANGE) == 0)
+
+
+def _host() -> str:
+    """This machine's name, as a part of a file's."""
+    return "".join(c for c in socket.gethostname() if c.isalnum() or c == "-")[:40] or "host"
+
+
+def _sweep(parent: Path) -> None:
+    """Removes what exports of this machine left behind whose process is gone."""
+    for left in parent.glob(f".*.{_host()}.*.partial*"):
+        pid = left.name.partition(f".{_host()}.")[2].partition(".")[0]
         if pid.isdigit() and not Path(f"/proc/{pid}").exists():
             shutil.rmtree(left, ignore_errors=True)
 
 
-# --- the ledger ------------------------------------------------------------------------------
+# --- exporting -------------------------------------------------------------------------------
 
 
 def folder_name(run: Run, *, versioned: bool) -> str:
@@ -211,79 +385,70 @@ def folder_name(run: Run, *, versioned: bool) -> str:
     return f"v{run.version}" if versioned else "v0"
 
 
-def export(store: Store, run: Run, root: Path, *, versioned: bool, artifacts: bool = True) -> View:
-    """Writes the view of a run below a root, and notes that it is there."""
-    experiment = names.check(run.experiment, "an experiment")
-    folder = root / experiment / folder_name(run, versioned=versioned)
-    view = View(store, run, folder, artifacts=artifacts)
-    view.write()
-    known = read_note(root, experiment, store.id)
-    if known is not None and known.get("run", -1) > run.version:
-        return view  # what counts is the latest run's
-    ledger = root / _LEDGER
-    ledger.mkdir(exist_ok=True)
-    note = {
-        "host": socket.gethostname(),
-        "root": os.path.realpath(root),
-        "store": store.id,
-        "run": run.version,
-        "folder": folder.name,
-        "markers": sorted(view.markers),
-    }
-    aside = ledger / f".{experiment}.{os.getpid()}"
-    _write_json(aside, note)
-    aside.replace(ledger / f"{experiment}.json")
+def export(
+    store: Store,
+    run: Run,
+    root: Path,
+    *,
+    versioned: bool,
+    selection: Selection = EVERYTHING,
+    remember: bool = True,
+    progress: Progress | None = None,
+) -> View:
+    """Writes the view of a run below a root; with `remember`, notes that it is there.
+
+    Raises ViewFailed, StoreError, InvalidName.
+    """
+    ledger = Ledger(root, run.experiment, store.id)
+    folder = root / run.experiment / folder_name(run, versioned=versioned)
+    note = ledger.read()
+    previous = _previous(store, run, root, note)
+    view = View(store, run, folder, selection, previous=previous, progress=progress)
+    if not remember:
+        view.write()
+        return view
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with ledger.alone():
+            view.write()
+            known = ledger.read()
+            if known is None or known.run <= run.version:  # what counts is the latest run's
+                ledger.write(view.note)
+    except OSError as error:
+        raise ViewFailed(f"{root} cannot be written to: {error.strerror or error}") from error
     return view
 
 
 def export_published(
-    store: Store, run: Run, root: Path, run_id: str, records: Mapping[Digest, Record]
+    store: Store,
+    run: Run,
+    root: Path,
+    run_id: str,
+    records: Mapping[Digest, Record],
+    selection: Selection = EVERYTHING,
 ) -> View:
     """Writes the view of a run that somebody else published, to a folder named for its id."""
     folder = root / names.check(run.experiment, "an experiment") / names.check(run_id, "a run")
-    view = View(store, run, folder, records=records)
+    view = View(store, run, folder, selection, records=records)
     view.write()
     return view
 
 
-def read_note(root: Path, experiment: str, store_id: str) -> Mapping[str, Any] | None:
-    """What was exported here last, of this store; None if nothing was."""
-    try:
-        note = json.loads((root / _LEDGER / f"{experiment}.json").read_text("utf-8"))
-    except (OSError, ValueError):
+def _previous(store: Store, run: Run, root: Path, note: Note | None) -> tuple[Run, Path] | None:
+    """The run whose folder lies there, and that folder."""
+    if note is None or not note.artifacts:
         return None
-    if not isinstance(note, dict):
-        return None
-    here = (socket.gethostname(), os.path.realpath(root), store_id)
-    return note if (note.get("host"), note.get("root"), note.get("store")) == here else None
+    found = store.run(run.experiment, note.run)
+    return None if found is None else (found, root / run.experiment / note.folder)
 
 
-def asked_again(root: Path, experiment: str, store_id: str) -> tuple[bool, frozenset[str] | None]:
-    """Whether markers of the latest view were deleted; of which conditions (None: of all)."""
-    note = read_note(root, experiment, store_id)
-    if note is None:
-        return False, frozenset()
-    folder = root / experiment / names.check(str(note.get("folder")), "a view")
-    markers = [str(marker) for marker in note.get("markers", [])]
-    if names.MARKER in markers:
-        kept = (folder / names.METADATA, folder / names.MARKER)
-        if not all(path.exists() for path in kept):
-            return True, None
-    gone = frozenset(_conditions_without(folder, markers))
-    return bool(gone), gone
-
-
-def _conditions_without(folder: Path, markers: list[str]) -> Iterator[str]:
-    for marker in markers:
-        condition, _, name = marker.rpartition("/")
-        if condition and name == names.MARKER and not (folder / condition / name).exists():
-            yield condition
-
-
-def is_current(root: Path, run: Run, store_id: str, *, versioned: bool) -> bool:
+def is_current(
+    root: Path, run: Run, store_id: str, *, versioned: bool, artifacts: bool = True
+) -> bool:
     """Whether the view of this very run is here, whole."""
-    note = read_note(root, run.experiment, store_id)
+    note = Ledger(root, run.experiment, store_id).read()
     folder = root / run.experiment / folder_name(run, versioned=versioned)
-    if not (folder / names.METADATA).exists():
+    if note is None or not (folder / names.METADATA).exists():
         return False
-    return note is not None and note.get("run") == run.version and note.get("folder") == folder.name
+    same = (note.run, note.folder) == (run.version, folder.name)
+    return same and (note.artifacts or not artifacts)

@@ -22,6 +22,7 @@ import struct
 import sys
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from enum import IntEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
@@ -125,12 +126,12 @@ def decode_many(chunks: Sequence[tuple[int, Buffer, int]]) -> list[Buffer | None
         for place, data in zip(together, found, strict=True):
             plain[place] = data
     done = set(together)
-    for place, chunk in enumerate(chunks):
-        if place not in done:
-            try:
-                plain[place] = decode(*chunk)
-            except (FrameDamaged, UnknownCodec):
-                continue
+    for place, (kind, stored, size) in enumerate(chunks):
+        if kind == Codec.RAW and memoryview(stored).nbytes == size:
+            plain[place] = stored
+        elif place not in done:
+            with suppress(FrameDamaged, UnknownCodec):
+                plain[place] = decode(kind, stored, size)
     return plain
 
 

@@ -387,6 +387,23 @@ class Store:
             return collector.plan(chosen).report()
         return collector.collect(chosen, alone=alone, details=details)
 
+    def plan_levels(
+        self, experiments: Iterable[str], policy: Policy | None = None
+    ) -> list[LevelChange]:
+        """The runs of these experiments whose level `after_runs` would lower."""
+        from druse_store.gc.collector import settings
+        from druse_store.gc.levels import planned
+
+        chosen = settings(policy, 0.0, None, 0.0)
+        with self._session.snapshot() as snapshot:
+            return [
+                change
+                for experiment in experiments
+                for change in planned(
+                    self._session, snapshot, experiment, chosen.policy, chosen.now
+                )
+            ]
+
     def after_runs(
         self, experiments: Iterable[str], policy: Policy | None = None, *, grace: float = 3600.0
     ) -> tuple[list[LevelChange], GcReport | None]:

@@ -69,3 +69,12 @@ def payloads_of(store: Store, experiment: str, version: int | None = None) -> li
 
 def pack_bytes(path) -> int:
     return sum(pack.stat().st_size for pack in path.glob("packs/*/*.pack"))
+
+
+def chain(number: int) -> dict:
+    """Fields of a record that nine reads lead to."""
+    reads = tuple(Read(f"ctx:{i}", Digest.of(b"%d/%d" % (number, i))) for i in range(9))
+    signature = START
+    for read in reads:
+        signature = extend(signature, read.key, read.value)
+    return {"reads": reads, "signature": signature}

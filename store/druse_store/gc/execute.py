@@ -14,9 +14,17 @@ from druse_store.gc.plan import GcPlan, Meter, Planner
 from druse_store.gc.report import Counts, GcReport
 from druse_store.gc.spared import Spared
 from druse_store.gc.sweep import Sweeper
-from druse_store.gc.upkeep import SHARE, Upkeep, thin_clock
+from druse_store.gc.upkeep import EDGES_EACH, EDGES_SPARE, SHARE, Upkeep, thin_clock
 from druse_store.index.snapshot import Snapshot
-from druse_store.index.values import BLOBS, CHUNKS, EVICTED, LIVE, RECORDS, TOMBSTONED
+from druse_store.index.values import (
+    BLOBS,
+    CHUNKS,
+    EDGES,
+    EVICTED,
+    LIVE,
+    RECORDS,
+    TOMBSTONED,
+)
 
 if TYPE_CHECKING:
     from druse_store.session import Session
@@ -139,19 +147,19 @@ class Executor:
             return min(snapshot.head().commit, oldest - 1)
 
     def _upkeep(self) -> None:
-        """Where a good part of the records was removed since the last time."""
+        """What is worth its while only now and then."""
         self._sweeper.transact("thin the clock", thin_clock)
         memory = self._plan.collector.memory
         removed = memory.get("removed", 0) + self._sweeper.swept[RECORDS]
         with Snapshot(self._session.environment) as snapshot:
-            kept = snapshot.count(RECORDS)
+            kept, edges = snapshot.count(RECORDS), snapshot.count(EDGES)
         upkeep = Upkeep(self._session, self._sweeper, self._advance)
-        if removed and removed >= SHARE * (kept + removed):
+        if self._sweeper.swept[RECORDS] and edges > EDGES_EACH * kept + EDGES_SPARE:
             upkeep.drop_edges()
-            if self._alone:
-                self._log_freed = upkeep.write_log_anew()
-                self._step("write the log anew")
-                removed = 0
+        if self._alone and removed and removed >= SHARE * (kept + removed):
+            self._log_freed = upkeep.write_log_anew()
+            self._step("write the log anew")
+            removed = 0
         memory["removed"] = removed
 
     def _packs(self) -> None:

@@ -138,7 +138,7 @@ class Marker:
                 found = grade
                 break
         evicted = key in self._evicted
-        cached = value[KIND_AT] != 0
+        cached = value[KIND_AT] != 0 or key in self._roots.pulled
         if found != KEEP_ALL and (
             key in self._roots.digests
             or (cached and state != TOMBSTONED and self._is_of_use(value, since))

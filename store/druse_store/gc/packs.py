@@ -14,6 +14,7 @@ from typing import NamedTuple
 from druse_store.frames import ENTRY_SIZE, FILE_HEADER_SIZE, HEADER_SIZE, padding
 
 SEAL_SIZE = HEADER_SIZE
+_SIZE = (1 << 32) - 1
 MAPPED = 64 << 10  # bytes from which on a single raw chunk is worth aligning
 
 
@@ -52,15 +53,17 @@ class PackPlan:
 
 def extents(raw: list[int]) -> Iterator[Extent]:
     """The extents that sorted raw chunks (offset << 32 | size) make: see above."""
-    first = 0
-    for place in range(1, len(raw) + 1):
-        before = raw[place - 1]
-        if place < len(raw) and raw[place] >> 32 == (before >> 32) + (before & 0xFFFFFFFF):
-            continue
-        size = sum(chunk & 0xFFFFFFFF for chunk in raw[first:place])
-        if place - first > 1 or size >= MAPPED:
-            yield Extent(first, place, size)
-        first = place
+    offsets = [chunk >> 32 for chunk in raw]
+    ends = [(chunk >> 32) + (chunk & _SIZE) for chunk in raw]
+    # Hardly any: small objects have frames of their own.
+    follows = {place for place, end in enumerate(ends[:-1], 1) if end == offsets[place]}
+    starts = {place for place, chunk in enumerate(raw) if chunk & _SIZE >= MAPPED}
+    starts |= {place - 1 for place in follows}
+    for first in sorted(starts - follows):
+        last = first + 1
+        while last in follows:
+            last += 1
+        yield Extent(first, last, ends[last - 1] - offsets[first])
 
 
 def layout(uses: Iterable[Use]) -> int:

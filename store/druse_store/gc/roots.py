@@ -3,7 +3,8 @@
 A record is kept in one of several grades, which say what of it: FULL, a number of bytes (artifacts
 up to that size), or BARE (metrics and recipe). Records of steps and sources are a cache: they are
 kept in full while they were made or used since the oldest run of their experiment that still keeps
-artifacts began; where it has no run, or is not named, since the oldest of all, or for 30 days.
+artifacts began; where it has no run, or is not named, since the oldest of all, or for 30 days. So
+are records that came from a remote.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Roots:
     runs: dict[RunName, Run] = field(default_factory=dict)
     pinned: set[RunName] = field(default_factory=set)
     guarded: set[RunName] = field(default_factory=set)  # pinned, or going on
+    pulled: frozenset[bytes] = frozenset()  # records that came from a remote
 
 
 def gather(scan: Scan, policy: Policy, now: float, leased: Named, old: int) -> Roots:
@@ -83,6 +85,7 @@ def gather(scan: Scan, policy: Policy, now: float, leased: Named, old: int) -> R
         by_name,
         pinned,
         pinned | leased.runs,
+        frozenset(key for _, rows in scan.slices(values.ORIGINS) for key, _ in rows),
     )
 
 

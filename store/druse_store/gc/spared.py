@@ -82,7 +82,7 @@ class Spared:
                 self._add_run(snapshot, *target)
             else:
                 self.add(snapshot, target)
-        elif change[0] == changes.RECORD:
+        elif change[0] in (changes.RECORD, changes.ADOPT):
             self.nodes.update(Record.decode(change[1]).nodes())
 
     def _add_run(self, snapshot: Snapshot, experiment: str, version: int) -> None:

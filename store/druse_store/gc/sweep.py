@@ -205,12 +205,17 @@ def _is_due(value: bytes, limit: int) -> bool:
 
 
 def _drop_records(tables: Bulk, rows: list[Row]) -> None:
-    """Drops records, and what of the other tables leads to them."""
+    """Drops records, and what of the other tables leads to them alone."""
     for table in (RECORDS, values.ORIGINS, values.ATTESTED):
         tables.drop_rows(table, [key for key, _ in rows])
+    signatures = set()
     for key, value in rows:
         record = Record.decode(values.body(RECORDS, key, value))
         cell = values.record_key(record.signature, record.replicate)
         if tables.current(cell) == key:
             tables.drop(values.CURRENT, cell)
             tables.drop(values.BASES, record.base + cell)
+            signatures.add(record.signature)
+    for signature in sorted(signatures):
+        if tables.edges(signature) == ("",) and not tables.currents(signature):
+            tables.drop(values.EDGES, signature)

@@ -1,6 +1,7 @@
 """What collections leave behind in the index and the log, cleared away now and then.
 
-Edges of reads that lead to no record any more, and times of long ago. The log still tells of all
+Times of long ago. Edges of reads that lead to no record any more: a sweep drops the last one of a
+chain, and the others go when there are many more edges than records. The log still tells of all
 that was removed; it is written anew when that is a good part of it, and nobody else waits for it.
 """
 
@@ -24,7 +25,8 @@ from druse_store.records import Record
 if TYPE_CHECKING:
     from druse_store.session import Session
 
-SHARE = 0.2  # of records removed since the last time, from which on this is worth its while
+SHARE = 0.2  # of records removed since the last time, from which on the log is written anew
+EDGES_EACH, EDGES_SPARE = 4, 1_000  # edges, for each record and besides, that are not too many
 _HOUR, _DAY = 3_600_000_000_000, 86_400_000_000_000
 
 Advance = Callable[[str, int, int], None]

@@ -1,10 +1,11 @@
 import time
 
 import pytest
-from tests.support.runs import add_run, make_record, noise, pack_bytes, payloads_of
 
 from druse_store import Policy, RunName, Store, rebuild_index
 from druse_store.errors import BlobNotFound, StoreBusy
+from druse_store.gc import execute
+from support.runs import add_run, chain, make_record, noise, pack_bytes, payloads_of
 
 MIB = 1 << 20
 
@@ -253,3 +254,19 @@ def test_reads_that_lead_nowhere_are_forgotten_and_the_log_shrinks(path):
         assert payloads_of(store, "exp") == [noise(200, (3, i)) for i in range(100)]
         assert [run.version for run in store.runs()] == [3]
         assert store.begin_run("exp").version == 4
+
+
+def test_chains_of_reads_that_lead_nowhere_are_forgotten_too(path, monkeypatch):
+    monkeypatch.setattr(execute, "EDGES_SPARE", 10)
+
+    with Store.open(path) as store:
+        records = [make_record(store, "", [], **chain(number)) for number in range(10)]
+        for record in records:
+            store.put_record(record)
+        store.pin("kept", records[3].digest)
+        store.gc(grace=0)
+        assert [len(store.next_reads(node)) for node in records[3].nodes()[1:]] == [1] * 9
+        for record in (*records[:3], *records[4:]):
+            assert not any(store.next_reads(node) for node in record.nodes()[1:])
+        store.put_record(records[5])
+        assert [len(store.next_reads(node)) for node in records[5].nodes()[1:]] == [1] * 9

@@ -5,12 +5,12 @@ import shutil
 import signal
 
 import pytest
-from tests.support.runs import add_run, noise, pack_bytes, payloads_of
 
 from druse_store import Digest, Policy, Store, rebuild_index
 from druse_store.gc import compact, execute, sweep
 from druse_store.gc.collector import Collector, settings
 from druse_store.gc.execute import STEPS
+from support.runs import add_run, chain, make_record, noise, pack_bytes, payloads_of
 
 POLICY = Policy(keep_last=2, max_size=None)
 SHARED = noise(150_000, "shared")
@@ -21,6 +21,8 @@ def small_transactions(monkeypatch):
     monkeypatch.setattr(compact, "SLICE", 7)
     monkeypatch.setattr(sweep, "SLICE", 7)
     monkeypatch.setattr(execute, "SHARE", 0.01)
+    monkeypatch.setattr(execute, "EDGES_EACH", 0)
+    monkeypatch.setattr(execute, "EDGES_SPARE", 0)
 
 
 def fill(store):
@@ -30,6 +32,7 @@ def fill(store):
         add_run(store, "exp", cells)
         add_run(store, "gone", [[noise(80_000, ("gone", version)), noise(250_000, version)]])
     store.put(noise(300_000, "nobody's"))
+    store.put_record(make_record(store, "", [], **chain(0)))
     for version in range(2):
         store.remove_run("gone", version)
     later = store.run("exp").finished / 1e9 + 8000

@@ -1,0 +1,441 @@
+"""`druse gc`, `rm`, `pin`, `unpin`, `pins` and `du`: what is kept, and what takes the space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import click
+
+from druse.cli import text
+from druse.cli.bar import Bar
+from druse.cli.options import (
+    find_run,
+    json_option,
+    named_store,
+    open_for_reading,
+    parse_run,
+    print_json,
+    reading_option,
+    store_option,
+)
+
+if TYPE_CHECKING:
+    from druse_store import Freed, GcProgress, GcReport, Policy, Run, SpaceUsed, Store
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_RULES = {
+    "keep_last": "The newest complete runs that keep everything.",
+    "keep_within": "Runs that ended within this time keep everything: 30d.",
+    "keep_daily": "The newest run of each of the last days keeps everything.",
+    "keep_weekly": "The newest run of each of the last weeks.",
+    "keep_monthly": "The newest run of each of the last months.",
+    "keep_metrics": "How long the others keep their metrics: 1y, forever.",
+    "artifact_retention": "The newest runs that keep artifacts up to --big-file-threshold.",
+    "big_file_threshold": "See --artifact-retention: 10MiB.",
+    "max_size": "What the whole store may take: 50GB.",
+}
+_NUMBERS = ("keep_last", "keep_daily", "keep_weekly", "keep_monthly", "artifact_retention")
+
+
+def _rule_options(command: Command) -> Command:
+    """A flag for each rule of retention; they come before what druse.yaml says."""
+    for name, text_ in reversed(_RULES.items()):
+        kind = int if name in _NUMBERS else str
+        flag = "--" + name.replace("_", "-")
+        command = click.option(flag, name, type=kind, metavar="N", help=text_)(command)
+    return command
+
+
+def _policy(rules: dict[str, Any]) -> Policy:
+    """What druse.yaml says, with the flags in its place. Raises ConfigError, UsageError."""
+    from dataclasses import replace
+
+    from druse import project, retiring
+    from druse_store import Policy, StoreError
+
+    said = retiring.policy_of(project.load(Path.cwd()))
+    fields = {}
+    for name, value in rules.items():
+        if value is not None:
+            try:
+                fields[name] = getattr(Policy.parse({name: value}), name)
+            except StoreError as error:
+                reason = str(error).partition(": ")[2]
+                raise click.UsageError(f"--{name.replace('_', '-')}: {reason}") from error
+    experiments = {
+        name: replace(each, **{k: v for k, v in fields.items() if k != "max_size"})
+        for name, each in said.experiments.items()
+    }
+    return replace(said, **fields, experiments=experiments)
+
+
+class _Phases:
+    """A bar for each phase of a collection."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._phase = ""
+        self._bar: Bar | None = None
+
+    def show(self, progress: GcProgress) -> None:
+        if progress.phase != self._phase:
+            self._close()
+            self._phase = progress.phase
+            self._bar = Bar(progress.phase, unit="", quiet=self._quiet)
+        assert self._bar is not None
+        self._bar.show(progress.done, progress.total, progress.eta)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+            self._bar = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._close()
+
+
+# --- gc ----------------------------------------------------------------------------------------
+
+
+@click.command("gc")
+@click.option("--dry-run", is_flag=True, help="Say what would happen, to the byte; change nothing.")
+@click.option("--grace", metavar="TIME", help="What is younger stays; else 1h, on a remote 7d.")
+@click.option("--remote", metavar="NAME|URL", help="Collect there, what nobody's runs need.")
+@click.option("--now", is_flag=True, help="Without grace; nobody else may have the store open.")
+@click.option("--undo", is_flag=True, help="Bring back what was removed within the grace.")
+@click.option(
+    "--views",
+    type=click.Path(path_type=Path),
+    default="data",
+    show_default=True,
+    help="Where runs were exported to: artifacts that are dropped leave there, too.",
+)
+@_rule_options
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but problems.")
+@json_option
+@store_option
+def gc_command(
+    dry_run: bool,
+    grace: str | None,
+    remote: str | None,
+    now: bool,
+    undo: bool,
+    views: Path,
+    quiet: bool,
+    as_json: bool,
+    store: str | None,
+    **rules: Any,
+) -> int:
+    """Remove what no run, pin or cached step needs, by the rules of druse.yaml (`retention:`) and
+    of the flags. Beside others; what becomes garbage now leaves when the grace is over.
+
+    On a remote only --keep-last counts, for your own runs there; what others published stays.
+
+    Exit status 1 if something kept it from removing all that it could.
+    """
+    from druse_store import Store
+
+    if remote is not None:
+        from druse.cli import remotegc
+
+        _refuse_for_remotes(now, undo, rules)
+        seconds = _duration(grace or "7d")
+        return remotegc.collect(store, remote, seconds, rules["keep_last"], dry_run, quiet, as_json)
+    grace = grace or "1h"
+    with Store.open(named_store(store), create=False) as opened:
+        if undo:
+            return _undo(opened, None, as_json)
+        policy, seconds = _policy(rules), 0.0 if now else _duration(grace)
+        with _Phases(quiet=quiet or as_json) as phases:
+            plan = opened.plan_gc(policy, grace=seconds, progress=phases.show)
+            if dry_run:
+                report = plan.report()
+            else:
+                _prune_views(opened, plan.levels, policy, views)
+                report = opened.gc(policy, grace=seconds, alone=now, progress=phases.show)
+    if as_json:
+        print_json(_described(report))
+    elif not quiet:
+        _print_report(report)
+    for problem in report.problems:
+        click.echo(problem, err=True)
+    return 1 if report.problems else 0
+
+
+def _refuse_for_remotes(now: bool, undo: bool, rules: dict[str, Any]) -> None:
+    asked = [name for name, value in rules.items() if value is not None and name != "keep_last"]
+    if now or undo or asked:
+        what = "--now" if now else "--undo" if undo else "--" + asked[0].replace("_", "-")
+        raise click.UsageError(f"{what} does not go with --remote")
+
+
+def _duration(value: str) -> float:
+    from druse_store import StoreError
+    from druse_store.policy import duration
+
+    try:
+        return duration(value)
+    except (ValueError, StoreError) as error:
+        raise click.UsageError(f"--grace: {error}, not {value!r}") from error
+
+
+def _prune_views(store: Store, levels: list[Any], policy: Policy, root: Path) -> None:
+    from druse import pruning
+
+    for change in levels:
+        threshold = policy.of(change.experiment).big_file_threshold
+        pruning.prune(store, change, root, threshold)
+
+
+def _described(report: GcReport) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    found = asdict(report)
+    for name in ("swept", "waiting"):
+        found[name] = getattr(report, name)._asdict()
+    found["by_run"] = [share._asdict() for share in report.by_run]
+    return found
+
+
+def _print_report(report: GcReport) -> None:
+    shares = [share for share in report.by_run if share.experiment is not None]
+    rows = [
+        [
+            f"{share.experiment}/v{share.version}",
+            f"{share.old} → {share.new}" if share.old != share.new else share.new,
+            text.size(share.freed),
+            text.size(share.later),
+            str(share.blobs or "-"),
+        ]
+        for share in shares
+    ]
+    rest = next((share for share in report.by_run if share.experiment is None), None)
+    if rest is not None and (rest.freed or rest.later):
+        rows.append(["(of no run)", "", _signed(rest.freed), text.size(rest.later), "-"])
+    if rows:
+        head = ["run", "keeps", "frees", "later", "to recompute"]
+        click.echo(text.table(head, rows, right=(2, 3, 4)))
+    verb = "would free" if report.dry_run else "freed"
+    waits = ""
+    if report.later:
+        waits = f"; {text.size(report.later)} leave after the grace (`druse gc --undo` until then)"
+    evicted = (
+        f"; {report.evicted} cells lose their artifacts to the limit" if report.evicted else ""
+    )
+    click.echo(f"{verb} {_signed(report.freed)}{waits}{evicted}")
+
+
+def _signed(count: int) -> str:
+    return text.size(count) if count >= 0 else f"-{text.size(-count)}"
+
+
+def _undo(store: Store, runs: list[Any] | None, as_json: bool) -> int:
+    undone = store.undo(runs)
+    if as_json:
+        names = {"runs": undone.runs, "levels": undone.levels}
+        found: dict[str, Any] = {key: [str(run) for run in value] for key, value in names.items()}
+        print_json({**found, "records": undone.records, "chunks": undone.chunks})
+        return 0
+    for run in undone.runs:
+        click.echo(f"{run} is back")
+    for run in undone.levels:
+        click.echo(f"{run} is whole again")
+    if not undone.runs and not undone.levels:
+        click.echo(f"{undone.records} records and {undone.chunks} chunks are back")
+    return 0
+
+
+# --- rm ----------------------------------------------------------------------------------------
+
+
+@click.command("rm")
+@click.argument("names", nargs=-1, required=True, metavar="EXPERIMENT[/vN]...")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed.")
+@click.option("--undo", is_flag=True, help="Bring these runs back.")
+@json_option
+@store_option
+def rm_command(
+    names: tuple[str, ...], yes: bool, dry_run: bool, undo: bool, as_json: bool, store: str | None
+) -> int:
+    """Remove runs, all of an experiment without a version. `--undo` brings them back until the next
+    `druse gc` behind the grace; the bytes leave with it."""
+    from druse_store import RunName, Store
+
+    with Store.open(named_store(store), create=False) as opened:
+        if undo:
+            return _undo(opened, [RunName(*_version(name)) for name in names], as_json)
+        runs = [run for name in names for run in _runs(opened, name)]
+        _refuse_pinned(opened, runs)
+        if not as_json:
+            for run in runs:
+                click.echo(f"{run.name}: {run.count} cells, {run.level}")
+        if not dry_run:
+            if not yes and not click.confirm(f"Remove {_count(len(runs), 'run')}?"):
+                return 1
+            for run in runs:
+                opened.remove_run(run.experiment, run.version)
+    if as_json:
+        print_json({"removed": [] if dry_run else [run.name for run in runs]})
+    elif not dry_run:
+        click.echo("removed; `druse rm --undo` brings back, `druse gc` frees the space")
+    return 0
+
+
+def _version(name: str) -> tuple[str, int]:
+    experiment, version = parse_run(name)
+    if version is None:
+        raise click.UsageError(f"say which run is to come back: {experiment}/vN")
+    return experiment, version
+
+
+def _runs(store: Store, name: str) -> list[Run]:
+    """One run, or all of an experiment. Raises RunNotFound."""
+    run: Run = find_run(store, name)
+    return [run] if parse_run(name)[1] is not None else list(store.runs(run.experiment))
+
+
+def _refuse_pinned(store: Store, runs: list[Run]) -> None:
+    wanted = {(run.experiment, run.version) for run in runs}
+    for pin, target in store.pins().items():
+        if target in wanted:
+            raise click.UsageError(f"{target} is pinned as {pin!r}: `druse unpin {pin}` first")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+# --- pins --------------------------------------------------------------------------------------
+
+
+@click.command("pin")
+@click.argument("name")
+@click.argument("target", metavar="EXPERIMENT[/vN]|DIGEST")
+@store_option
+def pin_command(name: str, target: str, store: str | None) -> None:
+    """Keep a run (the latest without a version), a record or a blob for good, under a NAME."""
+    from druse.errors import RunNotFound
+    from druse_store import Store, StoreError
+
+    with Store.open(named_store(store), create=False) as opened:
+        try:
+            run = find_run(opened, target)
+            opened.pin(name, run)
+            click.echo(f"{name}: {run.name}")
+        except RunNotFound:
+            try:
+                digest = opened.resolve(target)
+            except StoreError:
+                digest = None
+            if digest is None:
+                raise
+            opened.pin(name, digest)
+            click.echo(f"{name}: {digest}")
+
+
+@click.command("unpin")
+@click.argument("name")
+@store_option
+def unpin_command(name: str, store: str | None) -> None:
+    """Take a pin away; what it kept is kept no more than anything else."""
+    from druse_store import Store
+
+    with Store.open(named_store(store), create=False) as opened:
+        opened.unpin(name)
+
+
+@click.command("pins")
+@json_option
+@reading_option
+def pins_command(as_json: bool, store: str | None) -> None:
+    """List what is pinned."""
+    with open_for_reading(store) as opened:
+        pins = {name: str(target) for name, target in opened.pins().items()}
+    if as_json:
+        print_json(pins)
+    elif pins:
+        click.echo(text.table(["pin", "keeps"], [list(item) for item in pins.items()]))
+    else:
+        click.echo("nothing is pinned; `druse pin NAME EXPERIMENT/vN` does it", err=True)
+
+
+# --- du ----------------------------------------------------------------------------------------
+
+
+@click.command("du")
+@click.argument("experiment", required=False)
+@click.option("--reclaimable", is_flag=True, help="What `druse gc --now` would free, by run.")
+@_rule_options
+@json_option
+@store_option
+def du_command(
+    experiment: str | None, reclaimable: bool, as_json: bool, store: str | None, **rules: Any
+) -> None:
+    """Say what takes the space: by experiment, by version of one EXPERIMENT.
+
+    `alone` is what would be free without it; what others share is not in it.
+    """
+    if reclaimable:
+        from druse_store import Store
+
+        with Store.open(named_store(store), create=False) as opened:
+            shares = opened.reclaimable(_policy(rules))
+        _print_reclaimable(shares, experiment, as_json)
+        return
+    with open_for_reading(store) as opened:
+        if experiment is not None:
+            find_run(opened, experiment)
+        used = opened.du()
+    if as_json:
+        from dataclasses import asdict
+
+        print_json(asdict(used))
+    else:
+        _print_used(used, experiment)
+
+
+def _print_reclaimable(shares: list[Freed], experiment: str | None, as_json: bool) -> None:
+    shown = [share for share in shares if experiment in (None, share.experiment)]
+    if as_json:
+        print_json([share._asdict() for share in shown])
+        return
+    rows = [
+        [f"{s.experiment}/v{s.version}" if s.experiment else "(of no run)", _signed(s.freed)]
+        for s in shown
+        if s.freed
+    ]
+    rows.append(["all", _signed(sum(share.freed for share in shown))])
+    click.echo(text.table(["run", "reclaimable"], rows, right=(1,)))
+
+
+def _print_used(used: SpaceUsed, experiment: str | None) -> None:
+    rows = []
+    for each in used.experiments:
+        if experiment is None:
+            rows.append([each.experiment, str(len(each.versions)), *_sizes(each.usage)])
+        elif each.experiment == experiment:
+            rows += [[f"v{v.version}", v.level, *_sizes(v.usage)] for v in each.versions]
+    head = ["experiment", "runs"] if experiment is None else ["version", "keeps"]
+    if experiment is None:
+        for name, usage in (("(cached steps)", used.outside_runs), ("(of nobody)", used.unnamed)):
+            if usage.stored:
+                rows.append([name, "-", *_sizes(usage)])
+        rows.append(["all", "-", *_sizes(used.total)])
+    click.echo(text.table([*head, "named", "stored", "alone"], rows, right=(1, 2, 3, 4)))
+
+
+def _sizes(usage: Any) -> list[str]:
+    return [text.size(usage.raw), text.size(usage.stored), text.size(usage.alone)]

@@ -1,0 +1,198 @@
+"""gc, rm, pin and du, as people meet them; retention at the end of runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.forked import Forked, Server
+from support.project import Project
+
+STEPS = """
+    import random
+
+    from druse import pipeline_step
+
+    @pipeline_step()
+    def measure(data, ctx, number=0):
+        noise = random.Random(number)
+        ctx.artifacts.add("small.txt", noise.randbytes(2_000))
+        ctx.artifacts.add("large.bin", noise.randbytes(100_000))
+        return data, {"number": number}
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def versions(tmp_path: Path, server: Server) -> Project:
+    """An experiment that makes a new version whenever its number changes."""
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "pyproject.toml").write_text("")
+    project = Forked(tmp_path / "project", server)
+    project["exp/datasources.py"] = """
+        from druse import data_source
+
+        @data_source
+        def source(ctx):
+            return 1
+    """
+    project["exp/steps.py"] = STEPS
+    write(project, 0)
+    return project
+
+
+def write(project: Project, number: int) -> None:
+    project["exp/config.yaml"] = f"""
+        name: exp
+        datasource: {{data: source}}
+        steps:
+          - measure: {{number: {number}}}
+    """
+
+
+def run_versions(project: Project, count: int, first: int = 0) -> None:
+    for number in range(first, first + count):
+        write(project, number)
+        project.run("exp")
+
+
+def levels(project: Project) -> list[str]:
+    return [run["level"] for run in json.loads(project.druse("ls", "exp", "--json").out)]
+
+
+def files(project: Project, version: int) -> set[str]:
+    folder = project.root / f"data/exp/v{version}"
+    return {path.name for path in folder.rglob("*") if path.is_file()}
+
+
+ALL = {"small.txt", "large.bin", "results.json", "metadata.json", "_manifest.json"}
+ALL |= {".crystallize_complete"}
+
+
+def test_ten_versioned_runs_keep_what_crystallizes_rule_says(versions: Project) -> None:
+    environment = {"DRUSE_BIG_FILE_THRESHOLD_MB": "0"}
+    for number in range(10):
+        write(versions, number)
+        versions.run("exp", env=environment)
+    assert levels(versions) == ["metrics"] * 7 + ["light"] * 2 + ["full"]
+    assert files(versions, 9) == ALL
+    assert files(versions, 8) == files(versions, 0) == ALL - {"small.txt", "large.bin"}
+    assert versions.druse("gc", "--now", "-q").status == 0
+    shown = json.loads(versions.druse("show", "exp/v2", "--json").out)
+    assert "number" in json.dumps(shown)
+    assert versions.executed("exp") == {"exp": []}  # resume still hits
+    assert versions.druse("verify", "-q").status == 0
+    write(versions, 3)  # what v3 computed is asked for again: its metrics are there
+    assert versions.executed("exp") == {"exp": []}
+
+
+def test_druse_yaml_says_what_is_kept_and_views_follow(versions: Project) -> None:
+    versions["druse.yaml"] = "retention: {keep_last: 2}"
+    run_versions(versions, 3)
+    changed = versions.root / "data/exp/v1/replicate_0/baseline/MeasureStep/small.txt"
+    changed.write_text("mine now")
+    (changed.parent / "notes.txt").write_text("mine")
+    run_versions(versions, 1, first=3)
+    assert levels(versions) == ["metrics", "metrics", "full", "full"]
+    assert files(versions, 0) == ALL - {"small.txt", "large.bin"}
+    assert files(versions, 1) == ALL - {"large.bin"} | {"notes.txt"}
+    assert changed.read_text() == "mine now"
+    assert files(versions, 2) == files(versions, 3) == ALL
+
+
+def test_a_rule_that_does_not_exist_is_named_before_anything_runs(versions: Project) -> None:
+    versions["druse.yaml"] = "retention: {keep_lsat: 2}"
+    done = versions.druse("run", "exp")
+    assert done.status == 2
+    assert "druse.yaml: retention.keep_lsat: no such rule" in done.err
+    versions["druse.yaml"] = "retention: {keep_last: 2}"
+    versions.run("exp")
+    wrong = versions.druse("gc", "--keep-within", "30")
+    assert wrong.status == 2
+    assert "--keep-within" in wrong.err
+
+
+def test_a_dry_run_says_what_gc_does_and_undo_brings_it_back(versions: Project) -> None:
+    run_versions(versions, 3)
+    said = json.loads(versions.druse("gc", "--now", "--keep-last", "1", "--dry-run", "--json").out)
+    assert said["freed"] > 200_000
+    assert levels(versions) == ["light", "light", "full"]
+    shown = versions.druse("gc", "--keep-last", "1")
+    assert "full → metrics" in shown.out, shown
+    assert levels(versions) == ["metrics", "metrics", "full"]
+    assert "exp/v0 is whole again" in versions.druse("gc", "--undo").out
+    assert levels(versions) == ["full", "full", "full"]
+    done = json.loads(versions.druse("gc", "--now", "--keep-last", "1", "--json").out)
+    assert done["freed"] == said["freed"]
+    assert versions.druse("gc", "--undo").out.strip() == "0 records and 0 chunks are back"
+
+
+def test_runs_are_removed_when_asked_twice_and_come_back(versions: Project) -> None:
+    run_versions(versions, 2)
+    assert "exp/v0: 1 cells" in versions.druse("rm", "exp/v0", "--dry-run").out
+    asked = Project(versions.root).druse("rm", "exp/v0")  # in a process with no input
+    assert asked.status == 130, asked
+    assert len(levels(versions)) == 2
+    assert versions.druse("rm", "exp/v0", "--yes").status == 0
+    assert len(levels(versions)) == 1
+    assert "exp/v0 is back" in versions.druse("rm", "exp/v0", "--undo").out
+    assert len(levels(versions)) == 2
+    versions.druse("pin", "paper", "exp/v0")
+    refused = versions.druse("rm", "exp", "--yes")
+    assert refused.status == 2
+    assert "druse unpin paper" in refused.err
+    missing = versions.druse("rm", "exp/v7", "--yes")
+    assert missing.status == 2
+    assert "has no run v7" in missing.err
+
+
+def test_pins_are_listed_keep_and_are_taken_away(versions: Project) -> None:
+    run_versions(versions, 2)
+    assert versions.druse("pin", "paper", "exp/v0").out == "paper: exp/v0\n"
+    assert json.loads(versions.druse("pins", "--json").out) == {"paper": "exp/v0"}
+    versions.druse("gc", "--now", "--keep-last", "1")
+    assert levels(versions) == ["light", "full"]  # as at the end of its run, not less
+    assert versions.druse("unpin", "paper").status == 0
+    versions.druse("gc", "--now", "--keep-last", "1")
+    assert levels(versions) == ["metrics", "full"]
+    nothing = versions.druse("unpin", "paper")
+    assert nothing.status == 3
+    assert "there is no pin 'paper'" in nothing.err
+    assert versions.druse("pin", "x", "nonsense").status == 2
+
+
+def test_du_says_what_takes_the_space_and_what_gc_would_free(versions: Project) -> None:
+    run_versions(versions, 2)
+    assert "exp" in versions.druse("du").out
+    assert "v1" in versions.druse("du", "exp").out
+    used = json.loads(versions.druse("du", "--json").out)
+    assert used["experiments"][0]["experiment"] == "exp"
+    shares = json.loads(versions.druse("du", "--reclaimable", "--keep-last", "1", "--json").out)
+    assert shares[0]["version"] == 0
+    assert shares[0]["freed"] > 1_000
+    assert "reclaimable" in versions.druse("du", "--reclaimable").out
+
+
+def test_a_limit_that_cannot_be_kept_is_said(versions: Project) -> None:
+    run_versions(versions, 1)
+    done = versions.druse("gc", "--now", "--max-size", "1kB")
+    assert done.status == 1
+    assert "over its limit of 1000" in done.err
+
+
+def test_the_large_view_is_left_alone_where_nothing_was_exported(
+    versions: Project, tmp_path: Path
+) -> None:
+    run_versions(versions, 2)
+    (versions.root / "data").rename(tmp_path / "elsewhere")
+    versions.druse("gc", "--now", "--keep-last", "1", "--views", str(tmp_path / "elsewhere"))
+    assert (tmp_path / "elsewhere/exp/v0/replicate_0/baseline/MeasureStep/large.bin").exists()
