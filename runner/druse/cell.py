@@ -216,7 +216,7 @@ class CellRun:
         source = self._prepared.experiment.datasource
         if source.shared:
             self._reads.shared(seeds.SOURCE)
-        hit = self._cache.find(seeds.SOURCE, source, None)
+        hit = await self._cache.take(seeds.SOURCE, source, None, self._pause)
         if hit is not None:
             return hit
 
@@ -229,7 +229,7 @@ class CellRun:
     async def _run_step(self, position: int, step: Any, data: Held) -> Held:
         if step.shared:
             self._reads.shared(position)
-        hit = self._cache.find(position, step, data)
+        hit = await self._cache.take(position, step, data, self._pause)
         if hit is not None:
             return hit
 
@@ -244,6 +244,9 @@ class CellRun:
             return without_metrics(result, self._ctx)
 
         return await self._cache.execute(position, step, data, execute, self._seed)
+
+    async def _pause(self, seconds: float) -> None:
+        await self._waiter(asyncio.sleep(seconds))
 
     def _seed(self, position: int, shared: bool) -> None:
         replicate = 0 if shared else self._seed_replicate

@@ -56,6 +56,7 @@ class Dispatcher:
                 continue
             producer = self._recompute(source, cell, found)
             if producer is not None:
+                self._current.twins.remove(cell)
                 self._scheduler.put_back(cell, [producer])
                 return
             upstream[source.alias] = self._with_data(found, cell)
@@ -64,9 +65,13 @@ class Dispatcher:
             self._submit(cell, upstream)
 
     def _decide(self, cell: CellName) -> Decision:
-        """Again, now that everything upstream is known, and equal cells may have been executed."""
+        """Again, where more may be known now: of what is upstream, or of cells that are equal."""
+        planned = self._plan.decisions[cell]
         if cell in self._current.must_run:
-            return self._plan.decisions[cell]
+            return planned
+        news = self._current.exchange.claims or self._current.twins.may_be_answered(cell)
+        if planned.state is State.RUN and not news:
+            return planned
         with self._session.store.reading() as view:
             return self._session.decider.decide(view, cell)
 

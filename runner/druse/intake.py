@@ -44,7 +44,8 @@ class Intake:
 
     def _outcome(self, outcome: Outcome) -> None:
         cell, current = outcome.cell, self._current
-        current.twins.remove(cell)
+        if outcome.failure is not None:
+            current.twins.remove(cell)
         if outcome.gone is not None and self._wait_for_input(outcome):
             return
         if outcome.failure is not None and self._try_again(outcome):
@@ -116,7 +117,8 @@ class Intake:
         current.exchange.computed(cell, record, outcome.seconds)
         current.session.fresh.add(record.digest)
         current.session.decider.learn(cell.experiment, record)
-        current.twins.learned(record)
+        current.twins.learned(cell, record)
+        current.twins.remove(cell)
         current.runs[cell.experiment].executed(cell, record, outcome)
         self._scheduler.done(cell)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from druse.artifact import Artifact, default_loader
 from druse.errors import ArtifactNotFound, DruseError
 from druse.places import Files, State, state
+from druse.stepclaims import StepClaims
 from druse.stored import StoredArtifact, materialise
 from druse.watch import unwatched
 from druse_store import ArtifactRef, Record, Store, StoreError
@@ -41,6 +42,7 @@ class Workplace:
         self.files = files
         self.keys = keys
         self._exchange = exchange
+        self.claims: StepClaims | None = None
         self._scratch: Path | None = None
         self._made: dict[tuple[str, str], State] = {}
 
@@ -55,6 +57,14 @@ class Workplace:
             self._scratch = Path(tempfile.mkdtemp(prefix="druse-"))
             self.files.leave_out(self._scratch)
         return self._scratch
+
+    def share_steps(self) -> Path:
+        """Cells are executed side by side: each cacheable step shall be executed once."""
+        if self.claims is None:
+            folder = self.scratch / "steps"
+            folder.mkdir()
+            self.claims = StepClaims(folder)
+        return self.claims.folder
 
     def path(self, artifact: ArtifactRef, data: bytes | None = None) -> Path:
         """A file with the artifact's bytes; the same one as long as nobody touched it."""

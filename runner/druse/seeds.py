@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import random
 import sys
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from druse_store import Digest
@@ -14,6 +14,7 @@ _DOMAIN = b"druse:seed:1\x00"
 SOURCE = -1  # the place of the datasource, before step 0
 
 
+@lru_cache(maxsize=1 << 14)  # the conditions of a replicate share theirs
 def derive(root: int, replicate: int, position: int) -> int:
     """A seed of 32 bits for one step of one replicate; position -1 is the datasource."""
     text = f"{root}/{replicate}/{position}".encode()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from druse.cell import SetUp
     from druse.key import Part
 
-_DOMAIN = b"druse:cacheable:1\x00"
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.1  # seconds, while another cell executes a step
 _CONTEXT_VALUE = -2  # the place of an artifact that stands for a value set in the context
 
 
@@ -71,7 +71,7 @@ class StepCache:
         outcome: Outcome,
     ) -> None:
         self._watch = watch
-        self._setup = key.joined(_DOMAIN, sorted(up.read.items()))
+        self._setup = key.joined("cacheable", sorted(up.read.items()))
         self._prepared = up.prepared
         self._place = up.place
         self._task = task
@@ -92,6 +92,53 @@ class StepCache:
         return control.check or self._after_forced
 
     # --- finding -------------------------------------------------------------------------------
+
+    async def take(
+        self, position: int, step: Any, data: Held | None, wait: Callable[[float], Awaitable[Any]]
+    ) -> Held | None:
+        """As `find`; where the step has to run, no other cell executes it meanwhile."""
+        pause = _FIRST_PAUSE
+        while True:
+            held = self.find(position, step, data)
+            if held is not None or self._claim(position, step, data):
+                return held
+            await wait(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _claim(self, position: int, step: Any, data: Held | None) -> bool:
+        """Whether this cell may execute a step now. The key is how far the step's is foreseen."""
+        claims = self._place.claims
+        if claims is None or not self._is_on(step) or self._task.control.check:
+            return True
+        start = self._start(position, step, data)
+        if start is None:
+            return True
+        with unwatched():
+            with self._place.store.reading() as view:
+                ends = self._ends(view, start)
+            parts = [("end", end) for end in sorted(ends)]
+            for parameter in getattr(step, "taken", ()):
+                value = self._reads.parameter(parameter.name, self._ctx._data)
+                if value is not None:
+                    parts.append((parameter.name, value))
+            return claims.take(self._task.cell, key.joined("claim", parts))
+
+    def _ends(self, view: Any, start: Digest) -> list[Digest]:
+        """Where the known reads lead with what they would give now."""
+        ends, waiting = [], [start]
+        while waiting:
+            node = waiting.pop()
+            values = [(name, self._today(name)) for name in view.next_reads(node) if name]
+            following = [extend(node, name, value) for name, value in values if value is not None]
+            waiting += following
+            if not following:
+                ends.append(node)
+        return ends
+
+    def give_back(self) -> None:
+        """The step that was claimed has been executed."""
+        if self._place.claims is not None:
+            self._place.claims.give_back(self._task.cell)
 
     def find(self, position: int, step: Any, data: Held | None) -> Held | None:
         """The output of an earlier execution, replayed; None where the step has to run."""
@@ -135,14 +182,14 @@ class StepCache:
             ("input", input_digest),
             ("seed", value_digest(drawn, "seed")),
         ]
-        return key.joined(_DOMAIN, digests)
+        return key.joined("cacheable", digests)
 
     def _part(self, position: int) -> Part:
         return self._prepared.parts[position + 1]
 
     def _hooks(self) -> Digest:
         parts = self._prepared.parts[1 + len(self._prepared.steps) :]
-        return key.joined(_DOMAIN, [(part.label, part.digest) for part in parts])
+        return key.joined("cacheable", [(part.label, part.digest) for part in parts])
 
     def _replicate(self, step: Any) -> int:
         return 0 if step.shared else self._task.cell.replicate
@@ -262,6 +309,19 @@ class StepCache:
         seed: Callable[[int, bool], None],
     ) -> Held:
         """Runs a step, and keeps what came of it where it is cacheable."""
+        try:
+            return await self._execute(position, step, data, call, seed)
+        finally:
+            self.give_back()
+
+    async def _execute(
+        self,
+        position: int,
+        step: Any,
+        data: Held | None,
+        call: Callable[[], Awaitable[Any]],
+        seed: Callable[[int, bool], None],
+    ) -> Held:
         seed(position, bool(step.shared))
         start = self._start(position, step, data) if self._is_on(step) else None
         if start is None:
@@ -274,8 +334,9 @@ class StepCache:
         seconds = time.perf_counter() - began
         held = Held(value)
         try:
-            with unwatched():
+            with unwatched(), self._place.store.batch():
                 self._keep(position, start, frame, before, held, seconds)
+            self._outcome.outputs[str(position)] = held.digest().hex()
         except (StoreError, Unhashable, InvalidMetric) as error:
             self._warn(f"{type(step).__name__} runs uncached: its output cannot be kept: {error}")
         return held
@@ -340,7 +401,7 @@ class StepCache:
         closure = self._place.keys.fingerprinter.closure(type(value)).digest
         parts = [("class", closure), ("encoding", value_digest(output.encoding, "encoding"))]
         parts += [("blob", ref.digest) for ref in output.blobs()]
-        return key.joined(_DOMAIN, parts)
+        return key.joined("cacheable", parts)
 
     def _warn(self, text: str) -> None:
         if text not in self._outcome.warnings:

@@ -35,6 +35,7 @@ class Twins:
         self._evident = {name: _evident(each) for name, each in plan.prepared.items()}
         self._groups: dict[_Group, set[CellName]] = {}
         self._group_of: dict[CellName, _Group] = {}
+        self._executed: set[_Group] = set()
         self._fronts: dict[CellName, Fronts] = {}
         self._reaching: dict[Digest, set[CellName]] = {}
         self._chains: dict[CellName, Digest] = {}
@@ -46,6 +47,10 @@ class Twins:
     def may_have(self, cell: CellName) -> bool:
         """Whether there is any other cell that could be one's twin."""
         return self._plan.prepared[cell.experiment].start in self._several
+
+    def may_be_answered(self, cell: CellName) -> bool:
+        """Whether a cell that has been executed may turn out to equal this one."""
+        return self.may_have(cell) and self._group(cell) in self._executed
 
     def find(self, view: View, cell: CellName) -> CellName | None:
         """A cell under way that this one may turn out to equal."""
@@ -61,19 +66,18 @@ class Twins:
         return None
 
     def add(self, view: View, cell: CellName) -> bool:
-        """A cell begins. Whether it had better tell what it reads: its way is not known to the end.
-
-        To be called only for cells that may have a twin.
+        """A cell begins beside others. Whether it had better tell what it reads: its way is not
+        known to the end.
         """
-        group = self._group_of[cell] = self._group(cell)
+        group = self._group(cell)
         self._groups.setdefault(group, set()).add(cell)
         self._chains[cell] = group[0]
         return self._front(view, cell)[1]
 
     def remove(self, cell: CellName) -> None:
-        """A cell is over."""
+        """A cell is under way no more."""
         group = self._group_of.pop(cell, None)
-        if group is not None:
+        if group is not None and group in self._groups:
             self._groups[group].discard(cell)
             if not self._groups[group]:
                 del self._groups[group]
@@ -94,10 +98,13 @@ class Twins:
             self._grew(node)
         return is_new
 
-    def learned(self, record: Record) -> None:
-        """A record came: the way along its reads is known."""
-        for node in record.nodes():
-            self._grew(node)
+    def learned(self, cell: CellName, record: Record) -> None:
+        """A cell was executed: the way along its reads is known."""
+        if self.may_have(cell):
+            self._executed.add(self._group(cell))
+        if self._reaching:
+            for node in record.nodes():
+                self._grew(node)
 
     # --- fronts --------------------------------------------------------------------------------
 
@@ -127,6 +134,12 @@ class Twins:
     # --- what is evident -----------------------------------------------------------------------
 
     def _group(self, cell: CellName) -> _Group:
+        known = self._group_of.get(cell)
+        if known is None:
+            known = self._group_of[cell] = self._make_group(cell)
+        return known
+
+    def _make_group(self, cell: CellName) -> _Group:
         prepared = self._plan.prepared[cell.experiment]
         lookup = self._lookups[cell.experiment]
         condition = prepared.conditions[cell.condition]

@@ -165,7 +165,9 @@ class Appender:
 
     def _write_large(self, view: memoryview) -> None:
         self.write_out()
-        self._write(view.cast("B"))
+        view = view.cast("B")
+        for start in range(0, len(view), _SYNC_EVERY):  # the disk begins before all is handed over
+            self._write(view[start : start + _SYNC_EVERY])
 
     def _write(self, view: memoryview) -> None:
         self._check_usable()

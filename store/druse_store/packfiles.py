@@ -6,6 +6,7 @@ import errno
 import mmap
 import os
 import threading
+import time
 from collections import OrderedDict
 
 from druse_store import disk
@@ -13,6 +14,7 @@ from druse_store.errors import FrameDamaged
 from druse_store.location import Location
 
 _MAX_OPEN = 128
+_LOOK_EVERY = 10.0  # seconds: whether files that are open here are gone
 
 
 class _OpenFile:
@@ -34,6 +36,7 @@ class PackFiles:
         self._location = location
         self._open: OrderedDict[bytes, _OpenFile] = OrderedDict()
         self._lock = threading.Lock()
+        self._looked = 0.0
 
     def read(self, pack: bytes, offset: int, size: int) -> bytes:
         """Exactly `size` bytes. Raises FrameDamaged where the file is shorter or gone."""
@@ -78,6 +81,14 @@ class PackFiles:
         with self._lock:
             self._open.pop(pack, None)
 
+    def let_go(self) -> None:
+        """Closes files that were unlinked meanwhile: until then their space is not free."""
+        with self._lock:
+            self._looked = time.monotonic()
+            for pack, file in list(self._open.items()):
+                if os.fstat(file.fd).st_nlink == 0:
+                    del self._open[pack]
+
     def close(self) -> None:
         with self._lock:
             self._open.clear()
@@ -88,6 +99,8 @@ class PackFiles:
             if file is not None:
                 self._open.move_to_end(pack)
                 return file
+        if time.monotonic() - self._looked > _LOOK_EVERY:
+            self.let_go()
         path = self._location.pack(pack)
         try:
             made = _OpenFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))

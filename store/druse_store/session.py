@@ -23,6 +23,7 @@ from druse_store.errors import (
     NotFound,
     ReadOnlyStore,
     StoreClosed,
+    StoreError,
 )
 from druse_store.holds import Holds
 from druse_store.index import environment as environments
@@ -60,8 +61,10 @@ class Writing:
     def __enter__(self) -> Writing:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self.writer.is_full():
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.writer.recover()
+        elif self.writer.is_full():
             self.writer.flush()
 
 
@@ -78,6 +81,7 @@ class Session:
         self._closed = False
         self._depth = 0
         self._batch_hold: int | None = None
+        self._batch_failures = 0
         self._guard = threading.RLock()
         self._gate = threading.RLock()
         self._lock: WriteLock | None = None
@@ -146,10 +150,13 @@ class Session:
 
     @contextmanager
     def _alone(self, writing: Writing) -> Iterator[Writing]:
-        token = self._take_hold()
+        token, failures = self._take_hold(), writing.writer.failures
         try:
             yield writing
-            writing.writer.flush()
+            writing.writer.flush(since=failures)
+        except StoreError:
+            writing.writer.recover()
+            raise
         finally:
             self._give_back(token)
 
@@ -160,6 +167,7 @@ class Session:
             self._depth += 1
             if self._depth == 1:
                 self._batch_hold = self._take_hold()
+                self._batch_failures = writing.writer.failures
         try:
             yield
         finally:
@@ -168,14 +176,14 @@ class Session:
                 token = self._batch_hold if self._depth == 0 else None
             if token is not None:
                 try:
-                    writing.writer.flush()
+                    writing.writer.flush(since=self._batch_failures)
                 finally:
                     self._give_back(token)
 
     def flush(self) -> None:
         self._check_usable()
         if self._writing is not None:
-            self._writing.writer.flush()
+            self._writing.writer.flush(since=self._batch_failures if self._depth else None)
 
     @property
     def writer(self) -> Writer:

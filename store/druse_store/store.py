@@ -282,7 +282,8 @@ class Store:
     def batch(self) -> Iterator[Self]:
         """Many writes, few commits; all are durable when the outermost batch closes.
 
-        A batch is no transaction: what was written before an error is committed all the same.
+        A batch is no transaction: what was written before an error is committed all the same,
+        where it can be. A commit that fails in it raises its error there, and at its end again.
         """
         with self._session.batch():
             yield self

@@ -51,6 +51,8 @@ class Writer:
         self.committer = Committer(environment, lock, LogWriter(location), attester)
         self._lock = threading.RLock()
         self._flushing = threading.Lock()
+        self.failures = 0  # commits that did not happen, or not whole
+        self._failure: StoreError | None = None
         self._pending = Pending()
         self._committing: Pending | None = None
         self._pack: Appender | None = None
@@ -259,8 +261,12 @@ class Writer:
         pending = self._pending
         return pending.operations >= _MAX_OPERATIONS or pending.bytes >= _MAX_BYTES
 
-    def flush(self, mine: Pending | None = None) -> None:
-        """Commits what waits, or waits for the commit that `mine` is. Raises its error."""
+    def flush(self, mine: Pending | None = None, since: int | None = None) -> None:
+        """Commits what waits, or waits for the commit that `mine` is. Raises its error.
+
+        `since` is what `failures` was: if others ended since then, their errors are raised too,
+        since threads share commits, and what the caller wrote may have been in one of those.
+        """
         if mine is None:
             mine = self._pending
         with self._flushing:
@@ -268,6 +274,8 @@ class Writer:
                 self._flush()
         if mine.error is not None:
             raise mine.error
+        if since is not None and since != self.failures and self._failure is not None:
+            raise type(self._failure)(*self._failure.args) from self._failure
 
     def _flush(self) -> None:
         with self._lock:
@@ -280,9 +288,10 @@ class Writer:
             # In this order: a reader that sees the new one shall see the old one too.
             self._committing = pending
             self._pending = Pending()
-            for pack in touched.values():
-                pack.write_out()
         try:
+            with self._lock:
+                for pack in touched.values():
+                    pack.write_out()
             for pack in touched.values():
                 pack.sync()
             pending.error = self.committer.commit(pending)
@@ -294,29 +303,43 @@ class Writer:
             self._abandon(touched)
             raise
         finally:
+            if pending.error is not None:
+                self._note(pending.error)
             pending.done = True
             self._committing = None
             self._close_sealed(touched)
+
+    def _note(self, failure: StoreError) -> None:
+        self._failure = failure
+        self.failures += 1
 
     def _close_sealed(self, touched: dict[bytes, Appender]) -> None:
         for pack in touched.values():
             if pack.sealed:
                 pack.close()
 
+    def recover(self) -> None:
+        """After an error: gives up a pack that failed, with what waits in it."""
+        with self._flushing:
+            self._abandon(self._touched)
+
     def _abandon(self, touched: dict[bytes, Appender]) -> None:
-        """After a failed sync: nothing that waits in the same pack can be trusted either."""
+        """Gives up packs that failed. Nothing that waits in the same packs is trusted either."""
         with self._lock:
-            if not any(pack.failed for pack in touched.values()):
+            failed = {file_id: pack for file_id, pack in touched.items() if pack.failed}
+            if not failed:
                 return
-            self._pack = None
+            if self._pack is not None and self._pack.file_id in failed:
+                self._pack = None
             waiting = self._pending
-            if any(entry.pack in touched for entry in waiting.chunks.values()):
+            if any(entry.pack in failed for entry in waiting.chunks.values()):
                 waiting.error = StorageFailed("the pack of these writes was abandoned: write again")
                 waiting.done = True
-                self._pending, self._touched = Pending(), {}
-            for pack in touched.values():
-                if pack.failed:
-                    self._give_up(pack)
+                self._note(waiting.error)
+                self._pending = Pending()
+            for file_id, pack in failed.items():
+                self._touched.pop(file_id, None)
+                self._give_up(pack)
 
     def _give_up(self, pack: Appender) -> None:
         """Where pages may be lost, nobody appends again: the pack ends where it was committed."""

@@ -6,7 +6,9 @@ import pytest
 from druse_store.digest import Digest
 from druse_store.errors import InvalidInput, RemoteError, RemoteNotFound, RunNotFound
 from druse_store.remote import sharing
+from druse_store.remote.layout import records_topic
 from druse_store.remote.push import gather
+from druse_store.remote.reading import read_topic
 from support.sharing import BASE, QUICK, make_record, signature_of
 
 
@@ -249,3 +251,45 @@ def test_remotes_have_names_and_the_first_one_is_the_default(machine, folder_url
     assert remotes.default().name == "second"
     assert sharing.open_site(ann.store, folder_url).name.startswith("file://")
     assert [known.name for known in remotes.all()] == ["second"]
+
+
+def test_a_listing_that_misses_an_earlier_object_is_asked_again(pair):
+    """A folder that is written to while it is listed may show a later object, and not this one."""
+    ann, bob = pair
+    with ann.tier() as tier:
+        for number in range(3):
+            tier.add(ann.compute(number))
+            tier.flush()
+        site = bob.site()
+        listing = site.backend.backend.list
+        missed = []
+
+        def partial(prefix):
+            entries = sorted(listing(prefix))
+            if prefix.startswith("records/") and not missed:
+                missed.append(entries.pop(1))
+            return iter(entries)
+
+        site.backend.backend.list = partial
+        heard = read_topic(site, records_topic(BASE), bob.trust.believed())
+        assert missed
+        assert [claim.sequence for claim in heard.claims] == [1, 2, 3]
+        assert heard.refused == []
+        before = site.backend.requests
+        read_topic(site, records_topic(BASE), bob.trust.believed())
+        assert site.backend.requests - before == 1
+
+
+def test_who_has_no_key_reads_and_is_told_once_that_nothing_is_published(pair):
+    ann, bob = pair
+    ann.run()
+    ann.push().execute()
+    (bob.config / "key").unlink()
+    with bob.tier() as tier:
+        assert tier.records_for([BASE]).records == 3
+        assert bob.has(0)
+        assert bob.warnings == []
+        tier.add(bob.compute(5))
+        tier.add(bob.compute(6))
+    assert len(bob.warnings) == 1
+    assert "druse trust init" in bob.warnings[0]

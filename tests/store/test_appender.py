@@ -2,12 +2,13 @@
 
 import errno
 import os
+import threading
 
 import pytest
 
-from druse_store import Store, appender, disk, frames
+from druse_store import Digest, Store, appender, disk, frames
 from druse_store.appender import Appender
-from druse_store.errors import ForkedStore, StorageFailed
+from druse_store.errors import DiskFull, ForkedStore, StorageFailed
 from druse_store.index.values import QUARANTINED, SEALED
 from druse_store.location import find
 from support.damage import content, flip, packs
@@ -195,6 +196,77 @@ def test_a_failed_sync_of_the_log_commits_nothing(path, monkeypatch):
     rebuild_index(path)
     with Store.open(path) as store:
         assert set(store.pins()) == {"before", "after"}
+
+
+def test_threads_that_share_a_commit_all_hear_that_it_failed(path, monkeypatch):
+    """Else one of them would take for durable what the error of another was about."""
+    with Store.open(path) as store:
+        store.put(b"first")
+        both = threading.Barrier(2)
+        heard = []
+
+        def put(number):
+            try:
+                with store._session.writing() as writing:
+                    writing.ingest.put(b"%d" % number)
+                    both.wait(10)  # both are in the same commit now
+            except StorageFailed as error:
+                heard.append(error)
+
+        def fdatasync(fd):
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(os, "fdatasync", fdatasync)
+        threads = [threading.Thread(target=put, args=(n,)) for n in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        monkeypatch.undo()
+        assert len(heard) == 2
+        assert [Digest.of(b"%d" % n) in store for n in range(2)] == [False, False]
+        assert store.get(store.put(b"0")) == b"0"
+        assert store.verify().clean
+
+
+def test_a_batch_ends_with_the_error_of_any_commit_that_failed_in_it(path, monkeypatch):
+    with Store.open(path) as store:
+        with pytest.raises(StorageFailed), store.batch():
+            store.put(b"lost")
+            monkeypatch.setattr(os, "fdatasync", failing(os.fdatasync, errno.EIO, lambda: True))
+            with pytest.raises(StorageFailed):
+                store.flush()
+            monkeypatch.undo()
+            store.put(b"kept")
+        assert Digest.of(b"lost") not in store
+        assert store.get(Digest.of(b"kept")) == b"kept"
+        with store.batch():
+            store.put(b"lost")
+        assert store.verify().clean
+
+
+def test_after_a_failed_put_the_next_one_works_at_once(path, monkeypatch):
+    """Whether in a batch or not, and nothing keeps the pack from being taken over."""
+    with Store.open(path) as store:
+        store.put(b"first")
+        fails = [False]
+        original = os.pwrite
+
+        def pwrite(fd, data, offset):
+            if fails[0] and len(data) > 100_000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return original(fd, data, offset)
+
+        monkeypatch.setattr(os, "pwrite", pwrite)
+        for _ in range(3):
+            fails[0] = True
+            with pytest.raises(DiskFull):
+                store.put(content(3_000_000, 1))
+            fails[0] = False
+            assert store.get(store.put(b"next")) == b"next"
+        assert len(packs(path)) == 1  # what was written of it was cut off again
+        assert store.get(store.put(content(3_000_000, 1))) == content(3_000_000, 1)
+        assert store.verify().clean
 
 
 def test_an_append_in_a_forked_child_is_refused(location):

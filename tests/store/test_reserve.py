@@ -51,6 +51,27 @@ def test_with_its_reserve_a_full_store_can_remove_things(tmp_path, make_record):
         assert store.verify().clean
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_full_store_is_emptied_by_collection_and_work_goes_on(tmp_path, make_record, alone):
+    with mounts.tmpfs(tmp_path / "disk", "64m") as disk:
+        with Store.open(disk / "store") as store:
+            kept = store.put(os.urandom(3_000_000))
+            store.pin("kept", kept)
+            with pytest.raises(DiskFull):
+                while True:
+                    store.put_record(make_record(blob=store.put(os.urandom(500_000))))
+        with Store.open(disk / "store") as store:
+            with pytest.raises(DiskFull, match="druse gc"):
+                store.put(os.urandom(8_000_000))
+            report = store.gc(grace=0, alone=alone)
+            assert report.freed > 30_000_000
+            assert (disk / "store" / "reserve").exists()
+            digest = store.put(os.urandom(8_000_000))
+            assert len(store.get(digest)) == 8_000_000
+            assert len(store.get(kept)) == 3_000_000
+            assert store.verify().clean
+
+
 def fill(path):
     with path.open("wb") as file:
         status = os.statvfs(path.parent)

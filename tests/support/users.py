@@ -26,8 +26,9 @@ def common_folder():
         yield Path(name)
 
 
-def run_as(uid, function, *arguments, group=GROUP):
-    """What `function` returns (JSON-able), run by this user. Raises RuntimeError."""
+def run_as(uid, function, folder, *arguments, group=GROUP):
+    """What `function(folder, *arguments)` returns (JSON-able), run by this user, whose home is
+    beside the folder. Raises RuntimeError."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -38,7 +39,9 @@ def run_as(uid, function, *arguments, group=GROUP):
             os.setgid(group)
             os.setuid(uid)
             os.umask(0o022)
-            os.write(write, json.dumps(function(*arguments)).encode())
+            os.environ["HOME"] = str(folder.parent / f"home-{uid}")
+            os.environ.pop("XDG_CONFIG_HOME", None)
+            os.write(write, json.dumps(function(folder, *arguments)).encode())
             status = 0
         except BaseException:
             os.write(write, traceback.format_exc().encode())

@@ -6,6 +6,7 @@ last yield cleans up; the folder is removed for it.
 """
 
 import os
+import resource
 import shutil
 import statistics
 import sys
@@ -22,6 +23,7 @@ class Missing(Exception):
 class Result:
     system: str
     seconds: list = field(default_factory=list)
+    cpu: list = field(default_factory=list)  # seconds of all cores, of children too
     size: int | None = None
     missing: str | None = None
 
@@ -66,9 +68,10 @@ def _run_once(contestant, result, folder):
     try:
         action = next(trial)
         os.sync()  # nobody pays for what others left to be written
-        begin = time.perf_counter()
+        begin, cpu = time.perf_counter(), _cpu()
         taken = action()
         seconds = time.perf_counter() - begin
+        result.cpu.append(_cpu() - cpu)
         result.seconds.append(taken if isinstance(taken, float) else seconds)
         result.size = next(trial)
         trial.close()
@@ -76,6 +79,12 @@ def _run_once(contestant, result, folder):
         result.missing = str(missing)
     finally:
         shutil.rmtree(folder)
+
+
+def _cpu():
+    """Seconds that this process and its children have spent: a busy machine changes them least."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def disk_bytes(folder):

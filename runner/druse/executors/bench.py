@@ -19,6 +19,7 @@ from druse.fingerprint.loaded import LoadedModule
 from druse.key import Keys
 from druse.places import Files
 from druse.runtime import Workplace
+from druse.stepclaims import StepClaims
 from druse.task import Outcome, Sighting, Task, WrittenArtifact
 from druse_store import Store, StoreError
 
@@ -41,6 +42,7 @@ class Setting:
     folder: str
     path: tuple[str, ...]
     log_level: int
+    steps: str
 
     @classmethod
     def of(cls, place: Workplace, modules: list[LoadedModule]) -> Setting:
@@ -53,6 +55,7 @@ class Setting:
             modules=tuple(modules),
             folder=os.path.realpath(os.curdir),
             path=tuple(sys.path),
+            steps=str(place.share_steps()),
             log_level=logging.getLogger("druse").getEffectiveLevel(),
         )
 
@@ -65,6 +68,7 @@ class WorkerPlace(Workplace):
         super().__init__(None, files, Keys(files, setting.packages))  # type: ignore[arg-type]
         self._setting = setting
         self._opened: Store | None = None
+        self.claims = StepClaims(Path(setting.steps))
 
     @property
     def store(self) -> Store:

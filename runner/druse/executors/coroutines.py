@@ -95,6 +95,7 @@ class AsyncExecutor:
     def __init__(self, place: Workplace, report: Report, at_once: int) -> None:
         self.capacity = at_once
         self._report = report
+        place.share_steps()
         self._set_up = SetUps(place)
         self._turns = Turns()
         self._loop = asyncio.new_event_loop()

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 class _Lane:
     spec: Spec
     executor: Executor | None = None
+    resting: Resting | None = None
+    following: Following | None = None
     active: set[object] = field(default_factory=set)
+
+    def set(self, executor: Executor | None) -> None:
+        self.executor = executor
+        self.resting = executor if isinstance(executor, Resting) else None
+        self.following = executor if isinstance(executor, Following) else None
 
 
 class Lanes:
@@ -90,23 +97,22 @@ class Lanes:
     def over(self, cell: CellName) -> None:
         """A cell is over, whatever came of it."""
         self._due.get(cell.experiment, set()).discard(cell)
-        executor = self._lanes[self._names[cell.experiment]].executor
-        if isinstance(executor, Following):
-            executor.over(cell)
+        following = self._lanes[self._names[cell.experiment]].following
+        if following is not None:
+            following.over(cell)
 
     def rest(self) -> None:
         """All that can be submitted for the moment has been."""
         for lane in self._lanes.values():
-            if isinstance(lane.executor, Resting):
-                lane.executor.rest()
+            if lane.resting is not None:
+                lane.resting.rest()
 
     def submit(self, prepared: Prepared, task: Task) -> None:
         """Raises DruseError where the executor cannot be had, or the experiment not be sent."""
         lane = self._lanes[self._names[prepared.name]]
-        if isinstance(lane.executor, Following) and lane.executor.is_over:
-            lane.executor = None
-        if lane.executor is None:
-            lane.executor = self._executor(lane.spec)
+        if lane.executor is None or (lane.following is not None and lane.following.is_over):
+            lane.set(self._executor(lane.spec))
+        assert lane.executor is not None
         lane.active.add(task.cell)
         lane.executor.submit(prepared, task)
 
@@ -151,7 +157,7 @@ class Lanes:
         for lane in self._lanes.values():
             if lane.executor is not None:
                 lane.executor.close()
-                lane.executor = None
+                lane.set(None)
 
 
 def _name(spec: Spec) -> str:

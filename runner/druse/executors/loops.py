@@ -59,6 +59,7 @@ class LoopExecutor:
 
     def __init__(self, place: Workplace, report: Report, due: Iterable[CellName]) -> None:
         self._report = report
+        place.share_steps()
         self._set_up = SetUps(place)
         self._sharing = Sharing(lambda text: report(Warned(text)), probes_first=True)
         self._turns = Turns()

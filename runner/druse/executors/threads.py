@@ -45,6 +45,8 @@ class ThreadExecutor:
     def __init__(self, place: Workplace, report: Report, workers: int) -> None:
         self.capacity = workers
         self._report = report
+        self._place = place
+        place.share_steps()
         self._set_up = SetUps(place)
         self._sharing = Sharing(lambda text: report(Warned(text)))
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -98,6 +100,8 @@ class ThreadExecutor:
             with self._lock:
                 self._threads -= 1
             self._sharing.give_up(job)
+            if self._place.claims is not None:
+                self._place.claims.give_back(job.task.cell)
             assert job.task.timeout is not None
             self._done(failed(job.task, CellTimeout(job.task.timeout)))
 

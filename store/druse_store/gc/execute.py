@@ -105,6 +105,7 @@ class Executor:
         try:
             yield
         finally:
+            self._session.reader.files.let_go()
             reserve.set_aside(location)
 
     def _logical(self) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from druse_store.errors import ClaimRefused, ObjectMissing, RemoteDamaged
 from druse_store.remote import claims, layout
-from druse_store.remote.claims import Claim
+from druse_store.remote.claims import NO_CLAIM, Claim
 from druse_store.remote.layout import SNAPSHOT, Name
 from druse_store.remote.memory import Seen, tail
 from druse_store.remote.site import Site
@@ -36,16 +36,46 @@ class Heard:
 
 def read_topic(site: Site, topic: str, believed: Iterable[PublicKey] | None) -> Heard:
     """What these signers say in a topic; `None`: what anybody says, if it is signed at all."""
-    names = list_topic(site, topic)
     keys = None if believed is None else {key.short: key for key in believed}
-    heard = Heard(topic, names=names)
-    chosen = _by_signer(heard, keys)
     seen = site.memory.read(topic)
-    for signer in sorted(chosen):
-        _drop_replays(heard, chosen[signer], seen.get(signer))
-    _read(site, heard, chosen, None if keys is None else set(keys.values()))
+    names = list_topic(site, topic)
+    while True:
+        heard = Heard(topic, names=names)
+        chosen = _by_signer(heard, keys)
+        for signer in sorted(chosen):
+            _drop_replays(heard, chosen[signer], seen.get(signer))
+        _read(site, heard, chosen, None if keys is None else set(keys.values()))
+        if not _has_new_gap(heard.claims, seen):
+            break
+        # A listing is no snapshot everywhere: it can show a later object and miss an earlier one.
+        again = list_topic(site, topic)
+        if again == names:
+            break
+        names = again
     remember(site, topic, heard.claims)
     return heard
+
+
+def _has_new_gap(heard: Iterable[Claim], seen: Mapping[str, Seen]) -> bool:
+    """Whether a segment that is new follows one that is not there, and that no snapshot covers."""
+    found = list(heard)
+    known = {claim.digest.hex() for claim in found} | {one.last for one in seen.values()}
+    floors: dict[PublicKey, int] = {}
+    for claim in found:
+        if claim.kind == SNAPSHOT:
+            floors[claim.signer] = max(claim.sequence, floors.get(claim.signer, 0))
+    return any(
+        claim.previous.hex() not in known
+        for claim in found
+        if claim.kind != SNAPSHOT
+        and claim.previous != NO_CLAIM
+        and claim.sequence > floors.get(claim.signer, 0) + 1
+        and _is_new(claim, seen.get(claim.signer.short))
+    )
+
+
+def _is_new(claim: Claim, seen: Seen | None) -> bool:
+    return seen is None or claim.key.rpartition("/")[2] not in seen.names
 
 
 def list_topic(site: Site, topic: str) -> list[Name]:

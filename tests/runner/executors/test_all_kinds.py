@@ -161,3 +161,26 @@ def test_cells_that_may_turn_out_equal_are_executed_once(plugin: Any, tmp_path: 
     found = experiment(step, treatments=unread, replicates=3, plugin=plugin()).run()
     assert len([p for p in tmp_path.iterdir() if p.name[1] == "-"]) == 3
     assert all(values["level"] == [None] * 3 for values in metrics(found).values())
+
+
+def test_a_cacheable_step_that_cells_come_to_at_once_is_executed_once(
+    kind: str, plugin: Any, tmp_path: Path
+) -> None:
+    # The second step tells the conditions apart, so that their cells run side by side.
+    steps = [cells.costly_note(folder=str(tmp_path)), cells.where()]
+    found = experiment(*steps, treatments=levels(3), replicates=2, plugin=plugin()).run()
+    assert not found.errors
+    assert [values["value"] for values in metrics(found).values()] == [
+        [1 + k] * 2 for k in range(4)
+    ]
+    assert len([path for path in tmp_path.iterdir() if path.name.startswith("ran-")]) == 2
+
+
+def test_a_cacheable_step_that_reads_the_treatment_runs_for_each(
+    plugin: Any, tmp_path: Path
+) -> None:
+    step = cells.costly_note(folder=str(tmp_path))
+    for _ in range(2):
+        found = experiment(step, treatments=levels(3, "grade"), plugin=plugin()).run()
+        assert [values["grade"] for values in metrics(found).values()] == [[0], [1], [2], [3]]
+    assert len([path for path in tmp_path.iterdir() if path.name.startswith("ran-")]) == 4
