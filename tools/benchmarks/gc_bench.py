@@ -34,15 +34,17 @@ def main(options):
     sizes = options.objects or ((2_000, 10_000) if options.quick else SIZES)
     layouts = [name for name in LAYOUTS if not options.only or options.only in name]
     rows = []
+    if not options.json:
+        print(_HEAD)
     with tempfile.TemporaryDirectory(prefix="druse-bench-", dir=options.dir) as name:
         for layout in layouts:
             for size in sizes:
                 print(f"... {size:,} objects, {layout}", file=sys.stderr, flush=True)
                 rows.append(_row(Path(name), layout, size, options))
+                if not options.json:
+                    _print(rows[-1])  # as it comes: the next one may take long
     if options.json:
         print(json.dumps(rows, indent=2))
-    else:
-        _print(rows)
     missed = [text for row in rows for text, met in _verdicts(row) if not met]
     print(f"{len(missed)} targets missed", file=sys.stderr)
     return 0
@@ -149,16 +151,17 @@ def _peer(folder, tool, layout, count, size):
 # --- the table -----------------------------------------------------------------------------------
 
 
-def _print(rows):
-    print(
-        f"{'objects':>10} {'layout':<9} {'open ms':>8} {'plan s':>7} {'MiB':>5} {'sweep s':>8} "
-        f"{'packs s':>8} {'total s':>8} {'MB before':>10} {'after':>7} {'cp s':>7} "
-        f"{'restic s':>9} {'borg s':>8}"
-    )
-    for row in rows:
-        print(_line(row))
-        for text, met in _verdicts(row):
-            print(f"{'':>11}{'ok  ' if met else 'MISS'}  {text}")
+_HEAD = (
+    f"{'objects':>10} {'layout':<9} {'open ms':>8} {'plan s':>7} {'MiB':>5} {'sweep s':>8} "
+    f"{'packs s':>8} {'total s':>8} {'MB before':>10} {'after':>7} {'cp s':>7} "
+    f"{'restic s':>9} {'borg s':>8}"
+)
+
+
+def _print(row):
+    print(_line(row))
+    for text, met in _verdicts(row):
+        print(f"{'':>11}{'ok  ' if met else 'MISS'}  {text}", flush=True)
 
 
 def _line(row):
