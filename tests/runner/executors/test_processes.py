@@ -320,6 +320,28 @@ def test_the_workers_of_a_run_that_is_killed_end_with_it(project: Project) -> No
     assert not any(map(is_running, pids))
 
 
+def test_messages_of_steps_are_shown_as_they_are_without_workers(project: Project) -> None:
+    project["exp/config.yaml"] = CONFIG.replace("[slow, late]", "[speak]")
+    project["exp/datasources.py"] = SOURCES
+    project["exp/steps.py"] = """
+        from druse import pipeline_step
+
+        @pipeline_step()
+        def speak(data, ctx):
+            ctx.logger.warning("heard from %s", ctx.get("replicate"))
+            ctx.logger.info("not heard")
+            print("printed", flush=True)
+            return data
+    """
+    done = project.druse("run", "exp", "-j", "2")
+    assert done.status == 0
+    assert sorted(line[-1] for line in done.err.splitlines() if "heard from" in line) == list(
+        "0123"
+    )
+    assert "not heard" not in done.err
+    assert done.out.count("printed") == 4
+
+
 def test_steps_draw_differently_in_each_worker_where_they_ask_the_system() -> None:
     found = experiment(cells.entropy(), replicates=6, plugin=processes(3)).run()
     assert len(set(found.metrics.baseline.metrics["drawn"])) == 6
