@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from druse import finish, retiring
+from druse.collecting import uncollected
 from druse.commit import Committer
 from druse.current import Current
 from druse.dispatch import Dispatcher
@@ -73,13 +74,22 @@ class GraphRun:
         session.remember_markers()
         session.decide_all()
         self._plan.usual_seconds = partial(usual_seconds, session.store)
+        with session.store.lease(self._plan.hit_records()):
+            self._carry_out(session)
+        self._tidy_up()
+        return self.results
+
+    def _carry_out(self, session: Session) -> None:
+        """The run, while no collection can take the records that it rests on."""
         self._listener.planned(self._plan)
         for each in self._plan.prepared.values():
             for plugin in each.experiment.plugins:
                 plugin.before_run(each.experiment)
         place = Workplace(session.store, session.files, session.keys, self._exchange)
         try:
-            if self._note_hits():
+            with uncollected():
+                others = self._note_hits()
+            if others:
                 with (
                     session.store.batch(),
                     Committer(session.store, self._durable) as committer,
@@ -92,8 +102,6 @@ class GraphRun:
                 self._end(name)
         finally:
             place.close()
-        self._tidy_up()
-        return self.results
 
     def _tidy_up(self) -> None:
         """Retention, behind everything that could still need what it drops."""
@@ -189,9 +197,10 @@ class GraphRun:
         if lanes is not None:
             lanes.finish(prepared)
         started = time.perf_counter()
-        if self._session.views == "full":
+        if self._session.views == "full" and not self._exchange.is_alone:
             self._bring_artifacts(run)
-        self.results[name] = finish.end(self._session, prepared, run, self._listener)
+        with uncollected():
+            self.results[name] = finish.end(self._session, prepared, run, self._listener)
         run.seconds_to_end = time.perf_counter() - started
         self._exchange.ended(self._session.store, prepared, run.run, run.is_new)
         self._listener.ended(run.summary())
