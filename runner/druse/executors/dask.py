@@ -23,6 +23,7 @@ from druse.executors.bench import Setting
 from druse.executors.payload import pack
 from druse.executors.spec import processors
 from druse.fingerprint.loaded import user_modules
+from druse.modules import configured
 from druse.step import PipelineStep
 from druse.task import CellName, Outcome, Sighting, Stopped, Task
 from druse_store import Digest
@@ -56,7 +57,7 @@ class DaskExecutor:
         distributed = _distributed()
         self._report = report
         self._run = os.urandom(8).hex()
-        modules, self._changed_modules = user_modules()
+        modules, self._changed_modules = user_modules(configured())
         self._parcels = {dask_worker.SETTING: messages.encode(Setting.of(place, modules))}
         self._outbox: list[tuple[str, Task]] = []
         self._futures: dict[Any, _Batch] = {}

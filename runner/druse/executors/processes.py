@@ -26,6 +26,7 @@ from druse.executors.forking import Child, Template, template
 from druse.executors.payload import pack
 from druse.executors.spec import processors
 from druse.fingerprint.loaded import user_modules
+from druse.modules import configured
 from druse.task import Outcome, Stopped, Task
 
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ class ProcessExecutor:
     """A pool of this machine's processes, for one run."""
 
     def __init__(self, place: Workplace, report: Report, workers: int) -> None:
-        modules, self._changed = user_modules()
+        modules, self._changed = user_modules(configured())
         self._pool = Pool(Setting.of(place, modules), report, workers)
 
     @property

@@ -235,6 +235,26 @@ def test_modules_beside_a_configuration_are_found_whatever_the_folder_is_called(
         assert found["metrics"]["baseline"]["value"] == [11] * 4
 
 
+def test_code_that_its_version_stands_for_is_found_too(project: Project) -> None:
+    project["json/config.yaml"] = CONFIG.replace("[slow, late]", "[counted]")
+    project["json/datasources.py"] = """
+        from druse import data_source
+
+        @data_source(version=1)
+        def start(ctx):
+            return 4
+    """
+    project["json/steps.py"] = """
+        from druse import pipeline_step
+
+        @pipeline_step(version=1)
+        def counted(data, ctx):
+            ctx.record("value", data)
+            return data
+    """
+    assert project.run("json", "-j", "2")["odd"]["metrics"]["baseline"]["value"] == [4] * 4
+
+
 def test_code_that_is_edited_while_a_run_goes_on_is_not_what_the_run_executes(
     project: Project,
 ) -> None:
