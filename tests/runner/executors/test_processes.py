@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from druse import ExperimentGraph, ParallelExecution, location
-from druse.errors import NotPicklable, WorkerDied
+from druse.errors import ExecutorLost, NotPicklable, WorkerDied
 from druse.executors import worker
+from druse.executors.forking import Template, template
 from druse.executors.processes import Pool
 from support import cells
 from support.cells import experiment, levels, metrics
@@ -138,6 +139,55 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_a_template_that_died_between_two_runs_is_replaced() -> None:
+    experiment(cells.where(), plugin=processes(1)).run()
+    process = template()._process
+    process.kill()
+    process.wait()
+    found = experiment(cells.where(), replicates=2, plugin=processes(1)).run()
+    assert not found.errors
+
+
+def test_tasks_of_a_worker_that_never_began_go_to_another_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fork, forked = Template.fork, []
+
+    def fork_one_that_dies(self: Template) -> Any:
+        child = fork(self)
+        forked.append(child)
+        if len(forked) == 1:
+            self.kill(child)
+        return child
+
+    monkeypatch.setattr(Template, "fork", fork_one_that_dies)
+    found = experiment(cells.where(), replicates=3, plugin=processes(1)).run()
+    assert not found.errors
+    assert len(forked) >= 1
+
+
+def test_workers_that_all_die_at_once_end_the_run_and_not_never(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fork = Template.fork
+
+    def fork_and_kill(self: Template) -> Any:
+        child = fork(self)
+        self.kill(child)
+        return child
+
+    monkeypatch.setattr(Template, "fork", fork_and_kill)
+    with pytest.raises(ExecutorLost, match="end before they begin"):
+        experiment(cells.where(), replicates=3, plugin=processes(2)).run()
+
+
+def test_a_worker_whose_time_is_over_leaves_room_for_another_at_once() -> None:
+    found = experiment(
+        cells.sleep(seconds=60, at=(40, 41)), replicates=60, plugin=processes(1, timeout=0.4)
+    ).run()
+    assert sorted(found.errors) == ["baseline_rep_40", "baseline_rep_41"]
 
 
 def test_large_artifacts_are_stored_by_the_worker_and_small_ones_handed_over() -> None:
