@@ -18,6 +18,7 @@ import sys
 import warnings
 from contextlib import suppress
 
+import druse
 from druse.seeds import import_numpy
 
 MADE, ENDED = 1, 2
@@ -41,14 +42,18 @@ _NEEDED = (
     *("druse.executors.worker", "druse.stepcache", "druse.fingerprint.session"),
     *("druse.fingerprint.kinds", "druse_store", "cloudpickle"),
     *("druse_store.session", "druse_store.writer", "druse_store.ingest"),
+    "druse.api",
 )
 
 
 def _preload() -> None:
-    """What workers would import one by one, and numpy, which seeding asks for."""
+    """What workers would import one by one, users' modules ask for, and seeding."""
     for name in _NEEDED:
         importlib.import_module(name)
-    import_numpy()
+    for name in druse.__all__:
+        getattr(druse, name)
+    if import_numpy() is not None:
+        importlib.import_module("numpy.random")
     gc.collect()
     gc.freeze()  # so that collections in workers leave these pages shared
 
