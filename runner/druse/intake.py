@@ -63,6 +63,7 @@ class Intake:
             if self._vanished.get(cell, 0) >= _VANISHED_AT_MOST:
                 raise
             self._vanished[cell] = self._vanished.get(cell, 0) + 1
+            current.twins.remove(cell)
             self._scheduler.put_back(cell)
             return
         if outcome.failure is not None:

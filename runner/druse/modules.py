@@ -47,7 +47,16 @@ def load(folder: Path, stem: str) -> types.ModuleType | None:
         sys.modules.pop(name, None)
         raise ConfigError(f"{path} cannot be imported:\n{_traceback(error)}") from error
     setattr(sys.modules[package], stem, module)
+    _configured.add(name)
     return module
+
+
+_configured: set[str] = set()
+
+
+def configured() -> frozenset[str]:
+    """The names of the modules that lie beside configurations: only this process knows them."""
+    return frozenset(_configured)
 
 
 def _traceback(error: BaseException) -> str:

@@ -81,6 +81,18 @@ class SeedPlugin(BasePlugin):
         return 0 if self.seed is None else self.seed
 
 
+def show_messages(level: int) -> None:
+    """Has the logger `druse` show messages of this level on, where nothing shows any yet."""
+    logger = logging.getLogger("druse")
+    logger.setLevel(level)
+    if not logger.handlers and not logging.getLogger().handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(
+            logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s")
+        )
+        logger.addHandler(handler)
+
+
 @dataclass
 class LoggingPlugin(BasePlugin):
     """Messages of a run to the logger `druse`; with `verbose`, of each step and read too."""
@@ -91,15 +103,8 @@ class LoggingPlugin(BasePlugin):
     observes_only: ClassVar[bool] = True
 
     def before_run(self, experiment: Experiment) -> None:
-        logger = logging.getLogger("druse")
-        logger.setLevel(getattr(logging, self.log_level.upper(), logging.INFO))
-        if not logger.handlers and not logging.getLogger().handlers:
-            handler = logging.StreamHandler()
-            handler.setFormatter(
-                logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s")
-            )
-            logger.addHandler(handler)
-        logger.info(
+        show_messages(getattr(logging, self.log_level.upper(), logging.INFO))
+        logging.getLogger("druse").info(
             "Experiment: %d replicates, %d treatments, %d hypotheses (seed=%s)",
             experiment.replicates,
             len(experiment.treatments),

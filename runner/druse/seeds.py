@@ -27,7 +27,7 @@ def of_replicate(root: int, replicate: int) -> int:
 
 
 @cache
-def _numpy() -> Any:
+def import_numpy() -> Any:
     """numpy, where it is installed: a step that imports it later draws from what is set here."""
     if importlib.util.find_spec("numpy") is None:
         return None
@@ -39,7 +39,7 @@ def _numpy() -> Any:
 def seed_generators(seed: int) -> None:
     """Sets the global generators of random, numpy and (where it is loaded) torch."""
     random.seed(seed)
-    numpy = _numpy()
+    numpy = import_numpy()
     if numpy is not None:
         numpy.random.seed(seed % 2**32)
     torch = sys.modules.get("torch")

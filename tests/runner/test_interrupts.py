@@ -15,7 +15,14 @@ from druse import ParallelExecution
 from druse_store import Store
 from support import cells
 from support.cells import experiment
-from support.longrun import LongRun, children, is_running, wait_for, workers_of
+from support.longrun import (
+    LongRun,
+    children,
+    is_running,
+    kill_a_worker,
+    wait_for,
+    workers_of,
+)
 from support.project import Project
 
 EXECUTORS = {
@@ -75,9 +82,11 @@ def test_a_second_ctrl_c_ends_the_run_at_once(project: Project) -> None:
 
 @pytest.mark.parametrize("kind", EXECUTORS)
 def test_a_run_that_is_killed_loses_only_the_cells_in_flight(project: Project, kind: str) -> None:
-    run = LongRun(project, 240)
+    run = LongRun(project, 300, seconds=0.01)
     running = run.start(*EXECUTORS[kind])
-    run.wait_until_ran(running, 60)
+    run.wait_until_ran(running, 30)
+    assert wait_for(run.committed)
+    assert running.poll() is None
     below = children(running.pid)
     running.kill()
     running.communicate()
@@ -91,7 +100,7 @@ def test_workers_that_are_killed_fail_their_cells_and_the_run_goes_on(project: P
     running = run.start("-j", "3", "--json")
     for count in (20, 50):
         run.wait_until_ran(running, count)
-        os.kill(workers_of(running.pid)[0], signal.SIGKILL)
+        kill_a_worker(running.pid)
     out, err = running.communicate(timeout=60)
     found = json.loads(out)["experiments"][0]
     # A worker that is killed between two cells takes none along.
@@ -111,7 +120,7 @@ def test_workers_that_are_killed_cost_nothing_where_cells_are_retried(project: P
     running = run.start("-j", "3", "--retries", "2", "-q")
     for count in (20, 60, 100):
         run.wait_until_ran(running, count)
-        os.kill(workers_of(running.pid)[0], signal.SIGKILL)
+        kill_a_worker(running.pid)
     _, err = running.communicate(timeout=60)
     assert running.returncode == 0, err
     assert len(run.committed()) == 300

@@ -20,7 +20,9 @@ from druse import (
     location,
     pipeline_step,
 )
+from druse.commit import Committer
 from druse.errors import Blocked, DefinitionError
+from druse_store import BlobVanished
 from support import cells
 from support.cells import experiment, metrics
 from support.damage import damage
@@ -303,3 +305,30 @@ def record_of(store: Any, name: str) -> Any:
     cells_of = store.run(name).cells
     digest = next(c.record for c in cells_of if (c.condition, c.replicate) == ("baseline", 0))
     return store.record_by_digest(digest)
+
+
+@pytest.mark.parametrize(
+    "plugin", [lambda: None, lambda: ParallelExecution(2, "process")], ids=["serial", "process"]
+)
+def test_a_cell_whose_artifact_vanished_before_its_commit_is_executed_again(
+    plugin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, vanished = Committer.put, []
+
+    def lose_one(self: Committer, prepared: Any, outcome: Any, run: Any) -> Any:
+        if outcome.cell.replicate == 0 and len(vanished) < 2:
+            vanished.append(outcome.cell)
+            raise BlobVanished("a collection took it")
+        return put(self, prepared, outcome, run)
+
+    monkeypatch.setattr(Committer, "put", lose_one)
+    made = experiment(
+        grow(out=Artifact("out.bin"), name="e"),
+        replicates=6,
+        treatments=[Treatment("t", {"unread": 1})],
+        plugin=plugin(),
+    )
+    found = made.run()
+    assert not found.errors
+    assert len(vanished) == 2
+    assert ran() == ["e 0"] * 3 + [f"e {replicate}" for replicate in range(1, 6)]

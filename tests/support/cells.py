@@ -341,3 +341,34 @@ def costly_note(data, ctx, folder=""):
     time.sleep(0.1)
     ctx.record("grade", ctx.get("grade", 0))
     return data
+
+
+def _walk(ctx, tree):
+    path = []
+    while tree is not None:
+        key, no, yes = tree
+        value = ctx.get(key)
+        if [key, value] not in path:
+            path.append([key, value])
+        tree = yes if value else no
+    return path
+
+
+@pipeline_step()
+def walk(data, ctx, folder="", tree=None):
+    """Reads as a tree of keys says, and leaves a file that says that it ran."""
+    Path(folder, os.urandom(4).hex()).write_text("")
+    path = _walk(ctx, tree)
+    time.sleep(0.004)
+    ctx.record("path", path)
+    return data
+
+
+@pipeline_step()
+async def walk_slowly(data, ctx, folder="", tree=None):
+    Path(folder, os.urandom(4).hex()).write_text("")
+    await asyncio.sleep(0.002)
+    path = _walk(ctx, tree)
+    await asyncio.sleep(0.002)
+    ctx.record("path", path)
+    return data

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -129,3 +131,17 @@ def workers_of(pid: int) -> list[int]:
     """The worker processes of a run: children of the one that it had them forked from."""
     found = [below for template in children(pid)[:1] for below in children(template)]
     return [each for each in found if is_running(each)]
+
+
+def kill_a_worker(pid: int) -> None:
+    """Kills one of a run's workers, as soon as there is one."""
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        for each in workers_of(pid):
+            try:
+                os.kill(each, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+            return
+        time.sleep(0.002)
+    raise AssertionError("the run has no worker")

@@ -133,7 +133,7 @@ class Round:
         where = self.project.root / "scheduler.json"
         common = ["--scheduler-file", str(where), "--no-dashboard"]
         self.others.append(self._spawn("scheduler", "--port", "0", *common))
-        address = self._wait(lambda: where.exists() and json.loads(where.read_text())["address"])
+        address = self._wait(lambda: _address(where))
         for _ in range(2):
             self.others.append(self._spawn("worker", "--no-nanny", "--nthreads", "1", *common))
         return address
@@ -209,6 +209,14 @@ class Round:
                 return found
             time.sleep(0.005)
         raise RuntimeError(f"nothing came of waiting: {self.victim}")
+
+
+def _address(file):
+    """The scheduler's, once it has written it."""
+    try:
+        return json.loads(file.read_text())["address"]
+    except (OSError, ValueError):
+        return None
 
 
 def children(pid):

@@ -18,6 +18,7 @@ from druse.executors.payload import unpack
 from druse.fingerprint.loaded import LoadedModule
 from druse.key import Keys
 from druse.places import Files
+from druse.plugins import show_messages
 from druse.runtime import Workplace
 from druse.stepclaims import StepClaims
 from druse.task import Outcome, Sighting, Task, WrittenArtifact
@@ -113,7 +114,7 @@ class Bench:
         self._set_up = SetUps(self.place)
         self._experiments: dict[str, Prepared | Exception] = {}
         self._keys = self.place.keys.fingerprinter.__enter__()
-        logging.getLogger("druse").setLevel(setting.log_level)
+        show_messages(setting.log_level)
 
     def learn(self, name: str, packed: bytes) -> None:
         """Takes an experiment in. What goes wrong is said of each of its cells."""

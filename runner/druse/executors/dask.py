@@ -23,6 +23,8 @@ from druse.executors.bench import Setting
 from druse.executors.payload import pack
 from druse.executors.spec import processors
 from druse.fingerprint.loaded import user_modules
+from druse.modules import configured
+from druse.step import PipelineStep
 from druse.task import CellName, Outcome, Sighting, Stopped, Task
 from druse_store import Digest
 
@@ -55,7 +57,7 @@ class DaskExecutor:
         distributed = _distributed()
         self._report = report
         self._run = os.urandom(8).hex()
-        modules, self._changed_modules = user_modules()
+        modules, self._changed_modules = user_modules(configured())
         self._parcels = {dask_worker.SETTING: messages.encode(Setting.of(place, modules))}
         self._outbox: list[tuple[str, Task]] = []
         self._futures: dict[Any, _Batch] = {}
@@ -117,7 +119,8 @@ class DaskExecutor:
 
     def finish(self, prepared: Prepared) -> None:
         self._parcels.pop(prepared.name, None)
-        self._everywhere(dask_worker.finish, self._run, prepared.name)
+        if any(type(step).teardown is not PipelineStep.teardown for step in prepared.steps):
+            self._everywhere(dask_worker.finish, self._run, prepared.name)
 
     def _everywhere(self, function: Any, *arguments: Any) -> None:
         """Calls something in all workers; one that cannot be reached has nothing to be told."""

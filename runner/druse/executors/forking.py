@@ -105,28 +105,25 @@ class Template:
             self._changed.wait_for(lambda: child.status is not None, _PATIENCE)
             return child.status
 
-    def close(self) -> None:
-        self._control.close()
-
 
 _guard = threading.Lock()
 _shared: tuple[object, Template] | None = None
 _AT_START = ("PYTHON", "LD_", "OMP_", "OPENBLAS_", "MKL_", "MALLOC_", "TMPDIR")
 
 
-def template() -> Template:
+def template(instead_of: Template | None = None) -> Template:
     """The process's template: the one that is there, if nothing that it began with has changed.
 
-    What else it took over, workers get from the run.
+    What else it took over, workers get from the run. `instead_of` is one that serves no more.
     """
     global _shared  # noqa: PLW0603 - starting one takes longer than many runs do
     variables = sorted(item for item in os.environ.items() if item[0].startswith(_AT_START))
     key = (os.getpid(), tuple(variables))
     with _guard:
-        if _shared is not None and _shared[0] == key and _shared[1].is_alive:
-            return _shared[1]
-        if _shared is not None:
-            _shared[1].close()
+        known, old = _shared or (None, None)
+        if old is not None and old is not instead_of and known == key and old.is_alive:
+            return old
+        # Workers of another run may be children of the old one: it ends when it has none left.
         found = Template()
         _shared = (key, found)
         return found

@@ -19,13 +19,14 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from druse.cell import failed
-from druse.errors import CellTimeout, DruseError, WorkerDied
+from druse.errors import CellTimeout, DruseError, ExecutorLost, WorkerDied
 from druse.executors import messages, worker
 from druse.executors.bench import Setting
 from druse.executors.forking import Child, Template, template
 from druse.executors.payload import pack
 from druse.executors.spec import processors
 from druse.fingerprint.loaded import user_modules
+from druse.modules import configured
 from druse.task import Outcome, Stopped, Task
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _SHORT = 0.02  # seconds; of cells as short as this, a worker gets the next one before it asks
 _PATIENCE = 5.0  # seconds that workers may take to tear down
+_STILLBORN = 5  # workers in a row that end before they begin: then there is no point in more
 _WEIGHT = 0.1  # of the latest cell in the average of how long they take
 
 
@@ -46,6 +48,7 @@ class _Worker:
     known: set[str] = field(default_factory=set)
     until: float | None = None
     doom: DruseError | None = None
+    is_ready: bool = False
 
 
 class Pool:
@@ -64,6 +67,7 @@ class Pool:
         self._packed: dict[str, bytes] = {}
         self._workers: dict[Connection, _Worker] = {}
         self._average = 1.0
+        self._stillborn = 0
         self._is_closing = False
         self._lock = threading.RLock()
         self._none_left = threading.Condition(self._lock)
@@ -124,9 +128,8 @@ class Pool:
     def _place(self, name: str, task: Task) -> None:
         """Gives a task to the worker that will be done first."""
         each = self._least_busy()
-        if (each is None or each.tasks) and len(self._workers) < self._most:
+        if each is None or (each.tasks and len(self._workers) < self._most):
             each = self._start()
-        assert each is not None
         if name not in each.known:
             each.known.add(name)
             self._send(each, worker.EXPERIMENT, (name, self._packed[name]))
@@ -138,9 +141,11 @@ class Pool:
         return min(found, key=lambda each: len(each.tasks), default=None)
 
     def _start(self) -> _Worker:
-        if not self._template.is_alive:
-            self._template = template()
-        each = _Worker(self._template.fork())
+        try:
+            each = _Worker(self._template.fork())
+        except ExecutorLost:  # it has died
+            self._template = template(instead_of=self._template)
+            each = _Worker(self._template.fork())
         connection = each.child.connection
         self._workers[connection] = each
         path = list(sys.path) if self._is_of_run else None
@@ -180,7 +185,9 @@ class Pool:
             self._gone(connection, each)
 
     def _note(self, each: _Worker, what: int, content: Any) -> None:
-        if what == worker.BEGAN:
+        if what == worker.READY:
+            each.is_ready, self._stillborn = True, 0
+        elif what == worker.BEGAN:
             limit = each.tasks[0][1].timeout
             each.until = None if limit is None else time.monotonic() + limit
         elif what == worker.SIGHTED:
@@ -206,9 +213,14 @@ class Pool:
         connection.close()
         if self._is_closing or not each.tasks:
             return
-        _, task = each.tasks.popleft()
-        error = each.doom or WorkerDied(_how(self._template.how_it_ended(each.child)))
-        self._tell(failed(task, error))
+        if each.is_ready:
+            _, task = each.tasks.popleft()
+            error = each.doom or WorkerDied(_how(self._template.how_it_ended(each.child)))
+            self._tell(failed(task, error))
+        else:
+            self._stillborn += 1
+            if self._stillborn >= _STILLBORN:
+                raise ExecutorLost("worker processes end before they begin: see what they said")
         with self._lock:
             for name, other in each.tasks:
                 self._place(name, other)
@@ -242,7 +254,7 @@ class ProcessExecutor:
     """A pool of this machine's processes, for one run."""
 
     def __init__(self, place: Workplace, report: Report, workers: int) -> None:
-        modules, self._changed = user_modules()
+        modules, self._changed = user_modules(configured())
         self._pool = Pool(Setting.of(place, modules), report, workers)
 
     @property

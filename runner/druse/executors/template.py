@@ -18,6 +18,9 @@ import sys
 import warnings
 from contextlib import suppress
 
+import druse
+from druse.seeds import import_numpy
+
 MADE, ENDED = 1, 2
 NEWS = struct.Struct("<Bii")
 _IDLE = 300.0  # seconds without a worker after which it ends by itself
@@ -35,18 +38,24 @@ def main(descriptor: int) -> None:
     _Template(control, wakeup).serve()
 
 
-def _preload() -> None:
-    import druse.executors.worker
-    from druse.seeds import _numpy
+_NEEDED = (
+    *("druse.executors.worker", "druse.stepcache", "druse.fingerprint.session"),
+    *("druse.fingerprint.kinds", "druse_store", "cloudpickle"),
+    *("druse_store.session", "druse_store.writer", "druse_store.ingest"),
+    "druse.api",
+)
 
-    _numpy()
-    for name in ("druse.fingerprint.session", "druse.fingerprint.kinds", "druse.stepcache"):
+
+def _preload() -> None:
+    """What workers would import one by one, users' modules ask for, and seeding."""
+    for name in _NEEDED:
         importlib.import_module(name)
-    for name in ("druse_store.session", "druse_store.writer", "druse_store.ingest", "cloudpickle"):
-        importlib.import_module(name)
-    assert druse.executors.worker is not None
+    for name in druse.__all__:
+        getattr(druse, name)
+    if import_numpy() is not None:
+        importlib.import_module("numpy.random")
     gc.collect()
-    gc.freeze()
+    gc.freeze()  # so that collections in workers leave these pages shared
 
 
 class _Template:

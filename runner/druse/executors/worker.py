@@ -18,7 +18,7 @@ from druse.task import Sighting, Task
 
 # What is sent to a worker, and what it sends: a pair of one of these and its content.
 SETTING, EXPERIMENT, TASK, FINISH, QUIT = range(5)
-BEGAN, SIGHTED, OUTCOME = range(3)
+READY, BEGAN, SIGHTED, OUTCOME = range(4)
 
 
 def main(descriptor: int) -> None:
@@ -31,8 +31,10 @@ def main(descriptor: int) -> None:
     what, content = inbox.get()
     assert what == SETTING
     bench = Bench(_take_over(*content))
+    send = _Sender(connection)
+    send(READY, None)
     try:
-        _serve(_Sender(connection), inbox, bench)
+        _serve(send, inbox, bench)
     finally:
         bench.close()
 

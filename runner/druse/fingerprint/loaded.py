@@ -7,7 +7,7 @@ become of the files meanwhile.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -26,8 +26,10 @@ class LoadedModule:
     text: bytes | None
 
 
-def user_modules() -> tuple[list[LoadedModule], list[ModuleType]]:
-    """The modules whose text fingerprints rest on, with the packages that they lie in.
+def user_modules(
+    others: Collection[str] = (),
+) -> tuple[list[LoadedModule], list[ModuleType]]:
+    """The modules whose text fingerprints rest on, and `others`, with the packages they lie in.
 
     Also those that are not what their text says any more: these have to be sent by value.
     """
@@ -36,7 +38,9 @@ def user_modules() -> tuple[list[LoadedModule], list[ModuleType]]:
     changed = []
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if name in ("__main__", "__mp_main__") or not isinstance(file, str) or file not in files:
+        if name in ("__main__", "__mp_main__") or not isinstance(file, str):
+            continue
+        if file not in files and name not in others:
             continue
         source = source_of(file, vars(module))
         if source is None or not source.on_disk or not _says(source, module):

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from druse import ExperimentGraph, ParallelExecution, location
-from druse.errors import NotPicklable, WorkerDied
+from druse.errors import ExecutorLost, NotPicklable, WorkerDied
 from druse.executors import worker
+from druse.executors.forking import Template, template
 from druse.executors.processes import Pool
 from support import cells
 from support.cells import experiment, levels, metrics
@@ -140,6 +141,55 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def test_a_template_that_died_between_two_runs_is_replaced() -> None:
+    experiment(cells.where(), plugin=processes(1)).run()
+    process = template()._process
+    process.kill()
+    process.wait()
+    found = experiment(cells.where(), replicates=2, plugin=processes(1)).run()
+    assert not found.errors
+
+
+def test_tasks_of_a_worker_that_never_began_go_to_another_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fork, forked = Template.fork, []
+
+    def fork_one_that_dies(self: Template) -> Any:
+        child = fork(self)
+        forked.append(child)
+        if len(forked) == 1:
+            self.kill(child)
+        return child
+
+    monkeypatch.setattr(Template, "fork", fork_one_that_dies)
+    found = experiment(cells.where(), replicates=3, plugin=processes(1)).run()
+    assert not found.errors
+    assert len(forked) >= 1
+
+
+def test_workers_that_all_die_at_once_end_the_run_and_not_never(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fork = Template.fork
+
+    def fork_and_kill(self: Template) -> Any:
+        child = fork(self)
+        self.kill(child)
+        return child
+
+    monkeypatch.setattr(Template, "fork", fork_and_kill)
+    with pytest.raises(ExecutorLost, match="end before they begin"):
+        experiment(cells.where(), replicates=3, plugin=processes(2)).run()
+
+
+def test_a_worker_whose_time_is_over_leaves_room_for_another_at_once() -> None:
+    found = experiment(
+        cells.sleep(seconds=60, at=(40, 41)), replicates=60, plugin=processes(1, timeout=0.4)
+    ).run()
+    assert sorted(found.errors) == ["baseline_rep_40", "baseline_rep_41"]
+
+
 def test_large_artifacts_are_stored_by_the_worker_and_small_ones_handed_over() -> None:
     for size, inline in ((600_000, False), (100, True)):
         seen = []
@@ -235,6 +285,26 @@ def test_modules_beside_a_configuration_are_found_whatever_the_folder_is_called(
         assert found["metrics"]["baseline"]["value"] == [11] * 4
 
 
+def test_code_that_its_version_stands_for_is_found_too(project: Project) -> None:
+    project["json/config.yaml"] = CONFIG.replace("[slow, late]", "[counted]")
+    project["json/datasources.py"] = """
+        from druse import data_source
+
+        @data_source(version=1)
+        def start(ctx):
+            return 4
+    """
+    project["json/steps.py"] = """
+        from druse import pipeline_step
+
+        @pipeline_step(version=1)
+        def counted(data, ctx):
+            ctx.record("value", data)
+            return data
+    """
+    assert project.run("json", "-j", "2")["odd"]["metrics"]["baseline"]["value"] == [4] * 4
+
+
 def test_code_that_is_edited_while_a_run_goes_on_is_not_what_the_run_executes(
     project: Project,
 ) -> None:
@@ -318,6 +388,28 @@ def test_the_workers_of_a_run_that_is_killed_end_with_it(project: Project) -> No
     while any(map(is_running, pids)) and time.monotonic() < until:
         time.sleep(0.01)
     assert not any(map(is_running, pids))
+
+
+def test_messages_of_steps_are_shown_as_they_are_without_workers(project: Project) -> None:
+    project["exp/config.yaml"] = CONFIG.replace("[slow, late]", "[speak]")
+    project["exp/datasources.py"] = SOURCES
+    project["exp/steps.py"] = """
+        from druse import pipeline_step
+
+        @pipeline_step()
+        def speak(data, ctx):
+            ctx.logger.warning("heard from %s", ctx.get("replicate"))
+            ctx.logger.info("not heard")
+            print("printed", flush=True)
+            return data
+    """
+    done = project.druse("run", "exp", "-j", "2")
+    assert done.status == 0
+    assert sorted(line[-1] for line in done.err.splitlines() if "heard from" in line) == list(
+        "0123"
+    )
+    assert "not heard" not in done.err
+    assert done.out.count("printed") == 4
 
 
 def test_steps_draw_differently_in_each_worker_where_they_ask_the_system() -> None:

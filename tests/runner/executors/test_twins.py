@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from druse import ParallelExecution, Treatment
+from druse import AsyncExecution, ParallelExecution, Treatment
 from support import cells
 from support.cells import experiment, levels, metrics
 
@@ -90,3 +93,46 @@ def test_equal_experiments_of_one_graph_share_their_cells(tmp_path: Path) -> Non
     assert len([path for path in tmp_path.iterdir() if path.name[1] == "-"]) == 2
     assert [cell.how for cell in found["first"].cells] == ["run"] * 2
     assert [cell.how for cell in found["second"].cells] == ["hit"] * 2
+
+
+KEYS = ("a", "b", "c")
+TREES = st.recursive(
+    st.just(None),
+    lambda below: st.tuples(st.sampled_from(KEYS), below, below),
+    max_leaves=6,
+)
+VALUES = st.dictionaries(st.sampled_from(KEYS), st.booleans())
+
+
+def expected_paths(tree: Any, values: dict[str, bool]) -> tuple[Any, ...]:
+    """What a cell reads: key and value, as far as the tree leads."""
+    path: list[Any] = []
+    while tree is not None:
+        key, no, yes = tree
+        if (key, values.get(key)) not in path:
+            path.append((key, values.get(key)))
+        tree = yes if values.get(key) else no
+    return tuple(path)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    tree=TREES,
+    conditions=st.lists(VALUES, min_size=1, max_size=6),
+    kind=st.sampled_from(["thread", "async"]),
+)
+def test_whatever_cells_read_equal_ones_are_executed_once_and_results_are_right(
+    tree: Any, conditions: list[dict[str, bool]], kind: str
+) -> None:
+    folder = Path(tempfile.mkdtemp(dir="."))
+    treatments = [Treatment(f"t{n}", values) for n, values in enumerate(conditions)]
+    plugin = AsyncExecution(4) if kind == "async" else threads()
+    step = (cells.walk_slowly if kind == "async" else cells.walk)(folder=str(folder), tree=tree)
+    made = experiment(step, treatments=treatments, plugin=plugin, name=folder.name.strip("_"))
+    found = made.run()
+    assert not found.errors
+    every = {"baseline": {}, **{f"t{n}": values for n, values in enumerate(conditions)}}
+    paths = {name: expected_paths(tree, values) for name, values in every.items()}
+    assert len(list(folder.iterdir())) == len(set(paths.values()))
+    for name, path in paths.items():
+        assert metrics(found)[name]["path"] == [[list(pair) for pair in path]]
