@@ -114,11 +114,9 @@ class Session:
 
     def decide_all(self) -> Plan:
         """Decides about every cell, upstream first."""
-        decisions, decide = self.plan.decisions, self.decider.decide
         with uncollected(), self.store.reading() as view:
             for name in self.plan.prepared:
-                for cell in self.plan.cells(name):
-                    decisions[cell] = decide(view, cell)
+                self.decider.decide_all(view, name)
         return self.plan
 
     # --- outside of the graph ------------------------------------------------------------------
