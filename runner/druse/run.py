@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from druse import finish, retiring
@@ -18,6 +19,7 @@ from druse.interrupts import Interrupts
 from druse.listener import Listener
 from druse.plan import State
 from druse.progress import ExperimentRun
+from druse.remaining import usual_seconds
 from druse.runtime import Workplace
 from druse.scheduler import Scheduler
 from druse.task import CellName
@@ -71,6 +73,7 @@ class GraphRun:
         self._exchange.look(session.store, self._plan.prepared.values())
         session.remember_markers()
         session.decide_all()
+        self._plan.usual_seconds = partial(usual_seconds, session.store)
         with session.store.lease(self._plan.hit_records()):
             self._carry_out(session)
         self._tidy_up()

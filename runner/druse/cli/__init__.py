@@ -31,6 +31,7 @@ _COMMANDS = {
     "trust": ("trust", "Your key, and whose results are believed."),
     "unpin": ("collect", "Take a pin away."),
     "verify": ("health", "Read everything again; say what is damaged."),
+    "init": ("init", "Make a store, for yourself or for a group."),
     "ls": ("look", "List experiments and their runs."),
     "run": ("run", "Run experiments; take from the store what it has."),
     "show": ("look", "Show a run: metrics, cells, failures."),
