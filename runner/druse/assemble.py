@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from druse.collecting import uncollected
 from druse.errors import Blocked, PipelineExecutionError
 from druse.names import BASELINE, SOURCE
 from druse.result import (
@@ -55,11 +57,13 @@ class Cells:
     def _by_condition(self) -> dict[str, list[CellResult]]:
         """The cells of each condition that has any, by replicate; the baseline comes first."""
         found: dict[str, list[CellResult]] = {name: [] for name in self._prepared.conditions}
-        for cell, (record, how) in sorted(self._records.items(), key=lambda item: item[0]):
-            result = CellResult(
-                cell.condition, cell.replicate, record.digest, how, _metrics(record)
-            )
-            found[cell.condition].append(result)
+        with uncollected():
+            for (_, condition, replicate), (record, how) in self._records.items():
+                found[condition].append(
+                    CellResult(condition, replicate, record.digest, how, record.metrics)
+                )
+        for cells in found.values():
+            cells.sort(key=attrgetter("replicate"))
         return {name: cells for name, cells in found.items() if cells or name == BASELINE}
 
     @property
@@ -137,10 +141,6 @@ class Cells:
                     "in them depends on the replicate"
                 )
         return found
-
-
-def _metrics(record: Record) -> Mapping[str, Any]:
-    return record.metrics
 
 
 # --- provenance ------------------------------------------------------------------------------

@@ -33,6 +33,9 @@ Waiter = Callable[[Awaitable[Any]], Awaitable[Any]]
 """Awaits what an asynchronous step returned: in a running loop, or in one of its own."""
 
 
+_LOGGER = logging.getLogger("druse")
+
+
 class SetUpFailed(DruseError):
     """A step's `setup` raised: every cell that would need it fails."""
 
@@ -55,7 +58,7 @@ class SetUp:
         self.read: dict[str, Any] = {}
         before = prepared.bare.values()
         reads = Reads(prepared.bare, prepared.table, {})
-        ctx = FrozenContext._of_cell(dict(before), reads, logging.getLogger("druse"))
+        ctx = FrozenContext._of_cell(dict(before), reads, _LOGGER)
         self._ctx = ctx
         self._ready: list[Any] = []
         watch = Watch(place.files, prepared.code)
@@ -83,7 +86,7 @@ class SetUp:
                 step.teardown(self._ctx)
             except Exception:
                 name = type(step).__name__
-                logging.getLogger("druse").warning("the teardown of %s failed", name, exc_info=True)
+                _LOGGER.warning("the teardown of %s failed", name, exc_info=True)
 
 
 _HOOKS = ("before_replicate", "before_step", "after_step")
@@ -125,8 +128,7 @@ class CellRun:
             self._reads.found = Told(task.cell, tell)
         self._reads.found.update(up.read)
         values = {**up.values, **self._initial.values()}
-        self._logger = logging.getLogger("druse")
-        self._ctx = FrozenContext._of_cell(values, self._reads, self._logger)
+        self._ctx = FrozenContext._of_cell(values, self._reads, _LOGGER)
         self._ctx._runtime = Runtime(up.place, up.prepared, task.upstream)
         self._outcome = Outcome(task.cell, self._reads.found)
         self._watch = Watch(up.place.files, up.prepared.code)
@@ -273,8 +275,14 @@ class CellRun:
         outcome.artifacts = [
             WrittenArtifact(a.name, a.position, a.data) for a in self._ctx.artifacts._items
         ]
+        known = self._prepared.shown
         for name in outcome.reads:
-            text = shown.read(name, self._prepared, self._initial)
+            place = (name, self._condition.name)
+            text = known.get(place)
+            if text is None:
+                text = shown.read(name, self._prepared, self._initial)
+                if text is not None and self._condition.is_same_everywhere(name.rpartition(":")[2]):
+                    known[place] = text
             if text is not None:
                 outcome.shown[name] = text
 
@@ -283,7 +291,9 @@ class CellRun:
         reads = list(self._reads.found)[reads_before:]
         wrote = {key: shown.shown(value) for key, value in ctx._data.items() if key not in keys}
         metrics = {k: len(v) for k, v in ctx.metrics._values.items() if len(v) != counts.get(k, 0)}
-        self._outcome.trace.append({"reads": reads, "wrote": wrote, "metrics": metrics})
+        if len(wrote) > 1:
+            wrote = dict(sorted(wrote.items()))
+        self._outcome.trace.append({"metrics": metrics, "reads": reads, "wrote": wrote})
 
     def _failure(self, error: BaseException) -> Failure:
         if isinstance(error, PipelineExecutionError) and error.traceback_str:

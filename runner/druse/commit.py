@@ -34,15 +34,15 @@ def make_record(
 ) -> Record:
     """The record of an outcome. A failure, or what must not be found again, lies off the path."""
     reads = [Read(name, digest) for name, digest in outcome.reads.items()]
-    provenance: dict[str, Any] = {
+    provenance: dict[str, Any] = {  # in the order of the keys, as a record keeps them
+        "algorithm": algorithm(),
         "at": time.time(),
         "python": platform.python_version(),
-        "algorithm": algorithm(),
         "seconds": outcome.seconds,
+        "seed": prepared.seed.root,
+        "shown": dict(sorted(outcome.shown.items())),
         "step_seconds": outcome.step_seconds,
         "trace": outcome.trace,
-        "shown": outcome.shown,
-        "seed": prepared.seed.root,
     }
     for name in ("tags", "warnings", "step_hits", "outputs"):
         if getattr(outcome, name):

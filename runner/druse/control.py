@@ -62,6 +62,8 @@ class Control:
         """Whether a step's results are kept one by one, and may be taken from the store."""
         if step.volatile:
             return False
+        if not self.cache:
+            return bool(step.cacheable)
         for name in sorted(names_of(step)):
             if name in self.cache:
                 return self.cache[name]

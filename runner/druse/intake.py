@@ -113,14 +113,16 @@ class Intake:
 
     def _succeeded(self, outcome: Outcome, record: Record) -> None:
         current, cell = self._current, outcome.cell
-        reason = self._plan.decisions[cell].reason
-        self._plan.decisions[cell] = Decision(State.HIT, reason, record)
         current.exchange.computed(cell, record, outcome.seconds)
         current.session.fresh.add(record.digest)
         current.session.decider.learn(cell.experiment, record)
         current.twins.learned(cell, record)
         current.twins.remove(cell)
-        current.runs[cell.experiment].executed(cell, record, outcome)
+        # Its bytes alone: what a hundred thousand records are made of is much to keep.
+        kept = Record.decode(record.encode(), record.digest)
+        reason = self._plan.decisions[cell].reason
+        self._plan.decisions[cell] = Decision(State.HIT, reason, kept)
+        current.runs[cell.experiment].executed(cell, kept, outcome)
         self._scheduler.done(cell)
 
     def _commit(self, outcome: Outcome) -> Record:

@@ -5,7 +5,7 @@ One function decides, for a plan that is printed and for a run that carries it o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -76,24 +76,25 @@ def decide(
     answer: Answer,
     options: Options,
     reason: str | None,
-    is_fresh: Callable[[Record], bool],
+    fresh: Set[Digest],
 ) -> Decision:
     """The decision about one cell.
 
-    `reason`: why the whole experiment is executed, if it is. `is_fresh`: whether a record was made
-    by this very run.
+    `reason`: why the whole experiment is executed, if it is. `fresh`: the records that this very
+    run has made.
     """
-    if isinstance(answer, Found) and not prepared.volatile and is_fresh(answer.record):
+    is_new = fresh and isinstance(answer, Found) and answer.record.digest in fresh
+    if is_new and isinstance(answer, Found) and not prepared.volatile:
         return Decision(State.HIT, RAN_ALREADY, answer.record)
     if reason is None and options.is_forced(prepared.name, condition, answer):
         reason = MARKER
     if reason is not None:
         return Decision(State.RUN, reason)
+    if isinstance(answer, Found):
+        return Decision(State.HIT, HIT, answer.record)
     if isinstance(answer, Pending):
         return Decision(State.DEPENDS, DEPENDS, read=answer.keys[0])
-    if isinstance(answer, Missing):
-        return Decision(State.RUN, answer.why, read=answer.read)
-    return Decision(State.HIT, HIT, answer.record)
+    return Decision(State.RUN, answer.why, read=answer.read)
 
 
 def reasons_to_run(prepared: Mapping[str, Prepared], options: Options) -> dict[str, str]:
@@ -227,18 +228,29 @@ class Decider:
 
     def decide(self, view: View, cell: CellName) -> Decision:
         """The decision about a cell as things are now."""
-        prepared = self._plan.prepared[cell.experiment]
-        answer: Answer = Missing("")
-        condition: Condition = prepared.conditions[cell.condition]
-        if condition.fails(cell.replicate):
-            return Decision(State.RUN, TREATMENT_FAILED)
-        if self._fresh or cell.experiment not in self._reasons:
-            answer = self._lookups[cell.experiment].find(view, condition, cell.replicate)
-        reason = self._reasons.get(cell.experiment)
-        return decide(prepared, cell.condition, answer, self.options, reason, self._is_fresh)
+        return next(self._decisions(view, cell.experiment, [cell]))
 
-    def _is_fresh(self, record: Record) -> bool:
-        return bool(self._fresh) and record.digest in self._fresh
+    def decide_all(self, view: View, experiment: str) -> None:
+        """Notes in the plan what is to be done about each cell of an experiment."""
+        cells = self._plan.cells(experiment)
+        decided = self._decisions(view, experiment, cells)
+        self._plan.decisions.update(zip(cells, decided, strict=True))
+
+    def _decisions(
+        self, view: View, experiment: str, cells: Iterable[CellName]
+    ) -> Iterator[Decision]:
+        prepared, options = self._plan.prepared[experiment], self.options
+        conditions, find = prepared.conditions, self._lookups[experiment].find
+        reason, fresh = self._reasons.get(experiment), self._fresh
+        unasked = Missing("")
+        for _, name, replicate in cells:
+            condition: Condition = conditions[name]
+            if condition.fails(replicate):
+                yield Decision(State.RUN, TREATMENT_FAILED)
+                continue
+            needs_answer = reason is None or bool(fresh)
+            answer = find(view, condition, replicate) if needs_answer else unasked
+            yield decide(prepared, name, answer, options, reason, fresh)
 
     def learn(self, experiment: str, record: Record) -> None:
         """A new record of an experiment came: more may be found now."""

@@ -89,6 +89,7 @@ class Prepared:
     inputs: tuple[Input, ...]
     stored: tuple[StoredArtifact, ...]
     conditions: dict[str, Condition] = field(default_factory=dict)
+    shown: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @cached_property
     def base(self) -> Digest:

@@ -11,15 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from druse import frames, tree
 from druse.names import BASELINE
 from druse_store import Digest
 
 
-@dataclass(frozen=True)
-class CellResult:
+class CellResult(NamedTuple):
     """One cell of a result: the record that it rests on, how that came, and its metrics.
 
     `how` is "hit" (the store had it) or "run".

@@ -73,10 +73,11 @@ class Session:
         self.retention = retiring.policy_of(said)
         self.files = Files(project_root(source), [self.store.path])
         self.keys = Keys(self.files, self.packages)
-        prepared = [
-            prepare(each.experiment, self.keys, each.treatments, each.replicates)
-            for each in self.wanted
-        ]
+        with uncollected():
+            prepared = [
+                prepare(each.experiment, self.keys, each.treatments, each.replicates)
+                for each in self.wanted
+            ]
         self.options.control.require_known(thing for each in prepared for thing in each.things)
         self.plan = Plan(prepared)
         self.upstream = UpstreamOfPlan(self.plan, self._find_latest, self._find_stored)
@@ -114,11 +115,9 @@ class Session:
 
     def decide_all(self) -> Plan:
         """Decides about every cell, upstream first."""
-        decisions, decide = self.plan.decisions, self.decider.decide
         with uncollected(), self.store.reading() as view:
             for name in self.plan.prepared:
-                for cell in self.plan.cells(name):
-                    decisions[cell] = decide(view, cell)
+                self.decider.decide_all(view, name)
         return self.plan
 
     # --- outside of the graph ------------------------------------------------------------------

@@ -71,7 +71,7 @@ class StepCache:
         outcome: Outcome,
     ) -> None:
         self._watch = watch
-        self._setup = key.joined("cacheable", sorted(up.read.items()))
+        self._up = up
         self._prepared = up.prepared
         self._place = up.place
         self._task = task
@@ -178,7 +178,7 @@ class StepCache:
         digests = [
             ("part", part.digest),
             ("hooks", self._hooks()),
-            ("setup", self._setup),
+            ("setup", key.joined("setup", sorted(self._up.read.items()))),
             ("input", input_digest),
             ("seed", value_digest(drawn, "seed")),
         ]

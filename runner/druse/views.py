@@ -94,14 +94,18 @@ def replicates_of(run: Run) -> int:
 
 def merged(known: Sequence[Mapping[str, Any] | None]) -> dict[str, list[Any]]:
     """The metrics of a condition's cells in order; None stands for a cell that is missing."""
-    keys = dict.fromkeys(key for metrics in known if metrics is not None for key in metrics)
-    values: dict[str, list[Any]] = {key: [] for key in keys}
+    keys: dict[str, None] = {}
     for metrics in known:
-        for key, collected in values.items():
+        if metrics is not None:
+            keys.update(dict.fromkeys(metrics))
+    values: dict[str, list[Any]] = {}
+    for key in keys:
+        collected = values[key] = []
+        for metrics in known:
             if metrics is None:
                 collected.append(None)
             else:
-                collected.extend(metrics.get(key, ()))
+                collected += metrics.get(key, ())
     return values
 
 

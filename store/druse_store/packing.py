@@ -76,7 +76,7 @@ def unpack_stream(packed: bytes) -> Iterator[Any]:
 
 def sorted_map(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     """`value` with its keys sorted at every depth. Raises InvalidRecord naming the path."""
-    if type(value) is dict and _is_canonical(value):
+    if type(value) is dict and _is_canonical(value, MAX_DEPTH):
         return value
     out: dict[str, Any] = {}
     try:
@@ -91,14 +91,20 @@ def sorted_map(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     return out
 
 
-def _is_canonical(value: dict[str, Any]) -> bool:
-    """Whether keys are in order and values scalar: the usual case, which needs no copy."""
-    last = ""
-    for key, item in value.items():
-        if type(key) is not str or key < last or type(item) not in _SCALARS:
-            return False
-        last = key
-    return True
+def _is_canonical(value: Any, depth: int) -> bool:
+    """Whether keys are in order at every depth, and all is plain: then no copy is needed."""
+    if type(value) is dict:
+        last = ""
+        for key, item in value.items():
+            if type(key) is not str or key < last:
+                return False
+            if type(item) not in _SCALARS and not _is_canonical(item, depth - 1):
+                return False
+            last = key
+        return depth > 0
+    if type(value) is not list or depth <= 0:
+        return False
+    return all(type(item) in _SCALARS or _is_canonical(item, depth - 1) for item in value)
 
 
 def _plain(value: Any, path: str) -> Any:

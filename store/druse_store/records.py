@@ -101,6 +101,7 @@ class Record:
     _packed: bytes | None = field(default=None, init=False, repr=False, compare=False)
     _digest: Digest | None = field(default=None, init=False, repr=False, compare=False)
     _raw: list[Any] | None = field(default=None, init=False, repr=False, compare=False)
+    _nodes: list[Digest] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __hash__(self) -> int:
         return hash(self.digest)
@@ -132,11 +133,14 @@ class Record:
 
     def nodes(self) -> list[Digest]:
         """The nodes of the chain of reads, from `start` to the signature (one more than reads)."""
-        node = self.start
-        nodes = [node]
-        for read in self.reads:
-            node = extend(node, read.key, read.value)
-            nodes.append(node)
+        nodes = self._nodes
+        if nodes is None:
+            node = self.start
+            nodes = [node]
+            for read in self.reads:
+                node = extend(node, read.key, read.value)
+                nodes.append(node)
+            object.__setattr__(self, "_nodes", nodes)
         return nodes
 
     def refs(self) -> list[BlobRef]:
@@ -307,6 +311,7 @@ _OUTLINE_FIELDS = ("status", "kind", "replicate", "signature", "base", "start")
 _SET_STATUS, _SET_KIND, _SET_REPLICATE = map(_slot, ("status", "kind", "replicate"))
 _SET_SIGNATURE, _SET_BASE, _SET_START = map(_slot, ("signature", "base", "start"))
 _SET_PACKED, _SET_DIGEST, _SET_RAW = map(_slot, ("_packed", "_digest", "_raw"))
+_SET_NODES = _slot("_nodes")
 _NEW = Record.__new__
 
 
@@ -322,6 +327,7 @@ def _decode(packed: bytes, digest: Digest | None) -> Record:
     _SET_PACKED(record, packed)
     _SET_DIGEST(record, digest)
     _SET_RAW(record, None)
+    _SET_NODES(record, None)
     return record
 
 
