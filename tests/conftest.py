@@ -10,8 +10,20 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Any]:
+    """The process that cheap commands are forked from: see `support.forked`."""
+    from support.forked import Server
+
+    server = Server()
+    yield server
+    server.close()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Unpack
 
-from druse import location
+from druse import background, location
 from druse.control import Control, Wishes
 from druse.display import Display
 from druse.errors import DefinitionError
@@ -64,8 +64,9 @@ def run(
     ):
         session = Session(opened, wanted, options, views=views)
         run = GraphRun(session, choices, watched, exchange)
-        if on_start is not None:
-            on_start(run)
+        tell = on_start or background.on_start()
+        if tell is not None:
+            tell(run)
         with shown_as_due(wanted):
             return run.run()
 
@@ -89,13 +90,22 @@ def _progress(wanted: list[Wanted], listener: Listener) -> Iterator[Listener]:
 
 @contextmanager
 def planning(
-    store: Store, wanted: list[Wanted], *, strategy: str = "resume", **wishes: Unpack[Wishes]
+    store: Store,
+    wanted: list[Wanted],
+    *,
+    strategy: str = "resume",
+    exchange: Exchange | None = None,
+    **wishes: Unpack[Wishes],
 ) -> Iterator[Session]:
     """Within the block, a session whose plan is made: what a run would do now, and nothing done.
+
+    What others have published counts, where an exchange says so.
 
     Raises StoreError, DefinitionError, Unhashable.
     """
     session = Session(store, wanted, Options(check_strategy(strategy), Control.of(wishes)))
     with session.keys.fingerprinter, shown_as_due(wanted):
+        if exchange is not None:
+            exchange.look(store, session.plan.prepared.values())
         session.decide_all()
         yield session

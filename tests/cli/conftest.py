@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from support.forked import Forked, Server
 from support.project import Project, numbers
 
 
@@ -20,3 +21,14 @@ def chained(project: Project) -> Project:
     """A project with two chained experiments."""
     numbers(project)
     return project
+
+
+@pytest.fixture
+def quick(tmp_path: Path, server: Server) -> Forked:
+    """As `chained`, with commands that cost little: forked from a process that has druse loaded."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text("")
+    made = Forked(folder, server)
+    numbers(made)
+    return made

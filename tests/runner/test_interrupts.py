@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
+from druse import ParallelExecution
+from druse_store import Store
+from support import cells
+from support.cells import experiment
 from support.longrun import LongRun, children, is_running, wait_for, workers_of
 from support.project import Project
 
@@ -129,3 +135,31 @@ def test_the_process_that_workers_are_forked_from_is_replaced_when_it_dies(
     _, err = running.communicate(timeout=60)
     assert running.returncode == 0, err
     assert len(run.committed()) == 200
+
+
+def test_a_run_beside_an_event_loop_stops_when_it_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DRUSE_STORE", raising=False)
+    made = experiment(
+        cells.sleep(seconds=60, at=range(3, 9)),
+        replicates=9,
+        plugin=ParallelExecution(2, "process"),
+    )
+
+    async def cancel_it() -> None:
+        task = asyncio.create_task(made.arun())
+        committed = 0
+        while committed < 3:
+            await asyncio.sleep(0.02)
+            if Path(".druse/format").exists():
+                with Store.open(".druse", create=False) as store:
+                    committed = store.stats().records
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(asyncio.wait_for(cancel_it(), 30))
+    found = made.run(strategy="resume", replicates=3)
+    assert [cell.how for cell in found.cells] == ["hit"] * 3

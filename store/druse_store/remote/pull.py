@@ -208,7 +208,7 @@ def _note_retractions(
         claim.signer: {Digest.from_hex(text) for text in seen[claim.signer.short].retracted}
         for claim, _ in said
     }
-    for signer, taken_back in found.items():
+    for signer, taken_back in found.items() if not session.read_only else ():
         for digest in taken_back:
             _withdraw(session, signer, digest)
     return found
