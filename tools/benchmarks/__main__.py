@@ -4,7 +4,7 @@ import argparse
 import importlib
 import sys
 
-COMMANDS = {"store": "store_bench", "gc": "gc_bench"}
+COMMANDS = {"store": "store_bench", "gc": "gc_bench", "share": "share_bench"}
 
 
 def main():

@@ -25,6 +25,7 @@ from druse_store.remote import layout
 from druse_store.remote.site import Site
 from druse_store.remote.transfer import all_at_once
 
+_SHARE = 8  # of what is free, no more than one part of so many at once
 EXPIRY = 30.0  # seconds without a sign of life
 
 
@@ -67,8 +68,9 @@ class Leases:
         busy = self._busy({cell.base for cell in cells})
         free = [cell for cell in cells if cell.lease not in busy and cell.lease not in self._held]
         random.shuffle(free)  # machines that begin at the same end would meet all the time
+        fair = max(1, len(free) // _SHARE)  # towards the end less, so that all end together
         taken = []
-        for cell, mine in all_at_once(self._take, free[:count]):
+        for cell, mine in all_at_once(self._take, free[: min(count, fair)]):
             if mine:
                 taken.append(cell)
         self._keep_alive()

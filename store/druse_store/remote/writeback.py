@@ -21,7 +21,7 @@ from druse_store.trust import Signer
 if TYPE_CHECKING:
     from druse_store.store import Store
 
-_PAUSE = 0.5  # seconds between two batches
+_PAUSE = 1.0  # seconds between two batches
 _AFTER_FAILURE = 30.0
 
 
