@@ -96,6 +96,11 @@ class View(Snapshot):
             return None
         return Record.decode(packed, digest)
 
+    @property
+    def has_offers(self) -> bool:
+        """Whether records may come from elsewhere when they are looked up."""
+        return self._offered is not None
+
     def records_at(self, signature: Digest) -> dict[int, Digest]:
         """The current record of each replicate of a signature."""
         found = dict(self.currents(signature))

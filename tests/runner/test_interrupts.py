@@ -27,9 +27,9 @@ EXECUTORS = {
 
 @pytest.mark.parametrize("kind", EXECUTORS)
 def test_ctrl_c_commits_what_has_finished_and_stops(project: Project, kind: str) -> None:
-    run = LongRun(project, 400)
+    run = LongRun(project, 240)
     running = run.start(*EXECUTORS[kind])
-    run.wait_until_ran(running, 60)
+    run.wait_until_ran(running, 40)
     below = children(running.pid)
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does it
     _, err = running.communicate(timeout=30)
@@ -37,7 +37,7 @@ def test_ctrl_c_commits_what_has_finished_and_stops(project: Project, kind: str)
     assert "Traceback" not in err
     assert "interrupted" in err
     assert "the same command goes on from there" in err
-    assert len(run.committed()) >= 60 - 9
+    assert len(run.committed()) >= 40 - 9
     assert wait_for(lambda: not any(map(is_running, below)))
     run.check_the_rest_runs(*EXECUTORS[kind])
 
@@ -75,9 +75,9 @@ def test_a_second_ctrl_c_ends_the_run_at_once(project: Project) -> None:
 
 @pytest.mark.parametrize("kind", EXECUTORS)
 def test_a_run_that_is_killed_loses_only_the_cells_in_flight(project: Project, kind: str) -> None:
-    run = LongRun(project, 400)
+    run = LongRun(project, 240)
     running = run.start(*EXECUTORS[kind])
-    run.wait_until_ran(running, 120)
+    run.wait_until_ran(running, 60)
     below = children(running.pid)
     running.kill()
     running.communicate()

@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 import click
 
 _COMMANDS = {
+    "accept": ("accept", "Take the latest results over for today's code and parameters."),
+    "audit": ("audit", "Execute hits again; name steps that do not give the same."),
     "explain": ("explain", "Say why cells hit or miss."),
     "du": ("collect", "Say what takes the space."),
     "export": ("views", "Write a run's folder: data/EXPERIMENT/vN/."),
