@@ -1,6 +1,6 @@
 """The `.venv` of this checkout: made once, filled from pyproject.toml's extras, found again later.
 
-Beside it `.venv-crystallize`, which holds the system that druse's tests compare it with.
+Beside it `.venv-crystallize` and `.venv-dvc`, which hold systems that druse is compared with.
 
 Runs before anything is installed, so: standard library only, and no syntax that an older Python
 cannot parse (it has to be able to say that it is too old).
@@ -20,9 +20,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-# Crystallize wants an older rich than import-linter does, so it lives in an environment of its own.
-PEER_VENV = ROOT / ".venv-crystallize"
-PEER = "crystallize-ml==0.27.0"
+# Each in an environment of its own: Crystallize wants an older rich than import-linter does.
+PEERS = {
+    "crystallize": ("crystallize-ml==0.27.0",),
+    "dvc": ("dvc[s3]>=3.60", "awscli"),
+}
 OLDEST = (3, 11)
 
 
@@ -36,17 +38,19 @@ def ensure(extras):
     return VENV / "bin" / "python"
 
 
-def ensure_peer():
-    """Return the path of the Python that has Crystallize, which tests compare druse with."""
+def ensure_peer(name="crystallize"):
+    """Return the path of the Python of a peer's own environment, with the peer installed."""
     use_a_new_enough_python()
+    venv, what = ROOT / f".venv-{name}", PEERS[name]
+    wanted = " ".join(what)
     with one_at_a_time():
-        if not whole(PEER_VENV):
-            make_venv(PEER_VENV)
-        stamp = PEER_VENV / "installed"
-        if not is_installed(stamp, PEER):
-            print(f"installing {PEER} into {PEER_VENV.name} ...", flush=True)
-            pip_install(PEER_VENV, [PEER], stamp, PEER)
-    return PEER_VENV / "bin" / "python"
+        if not whole(venv):
+            make_venv(venv)
+        stamp = venv / "installed"
+        if not is_installed(stamp, wanted):
+            print(f"installing {wanted} into {venv.name} ...", flush=True)
+            pip_install(venv, what, stamp, wanted)
+    return venv / "bin" / "python"
 
 
 def use_a_new_enough_python():

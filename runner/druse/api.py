@@ -90,13 +90,22 @@ def _progress(wanted: list[Wanted], listener: Listener) -> Iterator[Listener]:
 
 @contextmanager
 def planning(
-    store: Store, wanted: list[Wanted], *, strategy: str = "resume", **wishes: Unpack[Wishes]
+    store: Store,
+    wanted: list[Wanted],
+    *,
+    strategy: str = "resume",
+    exchange: Exchange | None = None,
+    **wishes: Unpack[Wishes],
 ) -> Iterator[Session]:
     """Within the block, a session whose plan is made: what a run would do now, and nothing done.
+
+    What others have published counts, where an exchange says so.
 
     Raises StoreError, DefinitionError, Unhashable.
     """
     session = Session(store, wanted, Options(check_strategy(strategy), Control.of(wishes)))
     with session.keys.fingerprinter, shown_as_due(wanted):
+        if exchange is not None:
+            exchange.look(store, session.plan.prepared.values())
         session.decide_all()
         yield session

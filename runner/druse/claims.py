@@ -51,6 +51,11 @@ class Claims:
                 return cell
         return None
 
+    def look_ahead(self) -> None:
+        """Begins to claim more, when no more than one turn's cells are left."""
+        if len(self._claimed) <= self._current.exchange.count:
+            self._current.exchange.look_ahead(self._current.session, self._waiting)
+
     @property
     def only_others_work(self) -> bool:
         """Whether nothing is under way here, and something is that others have claimed."""
@@ -82,6 +87,6 @@ class Claims:
             for name, prepared in session.plan.prepared.items():
                 if prepared.base == record.base:
                     session.decider.learn(name, record)
-        if not new:
-            return []
-        return [cell for cell in cells if self._decide(cell).state is State.HIT]
+        replicates = {record.replicate for record in new}
+        may_be_done = [cell for cell in cells if cell.replicate in replicates]
+        return [cell for cell in may_be_done if self._decide(cell).state is State.HIT]

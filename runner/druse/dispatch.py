@@ -33,6 +33,7 @@ class Dispatcher:
 
     def dispatch_ready(self) -> None:
         """Hands cells over as long as any lane has room for one. Raises DruseError."""
+        self._claims.look_ahead()
         while True:
             lanes = self._current.lanes.with_room()
             cell = self._claims.get_claimed(lanes) or self._scheduler.get_ready(lanes)

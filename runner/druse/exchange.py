@@ -7,6 +7,7 @@ A run that works alone has an `Exchange` without a tier, which does nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from druse.task import CellName
@@ -15,7 +16,7 @@ from druse_store import ArtifactRef, Digest, Record, Run, Store
 if TYPE_CHECKING:
     from druse.prepared import Prepared
     from druse.session import Session
-    from druse_store import Flight, LeaseKey, Tier
+    from druse_store import Flight, LeaseKey, Look, Tier
 
 _TURN = 1.0  # seconds of work that are claimed at once
 _MOST = 16
@@ -33,6 +34,8 @@ class Exchange:
 
             self._flight = Flight(tier)
         self._keys: dict[CellName, LeaseKey] = {}
+        self._ahead: tuple[dict[LeaseKey, CellName], Future[Look]] | None = None
+        self._thread: ThreadPoolExecutor | None = None
         self._seconds = 0.0
         self._computed = 0
 
@@ -106,6 +109,8 @@ class Exchange:
 
     def close(self) -> None:
         """Gives back what was claimed, and publishes what waits."""
+        if self._thread is not None:
+            self._thread.shutdown()
         if self._flight is not None:
             self._flight.close()
         if self._tier is not None:
@@ -113,26 +118,43 @@ class Exchange:
 
     # --- dividing the work -----------------------------------------------------------------------
 
+    def look_ahead(self, session: Session, due: Sequence[CellName]) -> None:
+        """Begins to claim more of these cells, while those that were claimed are computed."""
+        if self._flight is not None and self._ahead is None and due:
+            keys = {self._key(session, cell): cell for cell in due}
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(1, thread_name_prefix="druse-claims")
+            self._ahead = keys, self._thread.submit(self._flight.look, list(keys), self.count)
+
     def turn(
         self,
         session: Session,
         due: Sequence[CellName],
         find_done: Callable[[Sequence[CellName], list[Record]], list[CellName]],
     ) -> tuple[list[CellName], list[CellName]]:
-        """Which of these cells to compute now, and which others have computed meanwhile."""
+        """Which of these cells to compute now, and which others have computed meanwhile.
+
+        Both may be empty: then others are at all of them.
+        """
         assert self._flight is not None
-        by_key = {self._key(session, cell): cell for cell in due}
+        self.look_ahead(session, due)
+        assert self._ahead is not None
+        (by_key, looking), self._ahead = self._ahead, None
 
         def done(keys: Sequence[LeaseKey], new: list[Record]) -> set[LeaseKey]:
             found = set(find_done([by_key[key] for key in keys], new))
             return {key for key in keys if by_key[key] in found}
 
-        mean = self._seconds / self._computed if self._computed else _TURN
-        count = min(max(int(_TURN / max(mean, 1e-3)), 1), _MOST)
-        turn = self._flight.turn(list(by_key), count, done, wait=False)
+        turn = self._flight.settle(looking.result(), done)
         for key in turn.mine:
             self._keys[by_key[key]] = key
         return [by_key[key] for key in turn.mine], [by_key[key] for key in turn.done]
+
+    @property
+    def count(self) -> int:
+        """How many cells are claimed at once."""
+        mean = self._seconds / self._computed if self._computed else _TURN
+        return min(max(int(_TURN / max(mean, 1e-3)), 1), _MOST)
 
     def _key(self, session: Session, cell: CellName) -> LeaseKey:
         from druse_store import LeaseKey

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from druse_store.remote.collect import RemoteGc, RemoteGcPlan
     from druse_store.remote.config import KnownRemote, Remotes
     from druse_store.remote.fetch import Fetched
-    from druse_store.remote.flight import Flight
+    from druse_store.remote.flight import Flight, Look
     from druse_store.remote.healing import lost_chunks
     from druse_store.remote.lease import LeaseKey
     from druse_store.remote.probe import Capabilities, Probed
@@ -92,6 +92,7 @@ __all__ = [
     "LeaseKey",
     "LevelChange",
     "Listing",
+    "Look",
     "ObjectRef",
     "Origin",
     "Policy",
@@ -175,13 +176,14 @@ _HOMES = {
     "remote.collect": ("RemoteGc", "RemoteGcPlan"),
     "remote.config": ("KnownRemote", "Remotes"),
     "remote.fetch": ("Fetched",),
-    "remote.flight": ("Flight",),
+    "remote.flight": ("Flight", "Look"),
     "remote.healing": ("lost_chunks",),
     "remote.lease": ("LeaseKey",),
     "remote.probe": ("Capabilities", "Probed"),
     "remote.publish": ("Publisher",),
     "remote.published": (
         "Listing",
+    "Look",
         "PublishedRun",
         "find_published",
         "published",

@@ -10,22 +10,16 @@ from __future__ import annotations
 import struct
 import threading
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from druse_store.digest import Digest
 from druse_store.errors import InvalidRecord, RecordDamaged
-from druse_store.index.values import Origin, record_key
+from druse_store.index.values import Origin
 from druse_store.records import STATUSES, Record
 
-_OUTLINE = struct.Struct("<BBBI32s32s32s")  # as `records` has it
+_OUTLINE = struct.Struct("<BBBI32s32s")  # the beginning of what `records` has
 _FAILED = STATUSES.index("failed")
 
-
-class Offer(NamedTuple):
-    """A record that is there for the taking."""
-
-    packed: bytes
-    origin: Origin
+Offer = tuple[bytes, Origin]  # an encoded record that is there for the taking
 
 
 class Offers:
@@ -33,40 +27,37 @@ class Offers:
 
     def __init__(self, adopt: Callable[[Record, Origin], object] | None) -> None:
         self._adopt = adopt
-        self._cells: dict[bytes, Offer] = {}
+        self._cells: dict[bytes, dict[int, Offer]] = {}  # by signature, then replicate
         self._edges: dict[Digest, tuple[str, ...]] = {}
-        self._chains: set[bytes] = set()
-        self._replicates: dict[bytes, list[int]] = {}
         self._taken: dict[Digest, Record] = {}
         self._guard = threading.Lock()
 
-    def add(
-        self, base: Digest, packed: Sequence[bytes], origin: Origin
-    ) -> tuple[list[Record], int]:
+    def add(self, base: Digest, packed: Sequence[bytes], origin: Origin) -> tuple[list[bytes], int]:
         """Adds records under a base signature. Returns those of cells that none was heard of, and
         how many were left out since they stand under another base, or lead to another signature.
 
         Those of failures are left out, too.
         """
-        fresh: list[Record] = []
+        fresh: list[bytes] = []
         wrong = 0
         with self._guard:
             for one in packed:
                 try:
-                    _, status, _, replicate, signature, own, start = _OUTLINE.unpack_from(one)
+                    _, status, _, replicate, signature, own = _OUTLINE.unpack_from(one)
                 except struct.error:
                     wrong += 1
                     continue
-                key = record_key(signature, replicate)
-                if status == _FAILED or key in self._cells:
+                if status == _FAILED:
                     continue
-                is_led_to = start + signature in self._chains or self._learn(one)
-                if own != base or not is_led_to:
+                offers = self._cells.get(signature)
+                if own != base or (offers is None and not self._learn(one)):
                     wrong += 1
                     continue
-                self._cells[key] = Offer(one, origin)
-                self._replicates.setdefault(signature, []).append(replicate)
-                fresh.append(Record.decode(one))
+                if offers is None:
+                    offers = self._cells[signature] = {}
+                if replicate not in offers:
+                    offers[replicate] = (one, origin)
+                    fresh.append(one)
         return fresh, wrong
 
     def _learn(self, packed: bytes) -> bool:
@@ -83,32 +74,32 @@ class Offers:
             known = self._edges.get(node, ())
             if key not in known:
                 self._edges[node] = (*known, key)
-        self._chains.add(record.start + record.signature)
         return True
 
-    def take(self, key: bytes) -> Record | None:
+    def take(self, signature: bytes, replicate: int) -> Record | None:
         """The record of a cell that was offered; it is stored with the next commit.
 
         None for one whose reads do not lead to its signature: it would be a hit for something else.
         """
-        offer = self._cells.get(key)
+        offer = self._cells.get(signature, {}).get(replicate)
         if offer is None:
             return None
         try:
-            record = Record.decode(offer.packed)
+            record = Record.decode(offer[0])
             if self._adopt is not None:
-                self._adopt(record, offer.origin)
+                self._adopt(record, offer[1])
             elif record.nodes()[-1] != record.signature:
                 raise InvalidRecord("its reads lead elsewhere")
         except (RecordDamaged, InvalidRecord):
-            self.withdraw(key)
+            with self._guard:
+                self._cells[signature].pop(replicate, None)
             return None
         self._taken[record.digest] = record
         return record
 
     def replicates(self, signature: bytes) -> list[int]:
         """The replicates of a signature that may be there for the taking."""
-        return self._replicates.get(signature, [])
+        return list(self._cells.get(signature, ()))
 
     def taken(self, digest: Digest) -> Record | None:
         """A record that a lookup took, whether or not it is stored by now."""
@@ -118,22 +109,15 @@ class Offers:
         """The keys that are read next by cells that were offered."""
         return self._edges.get(node, ())
 
-    def withdraw(self, key: bytes) -> None:
-        """Offers a cell's record no longer."""
-        with self._guard:
-            self._cells.pop(key, None)
-
     def retract(self, digests: set[Digest]) -> None:
         """Offers these records no longer."""
         with self._guard:
-            gone = [k for k, offer in self._cells.items() if Digest.of(offer.packed) in digests]
-            for key in gone:
-                del self._cells[key]
+            for offers in self._cells.values():
+                gone = [n for n, offer in offers.items() if Digest.of(offer[0]) in digests]
+                for replicate in gone:
+                    del offers[replicate]
 
     def clear(self) -> None:
         """Offers nothing any more."""
         with self._guard:
             self._cells.clear()
-
-    def __len__(self) -> int:
-        return len(self._cells)

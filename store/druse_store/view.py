@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Offered(Protocol):
     """What others offer to this store's lookups."""
 
-    def take(self, key: bytes) -> Record | None:
+    def take(self, signature: bytes, replicate: int) -> Record | None:
         """The record of a cell, stored from now on."""
 
     def replicates(self, signature: bytes) -> list[int]: ...
@@ -63,7 +63,7 @@ class View(Snapshot):
         key = values.record_key(signature, replicate)
         found = self._current_at(key)
         if self._offered is not None and (found is None or found.status == "failed"):
-            return self._offered.take(key) or found
+            return self._offered.take(signature, replicate) or found
         return found
 
     def _current_at(self, key: bytes) -> Record | None:

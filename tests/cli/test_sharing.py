@@ -315,3 +315,14 @@ def test_what_nobody_needs_leaves_the_remote_after_the_grace(person, remote):
     bob.replace("draw/steps.py", "data * factor", "data * factor + 1")
     assert executed(bob) == 0
     assert ann.druse("gc", "--remote", "team", "--now").status == 2
+
+
+def test_a_plan_counts_what_teammates_published(person):
+    ann, bob = person("ann"), person("bob")
+    executed(ann)
+    bob.does("trust", "add", "ann", ann.public)
+    assert "0 hit" in bob.does("plan", ".", "--remote", "none")
+    planned = bob.json("plan", ".")
+    assert "run" not in {g["state"] for e in planned["experiments"] for g in e["groups"]}
+    assert bob.json("ls") == []
+    assert executed(bob) == 0

@@ -22,7 +22,7 @@ def offer(store, records, base=BASE):
 def test_it_is_found_by_every_lookup_and_stored_when_it_is(path, offered):
     with Store.open(path) as store:
         fresh, wrong = offer(store, offered)
-        assert (fresh, wrong) == (offered, 0)
+        assert (fresh, wrong) == ([record.encode() for record in offered], 0)
         assert list(store.records_of_base(BASE)) == []
         first = offered[0]
         with store.reading() as view:
@@ -70,7 +70,7 @@ def test_what_others_say_wrongly_is_left_out_and_counted(store, make_record):
     good = make_record(7)
     packed = [r.encode() for r in (astray, elsewhere, failed, good)] + [b"short"]
     fresh, wrong = store._session.offers().add(BASE, packed, ANN)
-    assert (fresh, wrong) == ([good], 3)
+    assert (fresh, wrong) == ([good.encode()], 3)
     assert store.record(make_record(4).signature, 0) is None
     assert store.record(elsewhere.signature, 0) is None
 

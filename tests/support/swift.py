@@ -44,8 +44,10 @@ _FILTERS = {
 class Swift:
     """One server in a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, access_log: int | None = None) -> None:
+        """`access_log`: a UDP port that is told of every request."""
         self.folder = folder
+        self._access_log = access_log
         self.bin = Path(sys.executable).parent
         self.ports = dict(
             zip(("proxy", "object", "container", "account"), free_ports(4), strict=True)
@@ -127,11 +129,20 @@ class Swift:
             self._ring(server)
             write_config(self._conf(server), self._storage(server))
         filters = {f"filter:{name}": values for name, values in _FILTERS.items()}
+        pipeline = _PROXY
+        if self._access_log is not None:
+            pipeline = f"proxy-logging {_PROXY}"
+            filters["filter:proxy-logging"] = {
+                "use": "egg:swift#proxy_logging",
+                "access_log_level": "INFO",
+                "access_log_udp_host": "127.0.0.1",
+                "access_log_udp_port": str(self._access_log),
+            }
         write_config(
             self._conf("proxy"),
             {
                 "DEFAULT": self._common("proxy"),
-                "pipeline:main": {"pipeline": _PROXY},
+                "pipeline:main": {"pipeline": pipeline},
                 "app:proxy-server": {"use": "egg:swift#proxy", "account_autocreate": "true"},
                 **filters,
             },

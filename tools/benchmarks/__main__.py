@@ -4,7 +4,12 @@ import argparse
 import importlib
 import sys
 
-COMMANDS = {"store": "store_bench", "gc": "gc_bench", "runner": "runner_bench"}
+COMMANDS = {
+    "store": "store_bench",
+    "gc": "gc_bench",
+    "runner": "runner_bench",
+    "share": "share_bench",
+}
 
 
 def main():

@@ -6,13 +6,14 @@ import functools
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 if TYPE_CHECKING:
+    from druse.exchange import Exchange
     from druse_store import Store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -104,6 +105,19 @@ def named_store(store: str | None) -> Path:
     context = click.get_current_context()
     root = context.find_root().obj or {}
     return location.store_path(store or root.get("store"))
+
+
+def open_exchange(
+    store: Store, remote: str | None, warn: Callable[[str], None], *, claim: bool = False
+) -> AbstractContextManager[Exchange]:
+    """What a run exchanges with a remote, if there is one; it is closed with the block."""
+    from druse.exchange import Exchange
+    from druse_store import Tier
+
+    tier = None if remote == "none" else Tier.open(store, remote, warn=warn)
+    if claim and tier is None and remote in (None, "none"):
+        raise click.UsageError("--claim needs a remote: `druse remote add NAME URL`, or --remote")
+    return closing(Exchange(tier, claim=claim))
 
 
 def named_remote(remote: str | None, start: Path | None = None) -> str | None:

@@ -11,6 +11,8 @@ from druse.cli import text
 from druse.cli.options import (
     control_options,
     json_option,
+    named_remote,
+    open_exchange,
     open_for_planning,
     print_json,
     store_option,
@@ -28,6 +30,7 @@ _SHOWN = 3  # differences, and conditions, in one line
     "--strategy", type=click.Choice(["resume", "rerun"]), default="resume", show_default=True
 )
 @click.option("--replicates", type=click.IntRange(min=1), help="Instead of the configuration's.")
+@click.option("--remote", metavar="NAME|URL", help="As for run; `none`: this store alone.")
 @control_options
 @json_option
 @store_option
@@ -35,6 +38,7 @@ def plan_command(
     config: Path,
     strategy: str,
     replicates: int | None,
+    remote: str | None,
     control: dict[str, Any],
     as_json: bool,
     store: str | None,
@@ -46,12 +50,14 @@ def plan_command(
 
     graph = ExperimentGraph.from_yaml(config)
     wanted = graph.wanted(replicates=replicates)
+    heard: list[str] = []
     with (
         open_for_planning(store) as opened,
-        api.planning(opened, wanted, strategy=strategy, **control) as session,
+        open_exchange(opened, named_remote(remote, config), heard.append) as exchange,
+        api.planning(opened, wanted, strategy=strategy, exchange=exchange, **control) as session,
     ):
         found = forecast(session)
-        warnings = [w for each in session.plan.prepared.values() for w in each.warnings]
+        warnings = heard + [w for each in session.plan.prepared.values() for w in each.warnings]
     if as_json:
         print_json(_as_json(found, warnings))
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from druse.cli.options import (
     json_option,
     named_remote,
     named_store,
+    open_exchange,
     print_json,
     store_option,
 )
@@ -22,7 +22,6 @@ from druse.display import Display
 from druse.listener import Listener
 
 if TYPE_CHECKING:
-    from druse.exchange import Exchange
     from druse.experiment import Experiment
     from druse.graph import ExperimentGraph
     from druse.plan import Plan
@@ -91,7 +90,9 @@ def run_command(
     try:
         with (
             Store.open(named_store(store)) as opened,
-            closing(_exchange(opened, named_remote(remote, config), claim, listener)) as exchange,
+            open_exchange(
+                opened, named_remote(remote, config), listener.warned, claim=claim
+            ) as exchange,
         ):
             api.run(
                 graph.wanted(replicates=replicates),
@@ -118,17 +119,6 @@ def run_command(
     if as_json:
         print_json(_outcome(graph, listener))
     return 1 if any(s.failed or s.blocked for s in listener.summaries) else 0
-
-
-def _exchange(store: Store, remote: str | None, claim: bool, listener: Listener) -> Exchange:
-    """What the run exchanges with the remote, if there is one."""
-    from druse.exchange import Exchange
-    from druse_store import Tier
-
-    tier = None if remote == "none" else Tier.open(store, remote, warn=listener.warned)
-    if claim and tier is None and remote in (None, "none"):
-        raise click.UsageError("--claim needs a remote: `druse remote add NAME URL`, or --remote")
-    return Exchange(tier, claim=claim)
 
 
 def _warn_of_strangers(store: Store, listener: Listener) -> None:

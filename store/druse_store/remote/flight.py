@@ -24,12 +24,22 @@ from druse_store.remote.tier import Tier
 
 _PAUSE = 0.25  # seconds between two looks while others compute
 
+FindDone = Callable[[Sequence[LeaseKey], list[Record]], set[LeaseKey]]
+
 
 class Turn(NamedTuple):
     """What to do now: compute `mine`; `done` have records here that others published."""
 
     mine: list[LeaseKey]
     done: list[LeaseKey]
+
+
+class Look(NamedTuple):
+    """What was claimed of `due`, and what others published, as of after that."""
+
+    due: Sequence[LeaseKey]
+    mine: list[LeaseKey]
+    new: list[Record]
 
 
 class Flight:
@@ -43,37 +53,42 @@ class Flight:
         self._alone = not tier.publishes
         tier.when_published(self._published)
 
-    def turn(
-        self,
-        due: Sequence[LeaseKey],
-        count: int,
-        find_done: Callable[[Sequence[LeaseKey], list[Record]], set[LeaseKey]],
-        *,
-        wait: bool = True,
-    ) -> Turn:
-        """What to do next. Waits while others compute all that is due, unless told not to.
+    def turn(self, due: Sequence[LeaseKey], count: int, find_done: FindDone) -> Turn:
+        """What to do next. Waits while others compute all that is due.
 
-        `find_done` says which of these cells have a record in the store: it is asked after what
-        others published has come there, and told what that was. Without the remote everything is
-        to be computed here.
+        Without the remote everything is to be computed here: leases are advice.
         """
         while True:
+            turn = self.settle(self.look(due, count), find_done)
+            if turn.mine or turn.done:
+                return turn
+            time.sleep(_PAUSE)
+
+    def look(self, due: Sequence[LeaseKey], count: int) -> Look:
+        """Claims at most `count` of these cells, then hears of what others published.
+
+        It asks the remote, and nothing else: a thread may do so while cells are computed.
+        """
+        if not self._alone:
             try:
-                mine = due[:count] if self._alone else self._leases.take(due, count)
+                mine = self._leases.take(due, count)
+                new = self._tier.records_for(sorted({cell.base for cell in due})).new
             except RemoteError as error:
                 self._tier.failed(error)
                 self._alone = True
-                continue
-            new: list[Record] = []
-            if not self._alone:
-                new = self._tier.records_for(sorted({cell.base for cell in due})).new
-            done = find_done(due, new)
-            over = [cell for cell in mine if cell in done]
-            self._give_back(over)
-            left = [cell for cell in mine if cell not in done]
-            if left or done or not wait:
-                return Turn(left, sorted(done))
-            time.sleep(_PAUSE)
+            else:
+                return Look(due, mine, new)
+        return Look(due, list(due[:count]), [])
+
+    def settle(self, look: Look, find_done: FindDone) -> Turn:
+        """What comes of a look: `find_done` says which of the cells have a record in the store, now
+        that these records came. It may be nothing: then others are at all that is due."""
+        done = find_done(look.due, look.new)
+        self._give_back([cell for cell in look.mine if cell in done])
+        left = [cell for cell in look.mine if cell not in done]
+        if not left and not done:
+            self._tier.flush()  # others may wait for what was computed here
+        return Turn(left, sorted(done))
 
     def done(self, cell: LeaseKey, record: Digest) -> None:
         """Its record is committed here: it is published, then the lease is given back."""

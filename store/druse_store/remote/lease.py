@@ -25,6 +25,8 @@ from druse_store.remote import layout
 from druse_store.remote.site import Site
 from druse_store.remote.transfer import all_at_once
 
+_SHARE = 8  # of what is free, no more than one part of so many at once
+_CROWDED = 8  # times as many as are wanted: with fewer to choose from, others want the same
 EXPIRY = 30.0  # seconds without a sign of life
 
 
@@ -67,8 +69,10 @@ class Leases:
         busy = self._busy({cell.base for cell in cells})
         free = [cell for cell in cells if cell.lease not in busy and cell.lease not in self._held]
         random.shuffle(free)  # machines that begin at the same end would meet all the time
+        fair = max(1, len(free) // _SHARE)  # towards the end less, so that all end together
         taken = []
-        for cell, mine in all_at_once(self._take, free[:count]):
+        crowded = len(free) < _CROWDED * count
+        for cell, mine in all_at_once(lambda c: self._take(c, crowded), free[: min(count, fair)]):
             if mine:
                 taken.append(cell)
         self._keep_alive()
@@ -109,14 +113,16 @@ class Leases:
         self._seen = found
         return {key for key, seen in found.items() if now - seen.since < self.expiry}
 
-    def _take(self, cell: LeaseKey) -> tuple[LeaseKey, bool]:
+    def _take(self, cell: LeaseKey, crowded: bool) -> tuple[LeaseKey, bool]:
+        """Takes one. Where the server may let two create it, and where they are likely to want the
+        same (`crowded`), the last one to have said so counts."""
         silent = cell.lease in self._seen
         honoured = self.site.capabilities.create
         try:
             self.site.backend.store(cell.lease, self._said(), create=honoured and not silent)
         except ObjectExists:
             return cell, False
-        sure = self.site.capabilities.one_winner and not silent
+        sure = honoured and not silent and (self.site.capabilities.one_winner or not crowded)
         if not sure and not self._is_mine(cell.lease):
             return cell, False
         with self._guard:

@@ -7,7 +7,7 @@ when it has been covered for a while.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from druse_store.digest import Digest
@@ -36,11 +36,16 @@ class Own(NamedTuple):
 
 
 class Publisher:
-    """Publishes on one remote with one key. Used by one thread."""
+    """Publishes on one remote with one key. Used by one thread.
+
+    What it has read and said in a topic it keeps in mind, so that a run that publishes as it goes
+    asks little; a snapshot is made of what is there then, since other machines may use the key too.
+    """
 
     def __init__(self, site: Site, signer: Signer) -> None:
         self._site = site
         self._signer = signer
+        self._kept: dict[str, tuple[Own, set[Digest]]] = {}
 
     def own(self, topic: str) -> Own:
         """What was published under this key, as the remote has it now."""
@@ -71,16 +76,25 @@ class Publisher:
         `fold`: makes a snapshot if there are several segments now. `again`: what was said of this
         base is going to be removed, so it does not count.
         """
-        own = self.own(layout.records_topic(base))
-        said = [] if again else [bodies.decode_records(claim) for claim in own.claims]
-        there = {record for body in said for record in body.records}
-        fresh = [record for record in records if record not in there]
-        for part in _parts(fresh):
+        topic = layout.records_topic(base)
+        if fold or again or topic not in self._kept:
+            own = self.own(topic)
+            said = [] if again else [bodies.decode_records(claim) for claim in own.claims]
+            there = {Digest.of(record) for body in said for record in body.records}
+        else:
+            own, there = self._kept[topic]
+        fresh = {Digest.of(record): record for record in records}
+        for digest in fresh.keys() & there:
+            del fresh[digest]
+        for part in _parts(list(fresh.values())):
             own = self._say(own, SEGMENT, RecordsBody(part, indexes).encode())
-        own = self._overtaken(own, lambda claim: claim.body)
+        if fresh:
+            own = self._overtaken(own)
+        self._kept[topic] = (own, there | fresh.keys())
         if fold and len(own.claims) > 1:
             self._fold_records(own)
-        return fresh
+            del self._kept[topic]
+        return list(fresh.values())
 
     def retract(self, base: Digest, digests: Iterable[Digest]) -> None:
         """Takes records back: whoever hears of it uses them no more."""
@@ -113,7 +127,7 @@ class Publisher:
         if not fresh:
             return []
         own = self._say(own, SEGMENT, bodies.encode_runs(fresh))
-        own = self._overtaken(own, lambda claim: claim.body)
+        own = self._overtaken(own)
         if len(own.claims) > 1:
             known = {run.id: run for claim in own.claims for run in bodies.decode_runs(claim)}
             body = bodies.encode_runs(known.values())
@@ -143,22 +157,22 @@ class Publisher:
         said = [claim] if kind == SNAPSHOT else [*own.claims, claim]
         return own._replace(claims=said, next=own.next + 1, previous=claim.digest)
 
-    def _overtaken(self, own: Own, body_of: Callable[[Claim], bytes]) -> Own:
+    def _overtaken(self, own: Own) -> Own:
         """Says again what another machine with the same key has overtaken meanwhile.
 
         Whoever saw the higher number first would refuse the lower one as put back.
         """
         mine = {claim.key for claim in own.claims}
-        names = list_topic(self._site, own.topic)
-        others = [n for n in names if n.signer == self._signer.public.short and n.key not in mine]
-        highest = max((name.sequence for name in others), default=0)
+        listed = list_topic(self._site, own.topic)
+        names = [name for name in listed if name.signer == self._signer.public.short]
+        highest = max((name.sequence for name in names if name.key not in mine), default=0)
         known = {name.key for name in own.names}
         late = [c for c in own.claims if c.sequence < highest and c.key not in known]
         if not late:
-            return own
+            return own._replace(names=names, next=max(own.next, highest + 1))
         fresh = self.own(own.topic)
         for claim in late:
-            fresh = self._say(fresh, SEGMENT, body_of(claim))
+            fresh = self._say(fresh, SEGMENT, claim.body)
         return fresh
 
     def _remove_covered(self, topic: str) -> None:

@@ -35,7 +35,7 @@ _FLUSH_EVERY = 4096  # records
 class Brought:
     """What came, and why the rest did not. `indexes` lead to the blobs of what there is."""
 
-    new: list[Record] = field(default_factory=list)
+    fresh: list[bytes] = field(default_factory=list)
     known: int = 0
     withheld: int = 0
     refused: list[str] = field(default_factory=list)
@@ -45,7 +45,12 @@ class Brought:
     @property
     def records(self) -> int:
         """How many came."""
-        return len(self.new)
+        return len(self.fresh)
+
+    @property
+    def new(self) -> list[Record]:
+        """What came. Decoded each time: there may be many."""
+        return [Record.decode(packed) for packed in self.fresh]
 
     def is_empty(self) -> bool:
         """Whether nothing at all was there."""
@@ -82,7 +87,7 @@ def offer_records(session: Session, site: Site, trust: Trust, bases: Iterable[Di
     brought = Brought()
     for said in _hear(session, site, trust, bases, brought):
         fresh, wrong = session.offers().add(said.base, said.packed, said.origin)
-        brought.new += fresh
+        brought.fresh += fresh
         if wrong:
             brought.refused.append(
                 f"{said.claim.key}: {wrong} records that stand under another base signature, or "
@@ -107,7 +112,7 @@ def bring_records(session: Session, site: Site, trust: Trust, bases: Iterable[Di
                 except (InvalidRecord, RecordDamaged) as error:
                     brought.refused.append(f"{said.claim.key}: {error}")
                 else:
-                    brought.new.append(record)
+                    brought.fresh.append(record.encode())
                 if number % _FLUSH_EVERY == _FLUSH_EVERY - 1:
                     writing.writer.flush()
     session.flush()  # inside somebody's batch, too: whoever asked wants to see them
@@ -208,7 +213,7 @@ def _note_retractions(
         claim.signer: {Digest.from_hex(text) for text in seen[claim.signer.short].retracted}
         for claim, _ in said
     }
-    for signer, taken_back in found.items():
+    for signer, taken_back in found.items() if not session.read_only else ():
         for digest in taken_back:
             _withdraw(session, signer, digest)
     return found

@@ -29,6 +29,8 @@ from druse_store.trust import Signer
 if TYPE_CHECKING:
     from druse_store.session import Session
 
+_RECENT = 60.0  # seconds: next to nothing of the grace
+
 
 @dataclass(slots=True)
 class Load:
@@ -141,7 +143,10 @@ class Sender:
         return PushPlan(load, len(lacking), size, len(load.chunks) - len(lacking))
 
     def send(self, load: Load, *, fold: bool) -> Pushed:
-        """Sends a load. Raises RemoteError; called again, it goes on where it was interrupted."""
+        """Sends a load. Raises RemoteError; called again, it goes on where it was interrupted.
+
+        `fold`: the last one for now. One of many that come soon after each other looks less often.
+        """
         uploader = self._uploader
         before = uploader.sent_bytes
         sent = 0
@@ -151,9 +156,10 @@ class Sender:
             sent += self._send_chunks(load)
             if not uploader.is_stale():
                 break
-        uploader.settle(load.lists)
+        unless_within = 0.0 if fold else _RECENT
+        uploader.settle(load.lists, unless_within)
         records = sum(self._say(base, found, load, fold) for base, found in load.records.items())
-        uploader.settle(load.lists)
+        uploader.settle(load.lists, unless_within)
         runs = self._say_runs(load)
         damaged = tuple(sorted(uploader.damaged))
         return Pushed(records, runs, sent, uploader.sent_bytes - before, damaged)

@@ -101,13 +101,14 @@ def _knows(seen: Seen | None, name: Name) -> bool:
 
 
 def current(names: Iterable[Name]) -> list[Name]:
-    """Of one signer's objects: the newest snapshot, and what came after it."""
+    """Of one signer's objects: the newest snapshot, and what came after it, or at once."""
     ordered = sorted(names)
     snapshots = [name for name in ordered if name.kind == SNAPSHOT]
     if not snapshots:
         return ordered
     newest = snapshots[-1]
-    return [newest, *(name for name in ordered if name.sequence > newest.sequence)]
+    later = (name for name in ordered if name.sequence >= newest.sequence and name != newest)
+    return [newest, *later]
 
 
 def _by_signer(heard: Heard, keys: Mapping[str, PublicKey] | None) -> dict[str, list[Name]]:

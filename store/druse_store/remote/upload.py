@@ -44,6 +44,7 @@ class Uploader:
         self.catalog = Catalog(site)
         self._intent: str | None = None
         self._began = 0.0
+        self._looked = 0.0
         self.relied: dict[Digest, Place] = {}
         self.sent_bytes = 0
         self.damaged: set[Digest] = set()
@@ -57,6 +58,7 @@ class Uploader:
         key = f"{layout.INTENTS}{layout.ulid()}"
         self._site.backend.store(key, json.dumps({"host": socket.gethostname()}).encode())
         self._intent = key
+        self._looked = _clock()
         self.catalog.refresh()
         self.relied.clear()
 
@@ -96,8 +98,15 @@ class Uploader:
         if done:
             self._send_index(done, lists)
 
-    def settle(self, lists: dict[Digest, tuple[Digest, int]]) -> bool:
-        """Looks at the tombstones again, and sends anew what stands under one. Whether it did."""
+    def settle(self, lists: dict[Digest, tuple[Digest, int]], unless_within: float = 0.0) -> bool:
+        """Looks at the tombstones again, and sends anew what stands under one. Whether it did.
+
+        A look that is not older than `unless_within` seconds will do: that has to be next to
+        nothing of the grace.
+        """
+        if _clock() - self._looked < unless_within:
+            return False
+        self._looked = _clock()
         tombstoned = self.catalog.look_at_tombstones()
         lost = [d for d, place in self.relied.items() if place.pack in tombstoned]
         if not lost:

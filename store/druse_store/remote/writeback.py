@@ -1,4 +1,4 @@
-"""Publishing while a run goes on: one thread that sends what was committed, a second or so later.
+"""Publishing while a run goes on: one thread that sends what was committed, a little later.
 
 Records wait here as digests; they are read from the store when they are sent. A batch is: chunks
 that the remote lacks, tombstones again, a segment for each base. What fails waits for the next try.
@@ -21,7 +21,7 @@ from druse_store.trust import Signer
 if TYPE_CHECKING:
     from druse_store.store import Store
 
-_PAUSE = 0.5  # seconds between two batches
+_PAUSE = 2.0  # seconds between two batches
 _AFTER_FAILURE = 30.0
 
 
