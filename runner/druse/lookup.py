@@ -85,7 +85,7 @@ class Lookup:
         self._keys = keys
         self._files = files
         self._upstream = upstream
-        self._inputs = {each.alias: each for each in prepared.inputs}
+        self._inputs = {each.read: each for each in prepared.inputs}
         self._stored = {each.key: each for each in prepared.stored}
         self._next: dict[Digest, tuple[str, ...]] = {}
         self._sighted: dict[Digest, tuple[str, ...]] = {}
@@ -267,9 +267,13 @@ class Lookup:
     def _package(self, rest: str) -> Digest:
         return package_digest(rest)
 
-    def upstream(self, alias: str, condition: str, replicate: int) -> tuple[bool, Digest | None]:
+    def is_upstream(self, name: str) -> bool:
+        """Whether a read is of an artifact that is, or was, an input."""
+        return name.startswith("up:") or name in self._inputs
+
+    def upstream(self, name: str, condition: str, replicate: int) -> tuple[bool, Digest | None]:
         """Whether there is such an input, and its digest where that is known."""
-        found = self._inputs.get(alias)
+        found = self._inputs.get(name)
         if found is None:
             return False, None
         return True, self._upstream.artifact(found, condition, replicate)
@@ -350,9 +354,9 @@ class _Walk:
 
     def value(self, name: str) -> Digest | None:
         """What a read would give today."""
-        if name.startswith("up:"):
+        if self._lookup.is_upstream(name):
             self._varies = True
-            exists, value = self._lookup.upstream(name[3:], self._condition.name, self._replicate)
+            exists, value = self._lookup.upstream(name, self._condition.name, self._replicate)
             if exists and value is None:
                 self._pending.append(name)
             return value

@@ -51,6 +51,9 @@ class GraphRun:
             name: ExperimentRun(session.store, prepared, self._plan)
             for name, prepared in self._plan.prepared.items()
         }
+        self._after = {
+            each.experiment.folder_name: each.after for each in session.wanted if each.after
+        }
         self.results: dict[str, Result] = {}
 
     def run(self) -> dict[str, Result]:
@@ -110,8 +113,9 @@ class GraphRun:
 
     def _is_ready(self, experiment: str) -> bool:
         """Whether all that an experiment reads of others is there."""
-        inputs = self._plan.prepared[experiment].inputs
-        return all(self._runs[i.producer].is_over for i in inputs if i.producer in self._runs)
+        others = {i.producer for i in self._plan.prepared[experiment].inputs}
+        others.update(self._after.get(experiment, ()))
+        return all(self._runs[name].is_over for name in others if name in self._runs)
 
     # --- the loop ------------------------------------------------------------------------------
 
@@ -136,6 +140,7 @@ class GraphRun:
             over = current.get_over()
             if over is not None:
                 self._end(over, lanes)  # while the executors are busy
+                self._open_gates(current)
             elif not current.scheduler.has_active:
                 if current.scheduler.is_active:
                     raise AssertionError(f"never ready: {current.scheduler.due()[:5]}")
@@ -146,25 +151,34 @@ class GraphRun:
                 self._interrupts.check()
 
     def _schedule(self, current: Current) -> None:
-        """Adds every cell that is no hit."""
+        """Adds every cell that is no hit. Experiments that wait for others begin at a gate."""
+        for name, others in self._after.items():
+            if any(not self._runs[other].is_over for other in others):
+                current.scheduler.close(_gate(name))
         for cell, decision in self._plan.decisions.items():
             if decision.state is not State.HIT:
                 # A callable treatment is applied now, before any cell runs.
                 condition = self._plan.prepared[cell.experiment].conditions[cell.condition]
                 condition.cell(cell.replicate)
-                lane = current.lanes.name(cell.experiment)
-                current.scheduler.add(cell, current.waits(cell), lane)
+                waits = [*current.waits(cell), _gate(cell.experiment)]
+                current.scheduler.add(cell, waits, current.lanes.name(cell.experiment))
                 current.lanes.expect(cell)
         for name, prepared in self._plan.prepared.items():
             current.note_if_over(name)
             if not self._runs[name].is_over:
                 self._warn_of_missing_conditions(prepared)
 
+    def _open_gates(self, current: Current) -> None:
+        """Lets experiments begin that wait for none any more."""
+        for name, others in self._after.items():
+            if current.scheduler.is_due(_gate(name)) and all(n in self.results for n in others):
+                current.scheduler.done(_gate(name))
+
     def _warn_of_missing_conditions(self, prepared: Prepared) -> None:
         """Once for each input: the conditions that its producer does not have."""
         for source in prepared.inputs:
             producer = self._plan.prepared.get(source.producer)
-            if producer is None:
+            if producer is None or source.stored is not None:
                 continue
             missing = [name for name in prepared.conditions if name not in producer.conditions]
             if missing:
@@ -201,6 +215,11 @@ class GraphRun:
 
 def _specs(choices: Mapping[str, Choice]) -> dict[str, Any]:
     return {name: choice.spec for name, choice in choices.items()}
+
+
+def _gate(experiment: str) -> CellName:
+    """What stands before an experiment's cells until those that it comes after are over."""
+    return CellName(experiment, "", -1)
 
 
 def uninterrupted(take: Callable[[Any], None], news: Any) -> None:
