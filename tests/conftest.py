@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections import Counter
@@ -14,6 +15,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+_homes = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def home_of_its_own(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No test reads or writes the keys and settings of whoever runs it, nor another test's."""
+    folder = tmp_path_factory.getbasetemp() / "config" / str(next(_homes))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Unpack
 
-from druse import location
+from druse import background, location
 from druse.control import Control, Wishes
 from druse.display import Display
 from druse.errors import DefinitionError
@@ -64,8 +64,9 @@ def run(
     ):
         session = Session(opened, wanted, options, views=views)
         run = GraphRun(session, choices, watched, exchange)
-        if on_start is not None:
-            on_start(run)
+        tell = on_start or background.on_start()
+        if tell is not None:
+            tell(run)
         with shown_as_due(wanted):
             return run.run()
 

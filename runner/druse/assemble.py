@@ -32,11 +32,11 @@ def make_result(prepared: Prepared, run: ExperimentRun) -> Result:
     cells = Cells(prepared, run)
     return Result(
         metrics=lambda: cells.metrics,
-        errors=lambda: {**_errors(run), **_verifiers_errors(cells.metrics)},
+        errors=lambda: {**_errors(run), **cells.verifiers_errors},
         provenance=lambda: cells.provenance,
         cells=lambda: cells.all,
         run=run.run.name if run.run is not None else None,
-        warnings=lambda: [*run.warnings, *_failing(cells.metrics), *cells.identical],
+        warnings=lambda: [*run.warnings, *_failing(cells), *cells.identical],
     )
 
 
@@ -45,7 +45,12 @@ class Cells:
 
     def __init__(self, prepared: Prepared, run: ExperimentRun) -> None:
         self._prepared = prepared
-        self._records = run.records()
+        self._stated = list(prepared.experiment.hypotheses)  # those of this run
+        self._run = run
+
+    @cached_property
+    def _records(self) -> dict[CellName, tuple[Record, str]]:
+        return self._run.records()
 
     @cached_property
     def _by_condition(self) -> dict[str, list[CellResult]]:
@@ -69,8 +74,7 @@ class Cells:
             for name, cells in self._by_condition.items()
         }
         baseline = conditions.pop(BASELINE)
-        stated = self._prepared.experiment.hypotheses
-        return ExperimentMetrics(baseline, conditions, [self._verify(each) for each in stated])
+        return ExperimentMetrics(baseline, conditions, [self._verify(each) for each in self._stated])
 
     def _verify(self, hypothesis: Hypothesis) -> HypothesisResult:
         """A hypothesis for each treatment, over the replicates that both sides have."""
@@ -91,6 +95,16 @@ class Cells:
         except Exception as error:
             found.errors["ranking"] = error
         return found
+
+    @property
+    def verifiers_errors(self) -> dict[str, Exception]:
+        if not self._stated:
+            return {}  # and nobody needs the metrics for them
+        return {
+            f"{hypothesis.name}: {name}": error
+            for hypothesis in self.metrics.hypotheses
+            for name, error in hypothesis.errors.items()
+        }
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
@@ -202,16 +216,8 @@ def _error(cell: CellName, failed: Failed) -> Exception:
     return error  # type: ignore[no-any-return]
 
 
-def _verifiers_errors(metrics: ExperimentMetrics) -> dict[str, Exception]:
-    return {
-        f"{hypothesis.name}: {name}": error
-        for hypothesis in metrics.hypotheses
-        for name, error in hypothesis.errors.items()
-    }
-
-
-def _failing(metrics: ExperimentMetrics) -> list[str]:
+def _failing(cells: Cells) -> list[str]:
     return [
         f"the hypothesis {name} failed: {type(error).__name__}: {error}"
-        for name, error in _verifiers_errors(metrics).items()
+        for name, error in cells.verifiers_errors.items()
     ]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from druse.key import ALGORITHM
+from druse.key import algorithm
 from druse.reads import FAILED, FAILED_VALUE, UNSTORABLE
 from druse.task import CellName, Outcome
 from druse_store import (
@@ -37,7 +37,7 @@ def make_record(
     provenance: dict[str, Any] = {
         "at": time.time(),
         "python": platform.python_version(),
-        "algorithm": ALGORITHM,
+        "algorithm": algorithm(),
         "seconds": outcome.seconds,
         "step_seconds": outcome.step_seconds,
         "trace": outcome.trace,

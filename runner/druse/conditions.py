@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import traceback
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from druse import seeds
@@ -151,6 +152,10 @@ class Condition:
             known = self._cells[replicate] = self._apply(replicate)
         return known
 
+    def fails(self, replicate: int) -> bool:
+        """Whether the treatment raised."""
+        return not self._is_constant and self.cell(replicate).error is not None
+
     def given(self, replicate: int) -> Given | None:
         """What a worker has to be told of the cell of a replicate; None where it knows all."""
         if self._is_constant:
@@ -176,7 +181,7 @@ class Condition:
 
     def digest(self, key: str, replicate: int) -> Digest:
         if key == REPLICATE_KEY:
-            return value_digest(replicate, key)
+            return _of_number(replicate)
         if key == SEED_USED_KEY:
             return value_digest(self.seed_used(replicate), key)
         known = self._digests.get(key)
@@ -213,3 +218,8 @@ def all_of(
     return {
         name: Condition(name, treatment, initial_ctx, seed) for name, treatment in by_name.items()
     }
+
+
+@lru_cache(1 << 16)
+def _of_number(number: int) -> Digest:
+    return value_digest(number, REPLICATE_KEY)

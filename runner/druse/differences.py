@@ -53,7 +53,7 @@ class Past:
 
 
 def of_code(
-    past: Past, old: Manifest | None, prepared: Prepared, algorithm: int
+    past: Past, old: Manifest | None, prepared: Prepared, algorithm: str
 ) -> list[Difference]:
     """What differs between the base signatures; nothing where they are the same."""
     if past.record.base == prepared.base:
@@ -71,7 +71,7 @@ def of_code(
     ]
 
 
-def _algorithm(past: Past, algorithm: int) -> Difference:
+def _algorithm(past: Past, algorithm: str) -> Difference:
     old = past.provenance.get("algorithm", "an earlier one")
     return Difference(
         "algorithm",

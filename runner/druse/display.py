@@ -40,19 +40,14 @@ class Display(Listener):
     def planned(self, plan: Plan) -> None:
         from druse.plan import State
 
-        due: Counter[str] = Counter()
-        took: dict[str, list[float]] = {}
-        for cell, decision in plan.decisions.items():
-            if decision.state is not State.HIT:
-                due[cell.experiment] += 1
-            elif decision.record is not None and len(took.get(cell.experiment, ())) < 20:
-                seconds = decision.record.provenance.get("seconds")
-                if isinstance(seconds, float):
-                    took.setdefault(cell.experiment, []).append(seconds)
-        known = {name: sum(values) / len(values) for name, values in took.items()}
+        due = Counter(
+            cell.experiment
+            for cell, decision in plan.decisions.items()
+            if decision.state is not State.HIT
+        )
         self._due = sum(due.values())
         self._started = time.monotonic()
-        self._remaining = Remaining(due, known, self._started)
+        self._remaining = Remaining(due, plan.usual_seconds, self._started)
 
     def started(self, cell: CellName) -> None:
         with self._lock:
@@ -108,10 +103,15 @@ class Display(Listener):
         if self._rich is None:
             from rich import progress
             from rich.console import Console
+            from rich.table import Column
 
             columns = (
                 progress.BarColumn(bar_width=24),
-                progress.TextColumn("{task.description}", markup=False),
+                progress.TextColumn(
+                    "{task.description}",
+                    markup=False,
+                    table_column=Column(no_wrap=True, overflow="ellipsis"),
+                ),
             )
             self._rich = progress.Progress(
                 *columns, console=Console(stderr=True), transient=True, refresh_per_second=5

@@ -57,6 +57,11 @@ class Exchange:
             found = (record for base in bases for record in store.records_of_base(base))
             self._tier.fetch_blobs({r.manifest for r in found if r.manifest is not None})
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is no remote."""
+        return self._tier is None
+
     def bring(self, store: Store, artifacts: Iterable[ArtifactRef], record: Record | None) -> bool:
         """Brings the bytes of artifacts, and of a record's output. Whether all are here now."""
         refs = [ref for artifact in artifacts for ref in artifact.ref.blobs()]

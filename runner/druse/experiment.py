@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from druse import names
 from druse.artifact import Artifact
+from druse.background import in_thread
 from druse.datasource import DataSource, ExperimentInput, as_source
 from druse.errors import ArtifactNotFound, DefinitionError, ValidationError
 from druse.names import BASELINE
@@ -193,10 +194,8 @@ class Experiment:
         strategy: str | None = None,
         **wishes: Unpack[Wishes],
     ) -> Result:
-        """As `run`, in a thread of its own, so that the loop goes on meanwhile."""
-        return await asyncio.to_thread(
-            self._run, treatments, hypotheses, replicates, strategy, wishes
-        )
+        """As `run`, in a thread, so that the loop goes on meanwhile; stops when it is cancelled."""
+        return await in_thread(self._run, treatments, hypotheses, replicates, strategy, wishes)
 
     def _run(
         self,

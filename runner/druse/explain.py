@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from druse import differences, shown
 from druse.differences import Difference, Past, Today
-from druse.key import ALGORITHM
+from druse.key import algorithm
 from druse.past import History
 from druse.plan import Decision, State
 from druse.reads import OFF_PATH
@@ -32,7 +32,7 @@ class Explanation:
     notes: tuple[str, ...] = ()
 
 
-class _Values(dict[str, Today]):
+class Values(dict[str, Today]):
     """Today's values of reads, each looked up when it is first asked for."""
 
     def __init__(self, session: Session, cell: CellName) -> None:
@@ -70,7 +70,7 @@ class Explainer:
         if decision.state is State.HIT and decision.record is not None:
             return Explanation(cell, decision, rests_on=self._rests_on(cell, decision.record))
         prepared = self._session.plan.prepared[cell.experiment]
-        today = _Values(self._session, cell)
+        today = Values(self._session, cell)
         past = self.history.nearest(cell, prepared, today)
         if past is None:
             return Explanation(cell, decision)
@@ -82,7 +82,7 @@ class Explainer:
     ) -> list[Difference]:
         """What of a record is otherwise today."""
         old = self.history.manifest(past.record)
-        found = differences.of_code(past, old, prepared, ALGORITHM)
+        found = differences.of_code(past, old, prepared, algorithm())
         found += differences.of_seed(past, prepared.seed.root)
         return found + differences.of_reads(past, prepared, today.__getitem__, self._latest_run)
 
@@ -107,6 +107,10 @@ class Explainer:
             "packages": sorted({f"{c.name} {c.detail}" for c in components if c.kind == "package"}),
             "seed": prepared.seed.root,
             "reads": {r.key: _text(texts, r.key, r.value.hex()) for r in record.reads},
+            "told": [
+                f"{shown.told(r.key, prepared)}: {_text(texts, r.key, r.value.hex())}"
+                for r in record.reads
+            ],
         }
         for name in ("accepted", "audit"):
             if name in record.provenance:

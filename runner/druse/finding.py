@@ -44,6 +44,13 @@ def find(text: str, store: Store, given: Path | None = None) -> Found:
     return _within(given if given is not None else _config_of(name, store), name, rest)
 
 
+def find_graph(text: str, store: Store, given: Path | None = None) -> ExperimentGraph:
+    """The graph of an experiment by its name, or of a configuration or a folder of them."""
+    if given is None and Path(text).exists():
+        return ExperimentGraph.from_yaml(text)
+    return find(text, store, given).graph
+
+
 def _within(path: Path, name: str, rest: tuple[str, ...]) -> Found:
     graph = ExperimentGraph.from_yaml(path)
     if name not in graph.experiments:

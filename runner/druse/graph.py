@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from druse import names
 from druse.artifact import Artifact
+from druse.background import in_thread
 from druse.errors import DefinitionError
 from druse.experiment import Experiment, refuse_in_loop
 from druse.key import named_sources
@@ -210,7 +211,7 @@ class ExperimentGraph:
         progress_callback: ProgressCallback | None = None,
         **wishes: Unpack[Wishes],
     ) -> dict[str, Result]:
-        """As `run`, in a thread of its own.
+        """As `run`, in a thread; stops when it is cancelled.
 
         `progress_callback` is awaited with ("running", name) and ("completed", name).
         """
@@ -221,9 +222,7 @@ class ExperimentGraph:
                 asyncio.get_running_loop(),
                 self.wanted(treatments, replicates),
             )
-        return await asyncio.to_thread(
-            self._run, treatments, replicates, strategy, listener, wishes
-        )
+        return await in_thread(self._run, treatments, replicates, strategy, listener, wishes)
 
     def _run(
         self,

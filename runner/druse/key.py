@@ -20,7 +20,7 @@ from blake3 import blake3
 from druse.artifact import Artifact, default_loader, default_writer
 from druse.datasource import DataSource, ExperimentInput, FunctionSource
 from druse.declare import EnvVar, InputFile
-from druse.fingerprint import Closure, Component, Fingerprinter
+from druse.fingerprint import Closure, Component, Fingerprinter, encoding
 from druse.fingerprint.values import value_digest
 from druse.plugins import BUILT_IN, BasePlugin, SeedPlugin
 from druse.reads import ABSENT
@@ -32,14 +32,17 @@ if TYPE_CHECKING:
     from druse.places import Files
 
 ALGORITHM = 1
-_DOMAIN = b"druse:base:1\x00"
-_STEP_DOMAIN = b"druse:step:1\x00"
 _HOOKS = ("before_replicate", "before_step", "after_step")
 
 
-def joined(domain: bytes, parts: list[tuple[str, Digest]]) -> Digest:
-    """One digest of labelled digests, in their order."""
-    hasher = blake3(domain)
+def algorithm() -> str:
+    """Which algorithm makes keys: the number of this module's, and of the fingerprints'."""
+    return f"{ALGORITHM}.{encoding.ALGORITHM}"
+
+
+def joined(kind: str, parts: list[tuple[str, Digest]]) -> Digest:
+    """One digest of labelled digests, in their order; one of another kind is another one."""
+    hasher = blake3(f"druse:{kind}:{ALGORITHM}\x00".encode())
     for label, digest in parts:
         text = label.encode("utf-8", "surrogatepass")
         hasher.update(len(text).to_bytes(4, "little") + text + digest)
@@ -59,7 +62,7 @@ class Part:
 
     @property
     def digest(self) -> Digest:
-        return joined(_STEP_DOMAIN, self.digests)
+        return joined("step", self.digests)
 
     def add_value(
         self, name: str, digest: Digest, kind: str = "parameter", detail: str = ""

@@ -7,35 +7,18 @@ answer is that it depends.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from druse.fingerprint.values import value_digest
-from druse.reads import CLOSED, OFF_PATH, OPEN, SHARED
-from druse.seeds import SOURCE
-from druse.unpickled import class_digest, package_digest
+from druse.reads import OFF_PATH
+from druse.todays import Todays, Upstream
 from druse_store import Digest, Record, View, extend
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from druse.conditions import Condition, Initial
     from druse.key import Keys
     from druse.places import Files
-    from druse.prepared import Input, Prepared
-    from druse.stored import StoredArtifact
-
-
-class Upstream(Protocol):
-    """What cells read of other experiments."""
-
-    def artifact(self, source: Input, condition: str, replicate: int) -> Digest | None:
-        """The digest of the artifact that a cell would read; None while it is not known."""
-
-    def stored(self, source: StoredArtifact, replicate: int) -> Digest | None:
-        """The digest of an artifact of an earlier run; None where there is none."""
+    from druse.prepared import Prepared
 
 
 class Found(NamedTuple):
@@ -77,34 +60,76 @@ class Way(NamedTuple):
     open: tuple[Digest, ...]
 
 
+class _Step(NamedTuple):
+    """A read that is known to follow at a node, and the node that today's value leads to.
+
+    None where no value answers; where the value is not the same in all replicates, VARIES.
+    """
+
+    name: str
+    following: Digest | None
+
+
+Route = tuple[Digest, tuple[tuple[str, Digest | None], ...]]
+"""A node, and the keys that were read from there on; None for values that vary."""
+
+VARIES: Final = Digest.of(b"druse:varies")
+
+
+class _Found:
+    """What a walk has come to so far."""
+
+    __slots__ = ("ends", "opened", "parted", "pending", "varies")
+
+    def __init__(self) -> None:
+        self.ends: list[Digest] = []
+        self.opened: list[Digest] = []
+        self.pending: list[str] = []
+        self.parted: str | None = None
+        self.varies = False
+
+    def stop(self, node: Digest, key: str) -> None:
+        """No value answers to a read."""
+        self.opened.append(node)
+        if key not in self.pending:
+            self.parted = key
+
+    def way(self) -> Way:
+        pending, opened = tuple(self.pending), tuple(self.opened)
+        return Way(tuple(self.ends), pending, self.parted, self.varies, opened)
+
+
 class Lookup:
     """Looks the cells of one experiment up. Keeps what does not change between cells."""
 
     def __init__(self, prepared: Prepared, keys: Keys, files: Files, upstream: Upstream) -> None:
         self._prepared = prepared
-        self._keys = keys
-        self._files = files
-        self._upstream = upstream
-        self._inputs = {each.read: each for each in prepared.inputs}
-        self._stored = {each.key: each for each in prepared.stored}
+        self._todays = Todays(prepared, keys, files, upstream)
+        self.value = self._todays.value
+        self.upstream = self._todays.upstream
+        self.is_upstream = self._todays.is_upstream
         self._next: dict[Digest, tuple[str, ...]] = {}
         self._sighted: dict[Digest, tuple[str, ...]] = {}
-        self._shared_values: dict[str, Digest | None] = {}
+        self._courses: dict[str, dict[Digest, list[_Step]]] = {}
         self._ways: dict[str, Way] = {}
+        self._routes: dict[str, Route] = {}
         self._currents: dict[str, dict[int, Digest]] = {}
         self._failed: dict[int, list[Record]] | None = None
 
-    def find(
-        self, view: View, condition: Condition, replicate: int, *, many: bool = False
-    ) -> Answer:
-        """The record of a cell, or why there is none. `many`: its siblings are asked for next."""
+    def find(self, view: View, condition: Condition, replicate: int) -> Answer:
+        """The record of a cell, or why there is none."""
         way = self._ways.get(condition.name)
         if way is None:
-            way = _Walk(self, view, condition, replicate).run(self._prepared.start)
-            if not way.varies and not way.pending:
+            record = self._foretold(view, condition, replicate)
+            if record is not None:
+                return Found(record)
+            way = self._walk(view, condition, replicate)
+            if not way.varies:
                 self._ways[condition.name] = way
-        record = self._record(view, way, condition.name, replicate, many)
+        record = self._record(view, way, condition.name, replicate)
         if record is not None:
+            if way.varies:
+                self._note_route(record, condition, replicate)
             return Found(record)
         if way.pending:
             return Pending(way.pending)
@@ -114,19 +139,53 @@ class Lookup:
             return Missing(NEW_REPLICATE)
         return Missing(NO_RECORD) if way.parted is None else Missing(READ_CHANGED, way.parted)
 
-    def _record(
-        self, view: View, way: Way, condition: str, replicate: int, many: bool
-    ) -> Record | None:
-        if way.varies or (not many and len(way.ends) < _SEVERAL):
-            found = (view.record_at(end, replicate) for end in way.ends)
-            return next((record for record in found if record is not None), None)
+    def _foretold(self, view: View, condition: Condition, replicate: int) -> Record | None:
+        """The record of a cell that read the same keys, in the same order, as the one before.
+
+        Whatever leads from the start to a signature by today's values leads to a right answer; what
+        is not found so is looked for along the trie.
+        """
+        route = self._routes.get(condition.name)
+        if route is None:
+            return None
+        node, following = route
+        initial = condition.cell(replicate)
+        for key, constant in following:
+            value = self._digest(key, condition, initial) if constant is None else constant
+            if value is None:
+                return None
+            node = extend(node, key, value)
+        return view.record_at(node, replicate)
+
+    def _note_route(self, record: Record, condition: Condition, replicate: int) -> None:
+        """Notes which keys a cell read, as far as possible with the values of all replicates."""
+        node, initial = self._prepared.start, condition.cell(replicate)
+        following: list[tuple[str, Digest | None]] = []
+        for read in record.reads:
+            varies = self.is_upstream(read.key) or self.value(read.key, initial, condition)[1]
+            if not varies and not following:
+                node = extend(node, read.key, read.value)
+            else:
+                following.append((read.key, None if varies else read.value))
+        self._routes[condition.name] = node, tuple(following)
+
+    def _record(self, view: View, way: Way, condition: str, replicate: int) -> Record | None:
+        if len(way.ends) < _SEVERAL or way.varies or view.has_offers:
+            for end in way.ends:
+                record = view.record_at(end, replicate)
+                if record is not None:
+                    return record
+            return None
         known = self._currents.get(condition)
         if known is None:
             known = self._currents[condition] = {}
             for end in reversed(way.ends):
                 known.update(view.records_at(end))
         digest = known.get(replicate)
-        return None if digest is None else view.record_by_digest(digest)
+        record = None if digest is None else view.record_by_digest(digest)
+        # In a shared store others could have let the index name another cell's record.
+        is_own = record is not None and record.signature in way.ends
+        return record if is_own and record is not None and record.replicate == replicate else None
 
     def _has_failed(self, view: View, condition: Condition, replicate: int) -> bool:
         """Whether a cell that read just what this one would read failed."""
@@ -134,9 +193,12 @@ class Lookup:
             self._failed = {}
             for record in view.failed_under_base(self._prepared.base):
                 self._failed.setdefault(record.replicate, []).append(record)
-        walk = _Walk(self, view, condition, replicate)
+        initial = condition.cell(replicate)
         return any(
-            all(r.key in OFF_PATH or walk.value(r.key) == r.value for r in record.reads)
+            all(
+                read.key in OFF_PATH or self._digest(read.key, condition, initial) == read.value
+                for read in record.reads
+            )
             for record in self._failed.get(replicate, ())
         )
 
@@ -151,10 +213,17 @@ class Lookup:
                 self._next[node] = (*known, key)
                 self._ways.clear()
                 self._currents.clear()
+                self._extend_courses(node, key, record.replicate)
         for condition, current in self._currents.items():
             way = self._ways.get(condition)
             if way is not None and record.signature in way.ends:
                 current[record.replicate] = record.digest
+
+    def _extend_courses(self, node: Digest, key: str, replicate: int) -> None:
+        for name, course in self._courses.items():
+            if node in course:
+                condition = self._prepared.conditions[name]
+                course[node].append(self._step(node, key, condition, condition.cell(replicate)))
 
     def sight(self, node: Digest, key: str) -> bool:
         """A cell that is under way read `key` at this node. Whether nobody had done so before."""
@@ -170,27 +239,16 @@ class Lookup:
         Two cells of which these have none in common read something that differs. Also whether the
         way goes on from there, as far as is known.
         """
-        way = _Walk(self, view, condition, replicate, self._sighted).run(self._prepared.start)
+        way = self._walk(view, condition, replicate, self._sighted)
         return frozenset(way.ends + way.open), bool(way.open)
 
     def forget_files(self, written: tuple[str, ...]) -> list[str]:
         """Forgets what these files (by their real paths) held, and returns the reads of them."""
-        found = [name for name in self._shared_values if self._is_of(name, written)]
-        for name in found:
-            del self._shared_values[name]
+        found = self._todays.forget_files(written)
         if found:
-            self._ways.clear()
-            self._currents.clear()
+            for known in (self._ways, self._routes, self._courses, self._currents):
+                known.clear()
         return found
-
-    def _is_of(self, name: str, written: tuple[str, ...]) -> bool:
-        kind, _, rest = name.partition(":")
-        if kind not in ("file", "dir"):
-            return False
-        real = os.path.realpath(self._files.path(rest))
-        return real in written or (
-            kind == "dir" and any(Path(w).parent == Path(real) for w in written)
-        )
 
     # --- the trie ------------------------------------------------------------------------------
 
@@ -200,166 +258,74 @@ class Lookup:
             known = self._next[node] = view.next_reads(node)
         return known
 
-    # --- today's values ------------------------------------------------------------------------
-
-    def value(
-        self, name: str, initial: Initial, condition: Condition
-    ) -> tuple[Digest | None, bool]:
-        """What a read would give today (None if nothing answers), and whether it varies."""
-        kind, _, rest = name.partition(":")
-        if kind == "ctx":
-            if rest == "*":
-                return initial.names_digest(), not condition.is_same_everywhere("*")
-            return initial.digest(rest), not condition.is_same_everywhere(rest)
-        if kind == "param":
-            return self._parameter(rest, initial, condition)
-        if name in self._shared_values:
-            return self._shared_values[name], False
-        if kind == "stored":
-            source = self._stored.get(rest)
-            value = None if source is None else self._upstream.stored(source, initial.replicate)
-            return value, True
-        value = self._shared_value(kind, rest)
-        self._shared_values[name] = value
-        return value, False
-
-    def _parameter(
-        self, rest: str, initial: Initial, condition: Condition
-    ) -> tuple[Digest | None, bool]:
-        position, name = _place(rest)
-        table = self._prepared.table
-        if table.is_given(position, name):
-            return table.same_as_default(position, name), False
-        if name in initial.values():
-            return initial.digest(name), not condition.is_same_everywhere(name)
-        return (table.default(position, name) if table.knows(position, name) else None), False
-
-    def _shared_value(self, kind: str, rest: str) -> Digest | None:
-        answer = _SHARED.get(kind)
-        return None if answer is None else answer(self, rest)
-
-    def _setup(self, key: str) -> Digest:
-        bare = self._prepared.bare
-        return bare.names_digest() if key == "*" else bare.digest(key)
-
-    def _bound(self, rest: str) -> Digest:
-        return CLOSED if self._prepared.table.is_given(*_place(rest)) else OPEN
-
-    def _name(self, rest: str) -> Digest | None:
-        names, place = self._prepared.step_names, int(rest)
-        return value_digest(names[place], "name") if 0 <= place < len(names) else None
-
-    def _is_shared(self, rest: str) -> Digest | None:
-        steps, place = self._prepared.steps, int(rest)
-        if place == SOURCE:
-            return SHARED if self._prepared.experiment.datasource.shared else None
-        return SHARED if place < len(steps) and steps[place].shared else None
-
-    def _file(self, rest: str) -> Digest:
-        return self._files.current(f"file:{rest}")
-
-    def _dir(self, rest: str) -> Digest:
-        return self._files.current(f"dir:{rest}")
-
-    def _class(self, rest: str) -> Digest | None:
-        return class_digest(self._keys, rest)
-
-    def _package(self, rest: str) -> Digest:
-        return package_digest(rest)
-
-    def is_upstream(self, name: str) -> bool:
-        """Whether a read is of an artifact that is, or was, an input."""
-        return name.startswith("up:") or name in self._inputs
-
-    def upstream(self, name: str, condition: str, replicate: int) -> tuple[bool, Digest | None]:
-        """Whether there is such an input, and its digest where that is known."""
-        found = self._inputs.get(name)
-        if found is None:
-            return False, None
-        return True, self._upstream.artifact(found, condition, replicate)
-
-
-def _place(rest: str) -> tuple[int, str]:
-    position, _, name = rest.partition(":")
-    return int(position), name
-
-
-# What gives the reads whose value is the same for all cells of an experiment.
-_SHARED: dict[str, Callable[[Lookup, str], Digest | None]] = {
-    "setup": Lookup._setup,
-    "bound": Lookup._bound,
-    "name": Lookup._name,
-    "shared": Lookup._is_shared,
-    "file": Lookup._file,
-    "dir": Lookup._dir,
-    "class": Lookup._class,
-    "package": Lookup._package,
-}
-
-
-class _Walk:
-    """One walk along the trie, for one cell."""
-
-    def __init__(
+    def _walk(
         self,
-        lookup: Lookup,
         view: View,
         condition: Condition,
         replicate: int,
         sighted: Mapping[Digest, tuple[str, ...]] | None = None,
-    ) -> None:
-        self._lookup = lookup
-        self._view = view
-        self._sighted = sighted or {}
-        self._open: list[Digest] = []
-        self._condition = condition
-        self._initial = condition.cell(replicate)
-        self._replicate = replicate
-        self._varies = False
-        self._pending: list[str] = []
-        self._parted: str | None = None
-
-    def run(self, start: Digest) -> Way:
-        ends: list[Digest] = []
-        waiting = [start]
+    ) -> Way:
+        initial = condition.cell(replicate)
+        course = self._courses.setdefault(condition.name, {})
+        found = _Found()
+        waiting = [(self._prepared.start, True)]
         while waiting:
-            node = waiting.pop()
-            names = self._lookup.next_reads(self._view, node) + self._sighted.get(node, ())
-            if all(name in OFF_PATH for name in names):
-                self._open.append(node)
-            for name in names:
-                if not name:
-                    ends.append(node)
-                elif name not in OFF_PATH:
-                    self._follow(node, name, waiting)
-        return Way(
-            tuple(ends),
-            tuple(self._pending),
-            self._parted,
-            self._varies,
-            tuple(self._open),
-        )
+            node, is_constant = waiting.pop()
+            steps = course.get(node)
+            if steps is None:
+                steps = self._steps(view, node, condition, initial)
+                if is_constant:
+                    course[node] = steps
+            more = () if sighted is None else sighted.get(node, ())
+            if more:
+                steps = steps + [self._step(node, key, condition, initial) for key in more]
+            if not steps:
+                found.opened.append(node)
+            for step in steps:
+                if not step.name:
+                    found.ends.append(node)
+                    continue
+                following, varies = step.following, step.following is VARIES
+                if varies:
+                    following = self._vary(found, node, step.name, condition, initial)
+                if following is None:
+                    found.stop(node, step.name)
+                    continue
+                if not self.next_reads(view, following):
+                    found.parted = step.name
+                waiting.append((following, is_constant and not varies))
+        return found.way()
 
-    def _follow(self, node: Digest, name: str, waiting: list[Digest]) -> None:
-        value = self.value(name)
-        if value is None:
-            self._open.append(node)
-            if name not in self._pending:
-                self._parted = name
-            return
-        following = extend(node, name, value)
-        if not self._lookup.next_reads(self._view, following):
-            self._parted = name
-        waiting.append(following)
+    def _vary(
+        self, found: _Found, node: Digest, key: str, condition: Condition, initial: Initial
+    ) -> Digest | None:
+        """What follows at a node for one replicate."""
+        found.varies = True
+        value = self._digest(key, condition, initial)
+        if value is not None:
+            return extend(node, key, value)
+        if self._todays.has_input(key) and key not in found.pending:
+            found.pending.append(key)
+        return None
 
-    def value(self, name: str) -> Digest | None:
-        """What a read would give today."""
-        if self._lookup.is_upstream(name):
-            self._varies = True
-            exists, value = self._lookup.upstream(name, self._condition.name, self._replicate)
-            if exists and value is None:
-                self._pending.append(name)
-            return value
-        value, varies = self._lookup.value(name, self._initial, self._condition)
-        self._varies = self._varies or varies
-        return value
+    def _steps(
+        self, view: View, node: Digest, condition: Condition, initial: Initial
+    ) -> list[_Step]:
+        keys = self.next_reads(view, node)
+        return [self._step(node, key, condition, initial) for key in keys if key not in OFF_PATH]
+
+    def _step(self, node: Digest, key: str, condition: Condition, initial: Initial) -> _Step:
+        if not key:
+            return _Step(key, None)
+        if self.is_upstream(key):
+            return _Step(key, VARIES)
+        value, varies = self._todays.value(key, initial, condition)
+        if varies:
+            return _Step(key, VARIES)
+        return _Step(key, None if value is None else extend(node, key, value))
+
+    def _digest(self, key: str, condition: Condition, initial: Initial) -> Digest | None:
+        """What a read gives today; None where nothing answers, or not yet."""
+        if self.is_upstream(key):
+            return self._todays.upstream(key, condition.name, initial.replicate)[1]
+        return self._todays.value(key, initial, condition)[0]

@@ -57,6 +57,12 @@ class History:
                 self._manifests[digest] = None
         return self._manifests[digest]
 
+    def past(self, run: Run, condition: str, digest: Digest) -> Past | None:
+        """A record of a run; None where it is gone."""
+        record = self._store.record_by_digest(digest)
+        names = tuple(step_names(run))
+        return None if record is None else Past(record, condition, run.name, names)
+
     def nearest(self, cell: CellName, prepared: Prepared, today: dict[str, Today]) -> Past | None:
         """The record that has most in common with what a cell would be today; new ones first."""
         best: tuple[tuple[int, int, int, int], Past] | None = None
@@ -86,9 +92,9 @@ class History:
                 if digest is None or digest in seen:
                     continue
                 seen.add(digest)
-                record = self._store.record_by_digest(digest)
-                if record is not None:
-                    yield Past(record, key[0], run.name, tuple(step_names(run)))
+                past = self.past(run, key[0], digest)
+                if past is not None:
+                    yield past
         for record in islice(self._store.records_of_base(prepared.base), _RECORDS):
             if record.digest not in seen:
                 yield Past(record, str(record.provenance.get("condition", "")))

@@ -5,7 +5,7 @@ One function decides, for a plan that is printed and for a run that carries it o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -127,14 +127,21 @@ class Plan:
     def __init__(self, prepared: list[Prepared]) -> None:
         self.prepared = {each.name: each for each in prepared}
         self.decisions: dict[CellName, Decision] = {}
+        self.usual_seconds: Callable[[str], float | None] = lambda experiment: None
+        self._cells: dict[str, tuple[CellName, ...]] = {}
         self._artifacts: dict[tuple[Digest, str], ArtifactRef | None] = {}
 
-    def cells(self, experiment: str) -> Iterator[CellName]:
+    def cells(self, experiment: str) -> tuple[CellName, ...]:
         """The cells of an experiment, replicate by replicate: what is compared comes together."""
-        prepared = self.prepared[experiment]
-        for replicate in range(prepared.replicates):
-            for condition in prepared.conditions:
-                yield CellName(experiment, condition, replicate)
+        known = self._cells.get(experiment)
+        if known is None:
+            prepared = self.prepared[experiment]
+            known = self._cells[experiment] = tuple(
+                CellName(experiment, condition, replicate)
+                for replicate in range(prepared.replicates)
+                for condition in prepared.conditions
+            )
+        return known
 
     def producer_cell(self, source: Input, condition: str, replicate: int) -> CellName | None:
         """The cell whose artifact a consumer's cell reads; None if it is not part of this graph."""
@@ -164,6 +171,11 @@ class Plan:
         if key not in self._artifacts:
             self._artifacts[key] = find_artifact(record, name)
         return self._artifacts[key]
+
+    def hit_records(self) -> list[Digest]:
+        """The records that answer cells."""
+        found = (decision.record for decision in self.decisions.values())
+        return [record.digest for record in found if record is not None]
 
     def counts(self, experiment: str) -> dict[State, int]:
         """How many cells of an experiment are in which state."""
@@ -229,15 +241,15 @@ class Decider:
         for name, lookup in lookups.items():
             self._by_start.setdefault(plan.prepared[name].start, []).append(lookup)
 
-    def decide(self, view: View, cell: CellName, *, many: bool = False) -> Decision:
-        """The decision about a cell as things are now. `many`: its siblings come next."""
+    def decide(self, view: View, cell: CellName) -> Decision:
+        """The decision about a cell as things are now."""
         prepared = self._plan.prepared[cell.experiment]
         answer: Answer = Missing("")
         condition: Condition = prepared.conditions[cell.condition]
-        if condition.cell(cell.replicate).error is not None:
+        if condition.fails(cell.replicate):
             return Decision(State.RUN, TREATMENT_FAILED)
         if self._fresh or cell.experiment not in self._reasons:
-            answer = self._lookups[cell.experiment].find(view, condition, cell.replicate, many=many)
+            answer = self._lookups[cell.experiment].find(view, condition, cell.replicate)
         reason = self._reasons.get(cell.experiment)
         return decide(prepared, cell.condition, answer, self.options, reason, self._is_fresh)
 

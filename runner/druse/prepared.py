@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from druse.experiment import Experiment
     from druse.treatments import Treatment
 
-_START = b"druse:start:1\x00"
-_STEP_BASE = b"druse:step-base:1\x00"
-
 
 @dataclass(frozen=True)
 class Input:
@@ -120,7 +117,7 @@ class Prepared:
         parts = [(str(place), part.digest) for place, part in enumerate(self.parts)]
         if self.uncacheable:
             parts.append(("uncacheable", Digest.of(os.urandom(32))))
-        return key.joined(key._DOMAIN, parts)
+        return key.joined("base", parts)
 
     def step_base(self, position: int) -> Digest:
         """The base signature of what a cacheable step (-1: the datasource) keeps by itself: its
@@ -128,7 +125,7 @@ class Prepared:
         hooks = self.parts[1 + len(self.steps) :]
         digests = [("part", self.parts[position + 1].digest)]
         digests += [(str(place), part.digest) for place, part in enumerate(hooks)]
-        return key.joined(_STEP_BASE, digests)
+        return key.joined("step-base", digests)
 
     @property
     def made(self) -> list[Any]:
@@ -147,7 +144,8 @@ class Prepared:
     @cached_property
     def start(self) -> Digest:
         """Where the chain of reads begins: the base signature and the root seed."""
-        return extend(Digest.of(_START + self.base), "seed", value_digest(self.seed.root, "seed"))
+        begin = key.joined("start", [("base", self.base)])
+        return extend(begin, "seed", value_digest(self.seed.root, "seed"))
 
     @cached_property
     def bare(self) -> Bare:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import platform
-import socket
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from druse import origin
 from druse.plan import Decision, Plan
 from druse.task import CellName, Outcome
 from druse_store import Record, Run, RunWriter, Store
@@ -189,8 +187,8 @@ class ExperimentRun:
             "bases": [base.hex() for base in (prepared.base, *prepared.step_bases)],
             "seed": prepared.seed.root,
             "description": prepared.experiment.description or "",
-            "host": socket.gethostname(),
-            "user": _user(),
+            "host": origin.host(),
+            "user": origin.user(),
             "python": platform.python_version(),
             "command": " ".join(sys.argv)[:500],
         }
@@ -217,10 +215,3 @@ class ExperimentRun:
 
 def _config(experiment: Experiment) -> str:
     return "" if experiment._config is None else str(experiment._config)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())

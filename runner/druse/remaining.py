@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Callable, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING
 
 from druse.task import CellName
+
+if TYPE_CHECKING:
+    from druse_store import Store
+
+_SAMPLE = 20  # records that times are taken from
+
+
+def usual_seconds(store: Store, experiment: str) -> float | None:
+    """How long a cell of an experiment took in the latest run that has any; None without one."""
+    for run in reversed(list(store.runs(experiment))):
+        records = (store.record_by_digest(cell.record) for cell in run.cells)
+        times = [
+            record.provenance["seconds"]
+            for record in islice(records, _SAMPLE)
+            if record is not None and record.status == "ok" and "seconds" in record.provenance
+        ]
+        known = [float(each) for each in times if isinstance(each, int | float)]
+        if known:
+            return statistics.fmean(known)
+    return None
 
 
 class Remaining:
     """Told when cells begin and end. Times are seconds on any one clock.
 
-    `due` is how many cells of each experiment will run at most, `known` how long one took before.
+    `due` is how many cells of each experiment will run at most, `usual` how long one took before.
     """
 
-    def __init__(self, due: Mapping[str, int], known: Mapping[str, float], now: float) -> None:
+    def __init__(
+        self, due: Mapping[str, int], usual: Callable[[str], float | None], now: float
+    ) -> None:
         self._due = dict(due)
-        self._known = dict(known)
+        self._usual = usual
+        self._known: dict[str, float | None] = {}
         self._spent: dict[str, float] = {}
         self._ended: dict[str, int] = {}
         self._begun: dict[CellName, float] = {}
@@ -47,4 +73,8 @@ class Remaining:
 
     def _mean(self, name: str) -> float | None:
         ended = self._ended.get(name, 0)
-        return self._spent[name] / ended if ended else self._known.get(name)
+        if ended:
+            return self._spent[name] / ended
+        if name not in self._known:
+            self._known[name] = self._usual(name)
+        return self._known[name]

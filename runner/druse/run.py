@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from druse import finish, retiring
+from druse.collecting import uncollected
 from druse.commit import Committer
 from druse.current import Current
 from druse.dispatch import Dispatcher
@@ -17,6 +19,7 @@ from druse.interrupts import Interrupts
 from druse.listener import Listener
 from druse.plan import State
 from druse.progress import ExperimentRun
+from druse.remaining import usual_seconds
 from druse.runtime import Workplace
 from druse.scheduler import Scheduler
 from druse.task import CellName
@@ -73,13 +76,23 @@ class GraphRun:
         self._exchange.look(session.store, self._plan.prepared.values())
         session.remember_markers()
         session.decide_all()
+        self._plan.usual_seconds = partial(usual_seconds, session.store)
+        with session.store.lease(self._plan.hit_records()):
+            self._carry_out(session)
+        self._tidy_up()
+        return self.results
+
+    def _carry_out(self, session: Session) -> None:
+        """The run, while no collection can take the records that it rests on."""
         self._listener.planned(self._plan)
         for each in self._plan.prepared.values():
             for plugin in each.experiment.plugins:
                 plugin.before_run(each.experiment)
         place = Workplace(session.store, session.files, session.keys, self._exchange)
         try:
-            if self._note_hits():
+            with uncollected():
+                others = self._note_hits()
+            if others:
                 with (
                     session.store.batch(),
                     Committer(session.store, self._durable) as committer,
@@ -92,8 +105,6 @@ class GraphRun:
                 self._end(name)
         finally:
             place.close()
-        self._tidy_up()
-        return self.results
 
     def _tidy_up(self) -> None:
         """Retention, behind everything that could still need what it drops."""
@@ -200,9 +211,10 @@ class GraphRun:
         if lanes is not None:
             lanes.finish(prepared)
         started = time.perf_counter()
-        if self._session.views == "full":
+        if self._session.views == "full" and not self._exchange.is_alone:
             self._bring_artifacts(run)
-        self.results[name] = finish.end(self._session, prepared, run, self._listener)
+        with uncollected():
+            self.results[name] = finish.end(self._session, prepared, run, self._listener)
         run.seconds_to_end = time.perf_counter() - started
         self._exchange.ended(self._session.store, prepared, run.run, run.is_new)
         self._listener.ended(run.summary())

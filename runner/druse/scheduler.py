@@ -38,7 +38,7 @@ class Scheduler:
             self._push(cell)
 
     def close(self, gate: CellName) -> None:
-        """Something that is no cell, and holds those that wait for it until it is said to be done."""
+        """Something that is no cell, and holds those that wait for it until it is done."""
         self._order.setdefault(gate, len(self._order))
         self._waits[gate] = {gate}
 

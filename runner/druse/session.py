@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from druse import project, retiring
+from druse.collecting import uncollected
 from druse.errors import ArtifactNotFound
 from druse.key import Keys
 from druse.ledger import Ledger
@@ -120,11 +121,11 @@ class Session:
 
     def decide_all(self) -> Plan:
         """Decides about every cell, upstream first."""
-        decisions, decider = self.plan.decisions, self.decider
-        with self.store.reading() as view:
+        decisions, decide = self.plan.decisions, self.decider.decide
+        with uncollected(), self.store.reading() as view:
             for name in self.plan.prepared:
                 for cell in self.plan.cells(name):
-                    decisions[cell] = decider.decide(view, cell, many=True)
+                    decisions[cell] = decide(view, cell)
         return self.plan
 
     # --- outside of the graph ------------------------------------------------------------------

@@ -75,6 +75,26 @@ def package(name: str) -> str:
         return ABSENT
 
 
+def told(name: str, prepared: Prepared) -> str:
+    """The name of a read, as people know it."""
+    kind, _, rest = name.partition(":")
+    if kind in ("param", "bound"):
+        place, _, parameter = rest.partition(":")
+        return f"parameter {parameter} of {prepared.part_name(f'step {place}')}"
+    if kind == "up":
+        sources = [s for s in prepared.inputs if s.alias == rest]
+        return f"artifact {sources[0].producer}#{sources[0].artifact.name}" if sources else name
+    if kind in ("name", "shared"):
+        return f"{kind} of {prepared.part_name(f'step {rest}')}"
+    if kind in ("file", "dir"):
+        path = rest.removeprefix("@/").removeprefix("./")
+        return f"{'file' if kind == 'file' else 'folder'} {path}"
+    return f"{_WORDS.get(kind, kind)} {rest}"
+
+
+_WORDS = {"ctx": "ctx", "setup": "ctx, for setup,", "stored": "artifact"}
+
+
 def _of(values: dict[str, Any], key: str) -> str:
     return shown(values[key]) if key in values else ABSENT
 

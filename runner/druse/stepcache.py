@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from druse.cell import SetUp
     from druse.key import Part
 
-_DOMAIN = b"druse:cacheable:1\x00"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.1  # seconds, while another cell executes a step
 _CONTEXT_VALUE = -2  # the place of an artifact that stands for a value set in the context
 
@@ -72,7 +71,7 @@ class StepCache:
         outcome: Outcome,
     ) -> None:
         self._watch = watch
-        self._setup = key.joined(_DOMAIN, sorted(up.read.items()))
+        self._setup = key.joined("cacheable", sorted(up.read.items()))
         self._prepared = up.prepared
         self._place = up.place
         self._task = task
@@ -122,7 +121,7 @@ class StepCache:
                 value = self._reads.parameter(parameter.name, self._ctx._data)
                 if value is not None:
                     parts.append((parameter.name, value))
-            return claims.take(self._task.cell, key.joined(_DOMAIN, parts))
+            return claims.take(self._task.cell, key.joined("claim", parts))
 
     def _ends(self, view: Any, start: Digest) -> list[Digest]:
         """Where the known reads lead with what they would give now."""
@@ -183,14 +182,14 @@ class StepCache:
             ("input", input_digest),
             ("seed", value_digest(drawn, "seed")),
         ]
-        return key.joined(_DOMAIN, digests)
+        return key.joined("cacheable", digests)
 
     def _part(self, position: int) -> Part:
         return self._prepared.parts[position + 1]
 
     def _hooks(self) -> Digest:
         parts = self._prepared.parts[1 + len(self._prepared.steps) :]
-        return key.joined(_DOMAIN, [(part.label, part.digest) for part in parts])
+        return key.joined("cacheable", [(part.label, part.digest) for part in parts])
 
     def _replicate(self, step: Any) -> int:
         return 0 if step.shared else self._task.cell.replicate
@@ -337,6 +336,7 @@ class StepCache:
         try:
             with unwatched(), self._place.store.batch():
                 self._keep(position, start, frame, before, held, seconds)
+            self._outcome.outputs[str(position)] = held.digest().hex()
         except (StoreError, Unhashable, InvalidMetric) as error:
             self._warn(f"{type(step).__name__} runs uncached: its output cannot be kept: {error}")
         return held
@@ -401,7 +401,7 @@ class StepCache:
         closure = self._place.keys.fingerprinter.closure(type(value)).digest
         parts = [("class", closure), ("encoding", value_digest(output.encoding, "encoding"))]
         parts += [("blob", ref.digest) for ref in output.blobs()]
-        return key.joined(_DOMAIN, parts)
+        return key.joined("cacheable", parts)
 
     def _warn(self, text: str) -> None:
         if text not in self._outcome.warnings:

@@ -49,7 +49,7 @@ class Ingest:
         """Takes in bytes; `itemsize` is the size of the numbers in them."""
         view = _flat(data)
         size = view.nbytes
-        digest = Digest.of(view)
+        digest = Digest.of_large(view) if size > chunker.MAX else Digest.of(view)
         if size <= chunker.MIN:
             if not self._is_small_here(digest):
                 kind, stored = codec.encode(view, level=self._level, itemsize=itemsize)

@@ -36,6 +36,8 @@ class Offers:
         self._cells: dict[bytes, Offer] = {}
         self._edges: dict[Digest, tuple[str, ...]] = {}
         self._chains: set[bytes] = set()
+        self._replicates: dict[bytes, list[int]] = {}
+        self._taken: dict[Digest, Record] = {}
         self._guard = threading.Lock()
 
     def add(
@@ -63,6 +65,7 @@ class Offers:
                     wrong += 1
                     continue
                 self._cells[key] = Offer(one, origin)
+                self._replicates.setdefault(signature, []).append(replicate)
                 fresh.append(Record.decode(one))
         return fresh, wrong
 
@@ -100,7 +103,16 @@ class Offers:
         except (RecordDamaged, InvalidRecord):
             self.withdraw(key)
             return None
+        self._taken[record.digest] = record
         return record
+
+    def replicates(self, signature: bytes) -> list[int]:
+        """The replicates of a signature that may be there for the taking."""
+        return self._replicates.get(signature, [])
+
+    def taken(self, digest: Digest) -> Record | None:
+        """A record that a lookup took, whether or not it is stored by now."""
+        return self._taken.get(digest)
 
     def next_reads(self, node: Digest) -> tuple[str, ...]:
         """The keys that are read next by cells that were offered."""

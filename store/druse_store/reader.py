@@ -47,7 +47,7 @@ class Reader:
         self._writer: Writer | None = None
         self.files = PackFiles(location)
         self._verified: set[Digest] = set()
-        self._mapped: set[tuple[Digest, tuple[bytes, int]]] = set()
+        self._mapped: dict[BlobRef, tuple[bytes, int]] = {}
 
     def see(self, writer: Writer) -> None:
         """From now on what this writer has not committed is found too."""
@@ -190,11 +190,11 @@ class Reader:
 
     def read_ref(self, ref: BlobRef, may_map: bool) -> Buffer:
         """The blob of a reference, checked; mapped where that is allowed and possible."""
+        if may_map and ref.size >= MAP_FROM and (again := self._map_again(ref)) is not None:
+            return again
         outline = self.chunk_list(ref.digest, ref.chunks, ref.size)
-        if may_map and ref.size >= MAP_FROM:
-            mapped = self._map(outline)
-            if mapped is not None:
-                return mapped
+        if may_map and ref.size >= MAP_FROM and (mapped := self._map(ref, outline)) is not None:
+            return mapped
         if len(outline.chunks) == 1:
             return self.read_chunk(ref.digest)
         return b"".join(self.pieces(outline))
@@ -215,16 +215,27 @@ class Reader:
 
     # --- mapping -------------------------------------------------------------------------------
 
-    def _map(self, outline: ChunkList) -> memoryview | None:
+    def _map_again(self, ref: BlobRef) -> memoryview | None:
+        """As before, if this was verified in this process: a sealed pack does not change, even
+        where it was removed meanwhile, and is read from only because it is still open here."""
+        place = self._mapped.get(ref)
+        if place is None:
+            return None
+        try:
+            return self.files.map(*place, ref.size) if self.files.is_private(place[0]) else None
+        except Damaged:
+            del self._mapped[ref]
+            return None
+
+    def _map(self, ref: BlobRef, outline: ChunkList) -> memoryview | None:
         """A blob as it lies in a sealed pack of one's own, where it lies raw and in one piece."""
         place = self._raw_place(outline)
         if place is None or not self.files.is_private(place[0]):
             return None
         view = self.files.map(*place, outline.size)
-        if (outline.blob, place) not in self._mapped:
-            if Digest.of(view) != outline.blob:
-                return None  # reading it chunk by chunk says which one is damaged
-            self._mapped.add((outline.blob, place))
+        if Digest.of_large(view) != outline.blob:
+            return None  # reading it chunk by chunk says which one is damaged
+        self._mapped[ref] = place
         return view
 
     def _raw_place(self, outline: ChunkList) -> tuple[bytes, int] | None:

@@ -2,7 +2,8 @@
 
 A record is encoded canonically (msgpack; fixed positions; maps sorted by key), so that equal
 records have equal digests in every process. Decoding builds nothing but plain data, and is lazy:
-`Record.decode` checks the outline, and each group of fields becomes objects when first asked for.
+`Record.decode` checks that the outline is one, and each group of fields becomes objects when first
+asked for.
 
 Reads form a chain that ends at the signature:
 `node0 = start; node(i+1) = extend(node(i), key, value)`.
@@ -159,7 +160,10 @@ class Record:
         # Reached only where a slot is empty: a decoded record fills its groups when asked.
         fill = _LAZY.get(name)
         if fill is None:
-            raise AttributeError(name)
+            if name not in _OUTLINE_FIELDS or self._packed is None:
+                raise AttributeError(name)
+            _fill_outline(self, self._packed)
+            return getattr(self, name)
         try:
             raw = self._raw
             if raw is None:
@@ -298,6 +302,7 @@ def _slot(name: str) -> Callable[[Record, Any], None]:
     return setter
 
 
+_OUTLINE_FIELDS = ("status", "kind", "replicate", "signature", "base", "start")
 # Setting slots through their descriptors: three times faster than object.__setattr__ by name.
 _SET_STATUS, _SET_KIND, _SET_REPLICATE = map(_slot, ("status", "kind", "replicate"))
 _SET_SIGNATURE, _SET_BASE, _SET_START = map(_slot, ("signature", "base", "start"))
@@ -307,19 +312,24 @@ _NEW = Record.__new__
 
 def _decode(packed: bytes, digest: Digest | None) -> Record:
     try:
-        version, status, kind, replicate, signature, base, start = _OUTLINE.unpack_from(packed)
-        if version != VERSION:
-            raise ValueError("another version")
-        record = _NEW(Record)
-        _SET_STATUS(record, STATUSES[status])
-        _SET_KIND(record, KINDS[kind])
-    except (struct.error, IndexError, ValueError) as error:
-        raise RecordDamaged("a stored record has another outline than format version 1") from error
-    _SET_REPLICATE(record, replicate)
-    _SET_SIGNATURE(record, trusted(signature))
-    _SET_BASE(record, trusted(base))
-    _SET_START(record, trusted(start))
+        version, status, kind = packed[:3]
+        known = version == VERSION and status < len(STATUSES) and kind < len(KINDS)
+    except ValueError:
+        known = False
+    if not known or len(packed) < _OUTLINE.size:
+        raise RecordDamaged("a stored record has another outline than format version 1")
+    record = _NEW(Record)
     _SET_PACKED(record, packed)
     _SET_DIGEST(record, digest)
     _SET_RAW(record, None)
     return record
+
+
+def _fill_outline(record: Record, packed: bytes) -> None:
+    _, status, kind, replicate, signature, base, start = _OUTLINE.unpack_from(packed)
+    _SET_STATUS(record, STATUSES[status])
+    _SET_KIND(record, KINDS[kind])
+    _SET_REPLICATE(record, replicate)
+    _SET_SIGNATURE(record, trusted(signature))
+    _SET_BASE(record, trusted(base))
+    _SET_START(record, trusted(start))

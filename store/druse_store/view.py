@@ -23,6 +23,10 @@ class Offered(Protocol):
     def take(self, key: bytes) -> Record | None:
         """The record of a cell, stored from now on."""
 
+    def replicates(self, signature: bytes) -> list[int]: ...
+
+    def taken(self, digest: Digest) -> Record | None: ...
+
     def next_reads(self, node: Digest) -> tuple[str, ...]: ...
 
 
@@ -92,6 +96,11 @@ class View(Snapshot):
             return None
         return Record.decode(packed, digest)
 
+    @property
+    def has_offers(self) -> bool:
+        """Whether records may come from elsewhere when they are looked up."""
+        return self._offered is not None
+
     def records_at(self, signature: Digest) -> dict[int, Digest]:
         """The current record of each replicate of a signature."""
         found = dict(self.currents(signature))
@@ -99,6 +108,14 @@ class View(Snapshot):
             for key, digest in list(pending.rows.pointers.items()):
                 if key.startswith(signature):
                     found[values.replicate_of(key)] = digest
+        if self._judge is not None:
+            believed = ((replicate, self.record_at(signature, replicate)) for replicate in found)
+            found = {replicate: record.digest for replicate, record in believed if record}
+        if self._offered is not None:
+            for replicate in self._offered.replicates(signature):
+                record = None if replicate in found else self.record_at(signature, replicate)
+                if record is not None:
+                    found[replicate] = record.digest
         return found
 
     def failed_under_base(self, base: Digest) -> Iterator[Record]:
@@ -118,7 +135,9 @@ class View(Snapshot):
             if digest in pending.adoptions:
                 return pending.adoptions[digest][0]
         packed = self.record(digest)
-        return None if packed is None else self._believed(packed, digest)
+        if packed is None:
+            return None if self._offered is None else self._offered.taken(digest)
+        return self._believed(packed, digest)
 
     def missing(self, record: Record) -> list[Digest]:
         """The blobs of a record that are not here: dropped by retention, evicted, or damaged; or

@@ -278,3 +278,18 @@ def test_a_listing_that_misses_an_earlier_object_is_asked_again(pair):
         before = site.backend.requests
         read_topic(site, records_topic(BASE), bob.trust.believed())
         assert site.backend.requests - before == 1
+
+
+def test_who_has_no_key_reads_and_is_told_once_that_nothing_is_published(pair):
+    ann, bob = pair
+    ann.run()
+    ann.push().execute()
+    (bob.config / "key").unlink()
+    with bob.tier() as tier:
+        assert tier.records_for([BASE]).records == 3
+        assert bob.has(0)
+        assert bob.warnings == []
+        tier.add(bob.compute(5))
+        tier.add(bob.compute(6))
+    assert len(bob.warnings) == 1
+    assert "druse trust init" in bob.warnings[0]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
+from druse import ParallelExecution
+from druse_store import Store
+from support import cells
+from support.cells import experiment
 from support.longrun import LongRun, children, is_running, wait_for, workers_of
 from support.project import Project
 
@@ -21,9 +27,9 @@ EXECUTORS = {
 
 @pytest.mark.parametrize("kind", EXECUTORS)
 def test_ctrl_c_commits_what_has_finished_and_stops(project: Project, kind: str) -> None:
-    run = LongRun(project, 400)
+    run = LongRun(project, 240)
     running = run.start(*EXECUTORS[kind])
-    run.wait_until_ran(running, 60)
+    run.wait_until_ran(running, 40)
     below = children(running.pid)
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does it
     _, err = running.communicate(timeout=30)
@@ -31,7 +37,7 @@ def test_ctrl_c_commits_what_has_finished_and_stops(project: Project, kind: str)
     assert "Traceback" not in err
     assert "interrupted" in err
     assert "the same command goes on from there" in err
-    assert len(run.committed()) >= 60 - 9
+    assert len(run.committed()) >= 40 - 9
     assert wait_for(lambda: not any(map(is_running, below)))
     run.check_the_rest_runs(*EXECUTORS[kind])
 
@@ -69,9 +75,9 @@ def test_a_second_ctrl_c_ends_the_run_at_once(project: Project) -> None:
 
 @pytest.mark.parametrize("kind", EXECUTORS)
 def test_a_run_that_is_killed_loses_only_the_cells_in_flight(project: Project, kind: str) -> None:
-    run = LongRun(project, 400)
+    run = LongRun(project, 240)
     running = run.start(*EXECUTORS[kind])
-    run.wait_until_ran(running, 120)
+    run.wait_until_ran(running, 60)
     below = children(running.pid)
     running.kill()
     running.communicate()
@@ -129,3 +135,31 @@ def test_the_process_that_workers_are_forked_from_is_replaced_when_it_dies(
     _, err = running.communicate(timeout=60)
     assert running.returncode == 0, err
     assert len(run.committed()) == 200
+
+
+def test_a_run_beside_an_event_loop_stops_when_it_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DRUSE_STORE", raising=False)
+    made = experiment(
+        cells.sleep(seconds=60, at=range(3, 9)),
+        replicates=9,
+        plugin=ParallelExecution(2, "process"),
+    )
+
+    async def cancel_it() -> None:
+        task = asyncio.create_task(made.arun())
+        committed = 0
+        while committed < 3:
+            await asyncio.sleep(0.02)
+            if Path(".druse/format").exists():
+                with Store.open(".druse", create=False) as store:
+                    committed = store.stats().records
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(asyncio.wait_for(cancel_it(), 30))
+    found = made.run(strategy="resume", replicates=3)
+    assert [cell.how for cell in found.cells] == ["hit"] * 3

@@ -7,6 +7,8 @@ import pytest
 
 from druse_store import Store
 from druse_store.errors import BlobVanished, Damaged
+from druse_store.frames import ChunkList
+from druse_store.index.tables import Tables
 
 
 def content(size, seed=0):
@@ -124,3 +126,40 @@ def test_a_sector_that_cannot_be_read_counts_as_damage(path):
     pack.symlink_to("/proc/self/mem")  # its first pages give the error that a bad disk does
     with Store.open(path) as store, pytest.raises(Damaged, match="cannot be read"):
         store.get(digest)
+
+
+# --- what the index says can be old, or wrong --------------------------------------------------
+
+
+def test_a_pack_that_was_rewritten_behind_a_lookup_is_looked_up_again(path, monkeypatch):
+    with Store.open(path) as store:
+        digests = [store.put(SMALL), store.put(b"lost")]
+        reader = store._session.reader
+        stale = reader.chunk(digests[0])
+        damage(path, b"lost")
+        store.repair()  # moves what is good into another pack
+        assert reader.chunk(digests[0])[:2] != stale[:2]
+        answers = [stale]
+        lookup = reader.chunk
+        monkeypatch.setattr(reader, "chunk", lambda d: answers.pop() if answers else lookup(d))
+        assert reader.read_chunk(digests[0]) == SMALL
+        assert digests[0] in store
+
+
+def test_a_blob_that_leads_to_other_valid_chunks_is_never_handed_out(path, tmp_path):
+    """Every chunk checks, the whole does not."""
+    other = content(2_000_000, 7)
+    with Store.open(path) as store:
+        digest, wrong = store.put(LARGE), store.put(other)
+        session = store._session
+        entry = session.reader.blob(wrong)
+        forged = ChunkList(digest, len(other), session.reader.outline(wrong).chunks)
+        name = store.put(forged.encode())
+        with session.write_lock.held(), Tables(session.environment) as tables:
+            tables.put_blob(digest, entry._replace(chunks=name))
+            tables.commit()
+        for read in (store.get, store.open_blob, lambda d: store.get_to(d, tmp_path / "out")):
+            with pytest.raises(Damaged, match="whole"):
+                read(digest)
+        assert list(tmp_path.iterdir()) == [path]
+        assert store.get(store.put(LARGE)) == LARGE

@@ -388,3 +388,23 @@ def test_a_checkpoint_that_never_came_to_its_commit_is_not_believed_twice(path, 
         assert history(store) == before
     assert len(list((path / "log").iterdir())) == 1
     os.sync()
+
+
+def test_an_array_that_was_mapped_once_is_mapped_again_and_never_a_lost_one(path):
+    array = np.frombuffer(content(2_000_000), "u8")
+    with Store.open(path) as store:
+        ref = store.put_object(array)
+        store.put(SMALL)
+    damage(path, SMALL)
+    with Store.open(path) as store:
+        store.repair()  # its pack is sealed now
+        for again in (store.get_object(ref), store.get_object(ref)):
+            assert np.array_equal(again, array)
+            assert not again.flags.owndata
+        store.close()
+    for pack in packs(path):
+        pack.unlink()
+    with Store.open(path) as store:
+        store.repair()
+        with pytest.raises(BlobNotFound):
+            store.get_object(ref)

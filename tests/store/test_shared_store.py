@@ -53,8 +53,10 @@ def shared(path, ann, make_record):
 
 
 def has(user, path, record):
-    with user.open(path) as store:
-        return store.record(record.signature, 0) is not None
+    with user.open(path) as store, store.reading() as view:
+        found = view.record_at(record.signature, 0) is not None
+        assert (view.records_at(record.signature) == {0: record.digest}) is found
+        return found
 
 
 def test_a_record_counts_for_its_maker_and_for_who_trusts_the_key(shared, ann, bob, make_record):

@@ -127,3 +127,33 @@ def test_beside_writers_only_what_was_committed_is_looked_at(path, filled):
         store.put(content(5_000, 9))
         with Store.open(path, read_only=True) as reader:
             assert reader.verify().clean
+
+
+def test_large_blobs_that_were_read_are_not_read_again_after_an_interruption(path):
+    class Stop(Exception):
+        pass
+
+    with Store.open(path) as store:
+        digests = sorted(store.put(content(1_000_000, seed)) for seed in range(4))
+        packs = store.stats().pack_bytes
+
+        def stop(progress):
+            if progress.done > packs + 2_500_000:
+                raise Stop
+
+        with pytest.raises(Stop):
+            store.verify(progress=stop)
+        rest, whole = store.verify(resume=True), store.verify(resume=True)
+        assert (rest.blobs, whole.blobs) == (2, 4)
+        assert rest.bytes == whole.bytes == packs + 4_000_000
+        assert rest.clean
+        flip_in_blob(path, store, digests[0])
+        with pytest.raises(Stop):
+            store.verify(progress=stop)
+        assert not store.verify(resume=True).clean  # what was damaged is looked at again
+
+
+def flip_in_blob(path, store, digest):
+    chunk = store._session.reader.outline(digest).chunks[0][0]
+    entry = store._session.reader.chunk(chunk)
+    flip(store._session.location.pack(entry.pack), entry.offset + 5)

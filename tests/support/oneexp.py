@@ -113,6 +113,10 @@ class Exp:
         """What a run says of the experiment."""
         return self.project.run("exp", *arguments, env=env)["exp"]
 
+    def run_one_of(self, name: str) -> dict[str, Any]:
+        """The same where the experiment has another name."""
+        return self.project.run("exp")[name]
+
     def hits(self, *arguments: str, env: dict[str, str] | None = None) -> bool:
         """Whether a run takes every cell from the store."""
         found = self.run_one(*arguments, env=env)

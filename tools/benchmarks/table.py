@@ -38,8 +38,21 @@ def _seconds(value):
     return f"{value:8.3f} s " if value >= 0.1 else f"{value * 1e3:8.3f} ms"
 
 
-def print_json(rows):
-    print(json.dumps({"machine": _machine(), "rows": [_row(row) for row in rows]}, indent=2))
+def print_latencies(name, latencies):
+    if latencies:
+        print(f"\n{name}")
+    for operation, found in sorted(latencies.items()):
+        print(
+            f"  {operation:<22}  {found['count']:8} times  p50 {found['p50_ms']:8.3f} ms  "
+            f"p99 {found['p99_ms']:8.3f} ms  max {found['max_ms']:8.1f} ms"
+        )
+
+
+def print_json(rows, latencies=None):
+    found = {"machine": _machine(), "rows": [_row(row) for row in rows]}
+    if latencies:
+        found["latencies"] = latencies
+    print(json.dumps(found, indent=2))
 
 
 def _machine():

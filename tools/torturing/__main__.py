@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-COMMANDS = ("kill", "flip", "enospc", "soak", "collect")
+COMMANDS = ("kill", "flip", "enospc", "soak", "collect", "run")
 
 
 def main():

@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 import click
 
 _COMMANDS = {
+    "accept": ("accept", "Take the latest results over for today's code and parameters."),
+    "audit": ("audit", "Execute hits again; name steps that do not give the same."),
     "explain": ("explain", "Say why cells hit or miss."),
     "du": ("collect", "Say what takes the space."),
     "export": ("views", "Write a run's folder: data/EXPERIMENT/vN/."),
@@ -29,6 +31,7 @@ _COMMANDS = {
     "trust": ("trust", "Your key, and whose results are believed."),
     "unpin": ("collect", "Take a pin away."),
     "verify": ("health", "Read everything again; say what is damaged."),
+    "init": ("init", "Make a store, for yourself or for a group."),
     "ls": ("look", "List experiments and their runs."),
     "run": ("run", "Run experiments; take from the store what it has."),
     "show": ("look", "Show a run: metrics, cells, failures."),

@@ -111,9 +111,8 @@ class _Phases:
 
 @click.command("gc")
 @click.option("--dry-run", is_flag=True, help="Say what would happen, to the byte; change nothing.")
-@click.option(
-    "--grace", metavar="TIME", default="1h", show_default=True, help="What is younger stays."
-)
+@click.option("--grace", metavar="TIME", help="What is younger stays; else 1h, on a remote 7d.")
+@click.option("--remote", metavar="NAME|URL", help="Collect there, what nobody's runs need.")
 @click.option("--now", is_flag=True, help="Without grace; nobody else may have the store open.")
 @click.option("--undo", is_flag=True, help="Bring back what was removed within the grace.")
 @click.option(
@@ -129,7 +128,8 @@ class _Phases:
 @store_option
 def gc_command(
     dry_run: bool,
-    grace: str,
+    grace: str | None,
+    remote: str | None,
     now: bool,
     undo: bool,
     views: Path,
@@ -141,10 +141,19 @@ def gc_command(
     """Remove what no run, pin or cached step needs, by the rules of druse.yaml (`retention:`) and
     of the flags. Beside others; what becomes garbage now leaves when the grace is over.
 
+    On a remote only --keep-last counts, for your own runs there; what others published stays.
+
     Exit status 1 if something kept it from removing all that it could.
     """
     from druse_store import Store
 
+    if remote is not None:
+        from druse.cli import remotegc
+
+        _refuse_for_remotes(now, undo, rules)
+        seconds = _duration(grace or "7d")
+        return remotegc.collect(store, remote, seconds, rules["keep_last"], dry_run, quiet, as_json)
+    grace = grace or "1h"
     with Store.open(named_store(store), create=False) as opened:
         if undo:
             return _undo(opened, None, as_json)
@@ -163,6 +172,13 @@ def gc_command(
     for problem in report.problems:
         click.echo(problem, err=True)
     return 1 if report.problems else 0
+
+
+def _refuse_for_remotes(now: bool, undo: bool, rules: dict[str, Any]) -> None:
+    asked = [name for name, value in rules.items() if value is not None and name != "keep_last"]
+    if now or undo or asked:
+        what = "--now" if now else "--undo" if undo else "--" + asked[0].replace("_", "-")
+        raise click.UsageError(f"{what} does not go with --remote")
 
 
 def _duration(value: str) -> float:

@@ -122,7 +122,7 @@ def _rests_on(found: dict[str, Any] | Any) -> list[str]:
     packages = f"; {', '.join(found['packages'])}" if found["packages"] else ""
     lines.append(f"code: {found['code']} functions and classes{packages}")
     lines.append(f"seed: {found['seed']}")
-    lines += [f"read {name}: {value}" for name, value in found["reads"].items()]
+    lines += [f"read {each}" for each in found["told"]]
     accepted = found.get("accepted")
     if isinstance(accepted, dict):
         lines.append(text.accepted(accepted))

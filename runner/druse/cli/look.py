@@ -126,7 +126,21 @@ def show_command(name: str, as_json: bool, store: str | None) -> None:
     if table:
         click.echo("\n" + table)
     _show_artifacts(cells)
+    _show_notes(cells)
     _show_failures(cells)
+
+
+def _show_notes(cells: list[Cell]) -> None:
+    """What was accepted, and what an audit found, each once."""
+    noted: Counter[str] = Counter()
+    for _, _, _, record in cells:
+        provenance = record.provenance if record is not None else {}
+        for name, tell in (("accepted", text.accepted), ("audit", text.audited)):
+            known = provenance.get(name)
+            if isinstance(known, dict):
+                noted[tell(known)] += 1
+    for sentence, count in noted.items():
+        click.echo(f"\n{count} {'cell' if count == 1 else 'cells'}: {sentence}")
 
 
 Cell = tuple[str, int, str, "Record | None"]

@@ -87,7 +87,10 @@ class Tier:
         self._indexes: set[str] = set()
         self._is_there = False
         self._back: WriteBack | None = None
-        if signer is not None and not site.backend.read_only and not store._session.read_only:
+        self._lacks_key = signer is None
+        if site.backend.read_only or store._session.read_only:
+            self._lacks_key = False
+        elif signer is not None:
             self._back = WriteBack(store, site, signer, self.failed)
 
     @classmethod
@@ -115,7 +118,6 @@ class Tier:
             signer = Signer.load(trust.folder)
         except KeyMissing:
             signer = None
-            warn("you have no key, so nothing is published: `druse trust init` makes one")
         except RemoteNotFound:
             raise
         except (RemoteError, TrustError) as error:
@@ -180,6 +182,12 @@ class Tier:
         """Publishes a committed record soon, in the background."""
         if self._back is not None:
             self._back.add(record)
+        elif self._lacks_key:
+            self._say(
+                "key",
+                f"you have no key, so that what you compute is not published on {self.site.name}: "
+                "`druse trust init` makes one",
+            )
 
     def when_published(self, tell: Callable[[list[Digest]], None]) -> None:
         """Has `tell` called with the records that were published, each time."""

@@ -27,11 +27,11 @@ def own_cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 def test_a_local_cluster_ends_with_its_run_killed_or_not(project: Project) -> None:
     run = LongRun(project, 100)
-    local = ("--executor", "dask", "-j", "2")
+    local = ("--executor", "dask", "-j", "1")
     running = run.start(*local, "-q")
     run.wait_until_ran(running, 10)
     below = children(running.pid)
-    assert len(below) >= 3  # the keeper, which is the scheduler, and two workers
+    assert len(below) >= 2  # the keeper, which is the scheduler, and a worker
     running.kill()
     running.communicate()
     assert wait_for(lambda: not any(map(is_running, below)))

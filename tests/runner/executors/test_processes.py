@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -207,6 +209,8 @@ STEPS = """
     @pipeline_step()
     def slow(data, ctx):
         Path("began").write_text("")
+        while Path("wait").exists():
+            time.sleep(0.002)
         return data
 
     @pipeline_step()
@@ -239,13 +243,15 @@ def test_code_that_is_edited_while_a_run_goes_on_is_not_what_the_run_executes(
     project["exp/steps.py"] = STEPS
     project["helper.py"] = "def value():\n    return 1\n"
     project["helper_two.py"] = "def value():\n    return 10\n"
+    project["wait"] = ""
     command = project.command("run", "exp", "--executor", "process", "-j", "1", "--json")
     running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **project.how())
-    # The run has read the code by the time that it begins; its worker is told to import it after.
+    # The run has read the code by now; the worker imports it after the edit.
     until = time.monotonic() + 30
     while not (project.root / "began").exists() and time.monotonic() < until:
         time.sleep(0.002)
     project["helper_two.py"] = "def value():\n    return 20\n"
+    (project.root / "wait").unlink()
     out, _ = running.communicate(timeout=60)
     assert running.returncode == 0
     found = json.loads(out)["experiments"][0]["metrics"]["baseline"]["value"]
@@ -253,6 +259,36 @@ def test_code_that_is_edited_while_a_run_goes_on_is_not_what_the_run_executes(
     again = project.run("exp")["odd"]
     assert again["run"] == 4  # the edited code has another key
     assert again["metrics"]["baseline"]["value"] == [21] * 4
+
+
+def test_code_that_was_edited_after_its_import_runs_as_it_was_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+        from druse import pipeline_step
+
+        FACTOR = 2
+
+        def times(value):
+            return value * FACTOR
+
+        @pipeline_step()
+        def scale(data, ctx):
+            ctx.record("value", times(data))
+            return data
+    """
+    path = tmp_path / "edited_later.py"
+    path.write_text(dedent(text))
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("edited_later")
+    try:
+        for value, edit in ((2, ""), (2, "value * FACTOR + 100"), (2, "value * 7")):
+            if edit:
+                path.write_text(dedent(text).replace("value * FACTOR", edit))
+            found = experiment(module.scale(), plugin=processes(1)).run(strategy="resume")
+            assert found.metrics.baseline.metrics["value"] == [value]
+    finally:
+        del sys.modules["edited_later"]
 
 
 def test_the_workers_of_a_run_that_is_killed_end_with_it(project: Project) -> None:

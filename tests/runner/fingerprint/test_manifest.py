@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from druse.errors import DruseError
@@ -104,6 +104,8 @@ def test_one_of_several_functions_of_one_name_changed(project: Project) -> None:
     assert sentences(project, before) == ["train_model: helper steps.py:3 <lambda>() changed"]
 
 
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 component = st.builds(
     Component,
     st.text(),
@@ -115,6 +117,7 @@ component = st.builds(
 )
 
 
+@unhurried
 @given(st.lists(st.tuples(st.text(), component)))
 def test_a_manifest_comes_back_from_its_bytes_whatever_its_order(entries: list) -> None:
     found = Manifest.of(entries)
@@ -124,6 +127,7 @@ def test_a_manifest_comes_back_from_its_bytes_whatever_its_order(entries: list) 
     assert diff(found, found) == []
 
 
+@unhurried
 @given(st.lists(st.tuples(st.just(""), component)), st.lists(st.tuples(st.just(""), component)))
 def test_manifests_differ_where_their_digests_do(old: list, new: list) -> None:
     def what(entries: list) -> set:

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from druse.errors import DruseError, Unhashable
@@ -349,6 +349,8 @@ def test_the_bytes_of_a_path_are_not_read() -> None:
     assert same("/no/such/file", "/no/such/file") and not same("/no/such", "/no/such/")
 
 
+UNHURRIED: Any = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+
 plain = st.recursive(
     st.none()
     | st.booleans()
@@ -381,14 +383,14 @@ def by_graph(value: Any) -> Any:
     return finish(standing(node))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, **UNHURRIED)
 @given(plain)
 @example([[], {}, (), [[[]]], {"a": [1] * 50}])
 def test_plain_data_has_the_same_digest_by_either_way(value: Any) -> None:
     assert by_graph(value) == value_digest(value)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, **UNHURRIED)
 @given(plain, plain)
 def test_plain_data_differs_where_its_exact_text_does(a: Any, b: Any) -> None:
     def exact(value: Any) -> Any:
@@ -406,7 +408,7 @@ def test_plain_data_differs_where_its_exact_text_does(a: Any, b: Any) -> None:
     assert (value_digest(a) == value_digest(b)) == (exact(a) == exact(b))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, **UNHURRIED)
 @given(plain)
 def test_a_copy_has_the_same_digest(value: Any) -> None:
     assert value_digest(copy.deepcopy(value)) == value_digest(value)

@@ -1,9 +1,9 @@
 import pytest
-from tests.support.runs import add_run, noise, payloads_of
 
 from druse_store import Policy, Store
 from druse_store.errors import BlobNotFound, InvalidInput, ReadOnlyStore
 from druse_store.gc import collector
+from support.runs import add_run, noise, payloads_of
 
 POLICY = Policy(keep_last=1)
 

@@ -5,12 +5,12 @@ import threading
 import time
 
 import pytest
-from tests.store.test_processes import finish, spawn
-from tests.support.runs import add_run, make_record, noise, payloads_of
 
 from druse_store import Digest, Policy, RunName, Store, rebuild_index
 from druse_store.errors import BlobNotFound
 from druse_store.gc.collector import Collector, settings
+from support.runs import add_run, make_record, noise, payloads_of
+from support.writers import finish, spawn
 
 LARGE = noise(600_000, "large")
 WRITER = """

@@ -3,10 +3,10 @@
 import time
 
 import pytest
-from tests.support.runs import add_run, make_record, noise
 
 from druse_store import Policy, Store, commit
 from druse_store.index.values import Origin
+from support.runs import add_run, make_record, noise
 
 DAY = 86400
 

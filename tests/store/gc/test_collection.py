@@ -1,11 +1,11 @@
 import time
 
 import pytest
-from tests.support.runs import add_run, chain, make_record, noise, pack_bytes, payloads_of
 
 from druse_store import Policy, RunName, Store, rebuild_index
 from druse_store.errors import BlobNotFound, StoreBusy
 from druse_store.gc import execute
+from support.runs import add_run, chain, make_record, noise, pack_bytes, payloads_of
 
 MIB = 1 << 20
 

@@ -2,12 +2,12 @@ import time
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.runs import add_run, make_record, noise, payloads_of
 
 from druse_store import Policy, RunName, Store, commit
 from druse_store.errors import BlobNotFound
 from druse_store.gc import victims
 from druse_store.gc.victims import Candidate
+from support.runs import add_run, make_record, noise, payloads_of
 
 KIB = 1 << 10
 

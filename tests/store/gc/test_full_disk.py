@@ -3,11 +3,11 @@
 import os
 
 import pytest
-from tests.support import mounts
-from tests.support.runs import add_run, noise, pack_bytes, payloads_of
 
 from druse_store import Policy, Store
 from druse_store.errors import DiskFull
+from support import mounts
+from support.runs import add_run, noise, pack_bytes, payloads_of
 
 
 def fill(path):

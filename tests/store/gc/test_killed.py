@@ -5,12 +5,12 @@ import shutil
 import signal
 
 import pytest
-from tests.support.runs import add_run, chain, make_record, noise, pack_bytes, payloads_of
 
 from druse_store import Digest, Policy, Store, rebuild_index
 from druse_store.gc import compact, execute, sweep
 from druse_store.gc.collector import Collector, settings
 from druse_store.gc.execute import STEPS
+from support.runs import add_run, chain, make_record, noise, pack_bytes, payloads_of
 
 POLICY = Policy(keep_last=2, max_size=None)
 SHARED = noise(150_000, "shared")

@@ -1,10 +1,10 @@
 import time
 
 import pytest
-from tests.support.runs import add_run, make_record, noise, payloads_of
 
 from druse_store import Policy, RunName, Store, rebuild_index
 from druse_store.errors import BlobNotFound, RunNotFound
+from support.runs import add_run, make_record, noise, payloads_of
 
 POLICY = Policy(keep_last=1, keep_metrics=0.0).with_experiment("light", artifact_retention=2)
 
