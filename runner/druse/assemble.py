@@ -74,7 +74,9 @@ class Cells:
             for name, cells in self._by_condition.items()
         }
         baseline = conditions.pop(BASELINE)
-        return ExperimentMetrics(baseline, conditions, [self._verify(each) for each in self._stated])
+        return ExperimentMetrics(
+            baseline, conditions, [self._verify(each) for each in self._stated]
+        )
 
     def _verify(self, hypothesis: Hypothesis) -> HypothesisResult:
         """A hypothesis for each treatment, over the replicates that both sides have."""

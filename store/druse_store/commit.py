@@ -169,7 +169,7 @@ def _changes(tables: Tables, pending: Pending, error: StoreError | None) -> list
     rows.write(tables)
     late: list[Change] = []
     for beginning in pending.beginnings:
-        version = tables.next_version(beginning.experiment)
+        version = max(tables.next_version(beginning.experiment), beginning.least)
         beginning.version = version
         late.append(
             [changes.BEGIN, beginning.experiment, version, beginning.info, beginning.started]

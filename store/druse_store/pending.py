@@ -12,14 +12,17 @@ from druse_store.records import JSON, Record
 
 
 class Beginning:
-    """A run that is to begin: its version is found inside the transaction."""
+    """A run that is to begin: its version, not below `least`, is found inside the transaction."""
 
-    __slots__ = ("experiment", "info", "started", "version")
+    __slots__ = ("experiment", "info", "least", "started", "version")
 
-    def __init__(self, experiment: str, info: dict[str, JSON], started: int) -> None:
+    def __init__(
+        self, experiment: str, info: dict[str, JSON], started: int, least: int = 0
+    ) -> None:
         self.experiment = experiment
         self.info = info
         self.started = started
+        self.least = least
         self.version = -1
 
 

@@ -18,6 +18,7 @@ _COMMANDS = {
     "explain": ("explain", "Say why cells hit or miss."),
     "du": ("collect", "Say what takes the space."),
     "export": ("views", "Write a run's folder: data/EXPERIMENT/vN/."),
+    "import": ("importing", "Take runs from folders that Crystallize wrote."),
     "plan": ("plan", "Show what a run would do, and why."),
     "pull": ("transfer", "Bring what others published on a remote."),
     "push": ("transfer", "Send results to a remote."),
