@@ -126,6 +126,7 @@ def read(experiment: str, version: int, path: Path) -> Folder:
         _read(found)
     except OSError as error:
         raise FolderUnreadable(f"{path} cannot be read: {error.strerror or error}") from error
+    found.problems = list(dict.fromkeys(found.problems))
     return found
 
 

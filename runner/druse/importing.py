@@ -40,20 +40,25 @@ class Import:
     run: Run | None = None
 
 
-def plan(store: Store | None, root: Path, only: Iterable[str] = ()) -> list[Import]:
+def plan(
+    store: Store | None, root: Path, only: Iterable[str] = (), name: str | None = None
+) -> list[Import]:
     """What can be imported from below a root; of these experiments only, if any are named.
 
-    Changes nothing. Raises FolderUnreadable where there is nothing, InvalidName.
+    With `name`, the one experiment that there is gets another name. Changes nothing. Raises
+    FolderUnreadable where there is nothing, InvalidName.
     """
     wanted = frozenset(only)
-    found = [
-        _look(store, *version)
-        for version in folders.find(root)
-        if not wanted or version[0] in wanted
-    ]
+    found = [each for each in folders.find(root) if not wanted or each[0] in wanted]
     if not found:
         raise FolderUnreadable(f"{root} holds no runs of {', '.join(sorted(wanted))}")
-    return found
+    several = sorted({experiment for experiment, _, _ in found})
+    if name is not None and len(several) > 1:
+        raise FolderUnreadable(
+            f"{root} holds several experiments ({', '.join(several)}), which cannot all be called "
+            f"{name!r}: name one of them with --experiment"
+        )
+    return [_look(store, name or known, version, path) for known, version, path in found]
 
 
 def _look(store: Store | None, experiment: str, version: int, path: Path) -> Import:
@@ -70,6 +75,12 @@ def _look(store: Store | None, experiment: str, version: int, path: Path) -> Imp
     return Import(folder)
 
 
+_TAKEN = (
+    "another run is {} in this store: import it under another name, with --as EXPERIMENT, or into "
+    "another store"
+)
+
+
 def _why_skipped(run: Run, folder: Folder) -> str | None:
     said = run.info.get(IMPORTED)
     if isinstance(said, dict) and said.get("content") == _content(folder).hex():
@@ -77,7 +88,7 @@ def _why_skipped(run: Run, folder: Folder) -> str | None:
     own = folder.identity is not None and run.info.get("id") == folder.identity
     if own and run.version == folder.version and not isinstance(said, dict):
         return f"it is the exported folder of {run.name}"
-    return None
+    return _TAKEN.format(run.name) if run.version == folder.version else None
 
 
 def _content(folder: Folder) -> Digest:
@@ -112,8 +123,10 @@ def execute(store: Store, imports: list[Import], progress: Progress | None = Non
 
 
 def _take_in(store: Store, folder: Folder, show: Callable[[int], None]) -> Run:
-    writer = store.begin_run(folder.experiment, _info(folder), least=folder.version)
+    writer = store.begin_run(folder.experiment, _info(folder), version=folder.version)
     try:
+        if writer.version != folder.version:
+            raise FolderUnreadable(_TAKEN.format(f"{folder.experiment}/v{folder.version}"))
         with store.batch():
             for key, record in _records(store, folder, show):
                 writer.add(*key, store.put_record(record), IMPORTED)

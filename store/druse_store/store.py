@@ -224,17 +224,27 @@ class Store:
     # --- runs ----------------------------------------------------------------------------------
 
     def begin_run(
-        self, experiment: str, info: Mapping[str, JSON] | None = None, *, least: int = 0
+        self,
+        experiment: str,
+        info: Mapping[str, JSON] | None = None,
+        *,
+        least: int = 0,
+        version: int | None = None,
     ) -> RunWriter:
-        """Begins the next version of an experiment, from `least`; durable when this returns."""
+        """Begins the next version of an experiment, from `least`; durable when this returns.
+
+        `version` is one that an earlier run, which is taken in now, is known by: where another run
+        has it, the next one is taken as well.
+        """
         names.check(experiment, "an experiment")
-        if type(least) is not int or not 0 <= least <= _VERSIONS:
-            raise InvalidInput(f"a version is a whole number up to {_VERSIONS}, not {least!r}")
+        for number in (least, version):
+            if number is not None and (type(number) is not int or not 0 <= number <= _VERSIONS):
+                raise InvalidInput(f"a version is a whole number up to {_VERSIONS}, not {number!r}")
         from druse_store.pending import Beginning
         from druse_store.runwriter import RunWriter
 
         packed = packing.sorted_map(info or {})
-        beginning = Beginning(experiment, packed, time.time_ns(), least)
+        beginning = Beginning(experiment, packed, time.time_ns(), least=least, wanted=version)
         with self._session.writing() as writing:
             writing.writer.flush(writing.writer.begin(beginning))
         lease = self._session.lease((), [RunName(experiment, beginning.version)])

@@ -20,11 +20,17 @@ _PROBLEMS = 5  # of one run, on a terminal; --json has them all
 @click.command("import")
 @click.argument("folder", type=click.Path(path_type=Path), default="data")
 @click.option("--experiment", "only", multiple=True, metavar="EXP", help="Only EXP (repeatable).")
+@click.option("--as", "name", metavar="EXP", help="Give the one experiment another name.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; do nothing.")
 @json_option
 @store_option
 def import_command(
-    folder: Path, only: tuple[str, ...], dry_run: bool, as_json: bool, store: str | None
+    folder: Path,
+    only: tuple[str, ...],
+    name: str | None,
+    dry_run: bool,
+    as_json: bool,
+    store: str | None,
 ) -> int:
     """Take the runs of a FOLDER that Crystallize wrote (default: data) into the store.
 
@@ -35,10 +41,10 @@ def import_command(
     from druse_store import Store
 
     if dry_run and not (named_store(store) / "format").exists():
-        found = importing.plan(None, folder, only)
+        found = importing.plan(None, folder, only, name)
     else:
         with Store.open(named_store(store)) as opened, Bar("importing", quiet=as_json) as bar:
-            found = importing.plan(opened, folder, only)
+            found = importing.plan(opened, folder, only, name)
             if not dry_run:
                 importing.execute(opened, found, bar.show)
     if as_json:
@@ -54,11 +60,10 @@ def _say(each: Import) -> None:
     if each.skipped is not None:
         click.echo(f"{folder.name}: left out: {each.skipped}")
         return
-    into = f" as {each.run.name}" if each.run is not None and each.run.name != folder.name else ""
     files = sum(len(files) for files in folder.files.values())
     click.echo(
         f"{folder.name}: {len(folder.cells)} cells, {len(folder.conditions)} conditions, "
-        f"{files} artifacts ({text.size(folder.size)}){into}"
+        f"{files} artifacts ({text.size(folder.size)})"
     )
     for problem in folder.problems[:_PROBLEMS]:
         click.echo(f"    {problem}", err=True)
