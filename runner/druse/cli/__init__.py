@@ -16,6 +16,7 @@ _COMMANDS = {
     "accept": ("accept", "Take the latest results over for today's code and parameters."),
     "audit": ("audit", "Execute hits again; name steps that do not give the same."),
     "explain": ("explain", "Say why cells hit or miss."),
+    "diff": ("diff", "Show what differs between two runs."),
     "du": ("collect", "Say what takes the space."),
     "export": ("views", "Write a run's folder: data/EXPERIMENT/vN/."),
     "import": ("importing", "Take runs from folders that Crystallize wrote."),
