@@ -127,7 +127,7 @@ class Plan:
     def __init__(self, prepared: list[Prepared]) -> None:
         self.prepared = {each.name: each for each in prepared}
         self.decisions: dict[CellName, Decision] = {}
-        self.usual_seconds: Callable[[str], float | None] = lambda experiment: None
+        self.usual_seconds: Callable[[tuple[str, str]], float | None] = lambda group: None
         self._cells: dict[str, tuple[CellName, ...]] = {}
         self._artifacts: dict[tuple[Digest, str], ArtifactRef | None] = {}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from druse import finish, retiring
@@ -17,15 +16,16 @@ from druse.executors.lanes import Lanes
 from druse.intake import Intake
 from druse.interrupts import Interrupts
 from druse.listener import Listener
+from druse.past import usual_durations
 from druse.plan import State
 from druse.progress import ExperimentRun
-from druse.remaining import usual_seconds
 from druse.runtime import Workplace
 from druse.scheduler import Scheduler
 from druse.task import CellName
 
 if TYPE_CHECKING:
     from druse.executors.choose import Choice
+    from druse.history import Durations
     from druse.prepared import Prepared
     from druse.result import Result
     from druse.session import Session
@@ -57,6 +57,7 @@ class GraphRun:
         self._after = {
             each.experiment.folder_name: each.after for each in session.wanted if each.after
         }
+        self._durations: dict[str, Durations] = {}
         self.results: dict[str, Result] = {}
 
     def run(self) -> dict[str, Result]:
@@ -76,7 +77,7 @@ class GraphRun:
         self._exchange.look(session.store, self._plan.prepared.values())
         session.remember_markers()
         session.decide_all()
-        self._plan.usual_seconds = partial(usual_seconds, session.store)
+        self._plan.usual_seconds = self._usual_seconds
         with session.store.lease(self._plan.hit_records()):
             self._carry_out(session)
         self._tidy_up()
@@ -105,6 +106,13 @@ class GraphRun:
                 self._end(name)
         finally:
             place.close()
+
+    def _usual_seconds(self, group: tuple[str, str]) -> float | None:
+        """How long a cell of an experiment and condition took before."""
+        experiment, condition = group
+        if experiment not in self._durations:
+            self._durations[experiment] = usual_durations(self._session.store, experiment)
+        return self._durations[experiment].of(condition)
 
     def _tidy_up(self) -> None:
         """Retention, behind everything that could still need what it drops."""
