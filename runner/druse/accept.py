@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from druse import origin
+from druse.adopting import CannotAdopt, as_computed
 from druse.control import names_of
 from druse.differences import Difference, Past
 from druse.errors import DefinitionError
 from druse.explain import Explainer, Values
+from druse.importing import IMPORTED
 from druse.key import algorithm
 from druse.lookup import FAILED_BEFORE
 from druse.plan import Decision, State
@@ -107,6 +109,11 @@ def _accept(
         raise _Refused(decision.reason)
     past = _latest(explainer, cell)
     today = Values(session, cell)
+    if past.record.status == IMPORTED:
+        try:
+            past = replace(past, record=as_computed(past, prepared, cell, today))
+        except CannotAdopt as error:
+            raise _Refused(str(error)) from error
     differences = tuple(explainer.differences(past, prepared, today))
     others = [d for d in differences if names is not None and d.part not in names]
     if others:
@@ -120,7 +127,7 @@ def _latest(explainer: Explainer, cell: CellName) -> Past:
     for run in explainer.history.runs(cell.experiment):
         digest = explainer.history.cells(run).get((cell.condition, cell.replicate))
         past = None if digest is None else explainer.history.past(run, cell.condition, digest)
-        if past is None or past.record.status != "ok":
+        if past is None or past.record.status not in ("ok", IMPORTED):
             continue
         if "unstorable" in past.record.provenance:
             raise _Refused(f"its result was not kept: {past.record.provenance['unstorable']}")

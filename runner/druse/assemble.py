@@ -47,6 +47,7 @@ class Cells:
 
     def __init__(self, prepared: Prepared, run: ExperimentRun) -> None:
         self._prepared = prepared
+        self._stated = list(prepared.experiment.hypotheses)  # those of this run
         self._run = run
 
     @cached_property
@@ -77,8 +78,9 @@ class Cells:
             for name, cells in self._by_condition.items()
         }
         baseline = conditions.pop(BASELINE)
-        stated = self._prepared.experiment.hypotheses
-        return ExperimentMetrics(baseline, conditions, [self._verify(each) for each in stated])
+        return ExperimentMetrics(
+            baseline, conditions, [self._verify(each) for each in self._stated]
+        )
 
     def _verify(self, hypothesis: Hypothesis) -> HypothesisResult:
         """A hypothesis for each treatment, over the replicates that both sides have."""
@@ -102,7 +104,7 @@ class Cells:
 
     @property
     def verifiers_errors(self) -> dict[str, Exception]:
-        if not self._prepared.experiment.hypotheses:
+        if not self._stated:
             return {}  # and nobody needs the metrics for them
         return {
             f"{hypothesis.name}: {name}": error

@@ -248,7 +248,7 @@ class _Told:
 
     def _up(self) -> str:
         for source in self._prepared.inputs:
-            if source.alias == self._rest:
+            if source.alias == self._rest and source.stored is None:
                 if self._now.digest == ABSENT:
                     return f"{source.producer}#{source.artifact.name} is missing"
                 run = self._latest_run(source.producer)

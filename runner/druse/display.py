@@ -41,7 +41,7 @@ class Display(Listener):
         from druse.plan import State
 
         due = Counter(
-            cell.experiment
+            (cell.experiment, cell.condition)
             for cell, decision in plan.decisions.items()
             if decision.state is not State.HIT
         )

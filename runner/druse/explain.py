@@ -50,9 +50,8 @@ class Values(dict[str, Today]):
         if name in OFF_PATH:
             return Today(None, None)
         initial = self._condition.cell(self._cell.replicate)
-        if name.startswith("up:"):
-            alias = name.removeprefix("up:")
-            exists, digest = self._lookup.upstream(alias, self._cell.condition, initial.replicate)
+        if self._lookup.is_upstream(name):
+            exists, digest = self._lookup.upstream(name, self._cell.condition, initial.replicate)
             return Today(digest, None, pending=exists and digest is None)
         digest, _ = self._lookup.value(name, initial, self._condition)
         return Today(digest, shown.read(name, self._prepared, initial))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from druse.explain import Explainer, Explanation
+from druse.past import usual_durations
 from druse.plan import State
 from druse.proposals import Proposal, proposals
 from druse.task import CellName
 
 if TYPE_CHECKING:
+    from druse.history import Durations
     from druse.past import History
     from druse.session import Session
     from druse_store import Record
@@ -43,7 +44,7 @@ class ExperimentForecast:
 
     name: str
     groups: list[Group]
-    seconds_a_cell: float | None
+    durations: Durations
     proposals: list[Proposal] = field(default_factory=list)
 
     def count(self, *states: State) -> int:
@@ -52,10 +53,10 @@ class ExperimentForecast:
     @property
     def seconds(self) -> float | None:
         """Of work, for the cells that are executed, as far as that is known."""
-        due = self.count(State.RUN, State.DEPENDS)
-        if not due:
-            return 0.0
-        return None if self.seconds_a_cell is None else due * self.seconds_a_cell
+        due = [c for g in self.groups if g.state is not State.HIT for c in g.cells]
+        times = [self.durations.of(cell.condition) for cell in due]
+        known = [each for each in times if each is not None]
+        return sum(known) if len(known) == len(times) else None
 
 
 def forecast(session: Session) -> list[ExperimentForecast]:
@@ -72,7 +73,12 @@ def forecast(session: Session) -> list[ExperimentForecast]:
         records = _sample(session, explainer.history, name)
         prepared = session.plan.prepared[name]
         found.append(
-            ExperimentForecast(name, groups, _seconds(records), proposals(prepared, records))
+            ExperimentForecast(
+                name,
+                groups,
+                usual_durations(session.store, name),
+                proposals(prepared, records),
+            )
         )
     return found
 
@@ -104,9 +110,3 @@ def _sample(session: Session, history: History, name: str) -> dict[tuple[str, in
         if record is not None and record.status == "ok":
             found[key] = record
     return found
-
-
-def _seconds(records: dict[tuple[str, int], Record]) -> float | None:
-    times = [r.provenance.get("seconds") for r in records.values()]
-    known = [float(t) for t in times if isinstance(t, int | float)]
-    return statistics.fmean(known) if known else None

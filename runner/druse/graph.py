@@ -16,6 +16,7 @@ from druse.experiment import Experiment, refuse_in_loop
 from druse.key import named_sources
 from druse.listener import Listener
 from druse.session import Wanted
+from druse.stored import StoredArtifact
 
 if TYPE_CHECKING:
     from druse.control import Wishes
@@ -65,6 +66,8 @@ class ExperimentGraph:
                         "its outputs"
                     )
                 graph.add_dependency(experiment, producer)
+            for name in graph._reads(experiment):
+                graph.add_dependency(experiment, graph._experiments[name])
         graph.order()
         graph._refuse_unused()
         last = [name for name in graph._experiments if not graph._downstream(name)]
@@ -120,12 +123,26 @@ class ExperimentGraph:
 
     def order(self) -> list[str]:
         """The names, upstream first. Raises DefinitionError for a cycle."""
-        sorter = TopologicalSorter({name: self._upstream[name] for name in self._experiments})
+        before = {
+            name: {*self._upstream[name], *self._reads(experiment)}
+            for name, experiment in self._experiments.items()
+        }
+        sorter = TopologicalSorter({name: sorted(names) for name, names in before.items()})
         try:
             return list(sorter.static_order())
         except CycleError as error:
             circle = " -> ".join(reversed(error.args[1]))
             raise DefinitionError(f"Experiment graph contains cycles: {circle}") from error
+
+    def _reads(self, experiment: Experiment) -> list[str]:
+        """The experiments of the graph that this one reads artifacts of."""
+        found: list[str] = []
+        for _, source in named_sources(experiment.datasource):
+            if isinstance(source, Artifact) and source._producer is not None:
+                found.append(source._producer.folder_name)
+            elif isinstance(source, StoredArtifact):
+                found.append(source.experiment)
+        return [name for name in dict.fromkeys(found) if name in self._experiments]
 
     def _downstream(self, name: str) -> list[str]:
         return [other for other, upstream in self._upstream.items() if name in upstream]
@@ -167,6 +184,7 @@ class ExperimentGraph:
                 experiment,
                 self.treatments_of(name) if treatments is None else treatments,
                 max(1, replicates or experiment.replicates),
+                after=tuple(set(self._upstream[name]) - set(self._reads(experiment))),
             )
             for name, experiment in self.experiments.items()
         ]
@@ -199,7 +217,11 @@ class ExperimentGraph:
         """
         listener = Listener()
         if progress_callback is not None:
-            listener = _Callback(progress_callback, asyncio.get_running_loop())
+            listener = _Callback(
+                progress_callback,
+                asyncio.get_running_loop(),
+                self.wanted(treatments, replicates),
+            )
         return await in_thread(self._run, treatments, replicates, strategy, listener, wishes)
 
     def _run(
@@ -223,14 +245,21 @@ class ExperimentGraph:
 class _Callback(Listener):
     """Tells a coroutine function about experiments, from the thread of the run."""
 
-    def __init__(self, callback: ProgressCallback, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        callback: ProgressCallback,
+        loop: asyncio.AbstractEventLoop,
+        wanted: list[Wanted],
+    ) -> None:
         self._callback = callback
+        self._wanted = wanted
         self._loop = loop
         self._begun: set[str] = set()
 
     def planned(self, plan: Plan) -> None:
+        waiting = {each.experiment.folder_name for each in self._wanted if each.after}
         for name, prepared in plan.prepared.items():
-            if not prepared.inputs:
+            if not prepared.inputs and name not in waiting:
                 self._tell("running", name)
 
     def started(self, cell: object) -> None:

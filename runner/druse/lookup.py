@@ -107,6 +107,7 @@ class Lookup:
         self._todays = Todays(prepared, keys, files, upstream)
         self.value = self._todays.value
         self.upstream = self._todays.upstream
+        self.is_upstream = self._todays.is_upstream
         self._next: dict[Digest, tuple[str, ...]] = {}
         self._sighted: dict[Digest, tuple[str, ...]] = {}
         self._courses: dict[str, dict[Digest, list[_Step]]] = {}
@@ -161,9 +162,7 @@ class Lookup:
         node, initial = self._prepared.start, condition.cell(replicate)
         following: list[tuple[str, Digest | None]] = []
         for read in record.reads:
-            varies = (
-                read.key.startswith("up:") or self._todays.value(read.key, initial, condition)[1]
-            )
+            varies = self.is_upstream(read.key) or self.value(read.key, initial, condition)[1]
             if not varies and not following:
                 node = extend(node, read.key, read.value)
             else:
@@ -305,7 +304,7 @@ class Lookup:
         value = self._digest(key, condition, initial)
         if value is not None:
             return extend(node, key, value)
-        if key.startswith("up:") and self._todays.has_input(key[3:]) and key not in found.pending:
+        if self._todays.has_input(key) and key not in found.pending:
             found.pending.append(key)
         return None
 
@@ -318,7 +317,7 @@ class Lookup:
     def _step(self, node: Digest, key: str, condition: Condition, initial: Initial) -> _Step:
         if not key:
             return _Step(key, None)
-        if key.startswith("up:"):
+        if self.is_upstream(key):
             return _Step(key, VARIES)
         value, varies = self._todays.value(key, initial, condition)
         if varies:
@@ -327,6 +326,6 @@ class Lookup:
 
     def _digest(self, key: str, condition: Condition, initial: Initial) -> Digest | None:
         """What a read gives today; None where nothing answers, or not yet."""
-        if key.startswith("up:"):
-            return self._todays.upstream(key[3:], condition.name, initial.replicate)[1]
+        if self.is_upstream(key):
+            return self._todays.upstream(key, condition.name, initial.replicate)[1]
         return self._todays.value(key, initial, condition)[0]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from druse.differences import Past
 from druse.fingerprint.manifest import Manifest, ManifestDamaged
+from druse.history import Durations, durations
 from druse.reads import OFF_PATH
 from druse.stored import step_names
 from druse_store import Digest, Record, Run, StoreError
@@ -20,6 +22,23 @@ if TYPE_CHECKING:
 
 _RUNS = 8  # the latest ones, of which records are looked at
 _RECORDS = 200
+_TIMED = 8  # records of a condition that times are taken from
+
+
+def usual_durations(store: Store, experiment: str) -> Durations:
+    """How long the cells of an experiment took in the latest run that has any."""
+    for run in reversed(list(store.runs(experiment))):
+        counts: Counter[str] = Counter()
+        cells = []
+        for cell in run.cells:
+            counts[cell.condition] += 1
+            if counts[cell.condition] <= _TIMED:
+                record = store.record_by_digest(cell.record)
+                cells += [(cell.condition, record)] if record is not None else []
+        found = durations(cells, step_names(run))
+        if found.cell is not None:
+            return found
+    return Durations()
 
 
 class History:

@@ -128,7 +128,7 @@ class Plan:
     def __init__(self, prepared: list[Prepared]) -> None:
         self.prepared = {each.name: each for each in prepared}
         self.decisions: dict[CellName, Decision] = {}
-        self.usual_seconds: Callable[[str], float | None] = lambda experiment: None
+        self.usual_seconds: Callable[[tuple[str, str]], float | None] = lambda group: None
         self._cells: dict[str, tuple[CellName, ...]] = {}
         self._artifacts: dict[tuple[Digest, str], ArtifactRef | None] = {}
 
@@ -149,11 +149,25 @@ class Plan:
         producer = self.prepared.get(source.producer)
         if producer is None:
             return None
+        if source.stored is not None:
+            return self._stored_cell(source.stored, producer, replicate)
         known = condition if condition in producer.conditions else BASELINE
         return CellName(source.producer, known, replicate % producer.replicates)
 
-    def artifact(self, record: Record, name: str) -> ArtifactRef | None:
-        """The artifact of this name in a record."""
+    def _stored_cell(
+        self, stored: StoredArtifact, producer: Prepared, replicate: int
+    ) -> CellName | None:
+        """The cell that is named, and no other one in its place."""
+        if stored.condition not in producer.conditions or replicate >= producer.replicates:
+            return None
+        return CellName(stored.experiment, stored.condition, replicate)
+
+    def artifact(self, record: Record, source: Input) -> ArtifactRef | None:
+        """The artifact in a record that an input is."""
+        if source.stored is not None:
+            steps = self.prepared[source.producer].step_names
+            return source.stored.find_in(record, steps)
+        name = source.artifact.name
         key = (record.digest, name)
         if key not in self._artifacts:
             self._artifacts[key] = find_artifact(record, name)
@@ -199,12 +213,14 @@ class UpstreamOfPlan:
     def find(self, source: Input, condition: str, replicate: int) -> ArtifactRef | None:
         """The artifact that a cell would read; None if there is none, or none yet."""
         cell = self._plan.producer_cell(source, condition, replicate)
+        if cell is None and source.stored is not None:
+            return None
         if cell is None:
             return self._latest(source.producer, source.artifact.name, condition, replicate)
         decision = self._plan.decisions.get(cell)
         if decision is None or decision.state is not State.HIT or decision.record is None:
             return None
-        return self._plan.artifact(decision.record, source.artifact.name)
+        return self._plan.artifact(decision.record, source)
 
     def stored(self, source: StoredArtifact, replicate: int) -> Digest | None:
         found = self._stored(source, replicate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -27,11 +28,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Input:
-    """An artifact that an experiment reads: under which name, from which experiment."""
+    """An artifact that an experiment reads: under which name, from which experiment.
+
+    `stored`: the datasource of one that is read by its path, of the condition and step that it
+    names, where the experiment that writes it is part of the same graph.
+    """
 
     alias: str
     artifact: Artifact
     producer: str
+    stored: StoredArtifact | None = None
+
+    @property
+    def read(self) -> str:
+        """What names it in a cell's reads."""
+        return f"up:{self.alias}" if self.stored is None else f"stored:{self.stored.key}"
 
 
 class ParameterTable:
@@ -90,6 +101,15 @@ class Prepared:
     stored: tuple[StoredArtifact, ...]
     conditions: dict[str, Condition] = field(default_factory=dict)
     shown: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def link(self, graph: Collection[str]) -> None:
+        """Artifacts of experiments of this graph are read of its cells, not of earlier runs."""
+        linked = [each for each in self.stored if each.experiment in graph]
+        self.stored = tuple(each for each in self.stored if each not in linked)
+        self.inputs += tuple(
+            Input(f"stored:{each.key}", Artifact(each.name), each.experiment, each)
+            for each in linked
+        )
 
     @cached_property
     def base(self) -> Digest:

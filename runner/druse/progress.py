@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from druse import origin
+from druse import origin, views
 from druse.plan import Decision, Plan
 from druse.task import CellName, Outcome
 from druse_store import Record, Run, RunWriter, Store
@@ -146,7 +146,11 @@ class ExperimentRun:
     def writer(self) -> RunWriter:
         """The run that cells are added to, begun when the first one comes."""
         if self._writer is None:
-            self._writer = self._store.begin_run(self._prepared.name, self._info())
+            plugin, least = self._prepared.artifact_plugin, 0
+            if plugin.versioned:
+                # A folder that somebody else's run has, Crystallize's say, is not taken from it.
+                least = views.next_free(Path(plugin.root_dir), self._prepared.name)
+            self._writer = self._store.begin_run(self._prepared.name, self._info(), least=least)
         return self._writer
 
     def finish(self) -> Run | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from druse import finish, retiring
@@ -17,15 +16,16 @@ from druse.executors.lanes import Lanes
 from druse.intake import Intake
 from druse.interrupts import Interrupts
 from druse.listener import Listener
+from druse.past import usual_durations
 from druse.plan import State
 from druse.progress import ExperimentRun
-from druse.remaining import usual_seconds
 from druse.runtime import Workplace
 from druse.scheduler import Scheduler
 from druse.task import CellName
 
 if TYPE_CHECKING:
     from druse.executors.choose import Choice
+    from druse.history import Durations
     from druse.prepared import Prepared
     from druse.result import Result
     from druse.session import Session
@@ -54,6 +54,10 @@ class GraphRun:
             name: ExperimentRun(session.store, prepared, self._plan)
             for name, prepared in self._plan.prepared.items()
         }
+        self._after = {
+            each.experiment.folder_name: each.after for each in session.wanted if each.after
+        }
+        self._durations: dict[str, Durations] = {}
         self.results: dict[str, Result] = {}
 
     def run(self) -> dict[str, Result]:
@@ -73,7 +77,7 @@ class GraphRun:
         self._exchange.look(session.store, self._plan.prepared.values())
         session.remember_markers()
         session.decide_all()
-        self._plan.usual_seconds = partial(usual_seconds, session.store)
+        self._plan.usual_seconds = self._usual_seconds
         with session.store.lease(self._plan.hit_records()):
             self._carry_out(session)
         self._tidy_up()
@@ -103,6 +107,13 @@ class GraphRun:
         finally:
             place.close()
 
+    def _usual_seconds(self, group: tuple[str, str]) -> float | None:
+        """How long a cell of an experiment and condition took before."""
+        experiment, condition = group
+        if experiment not in self._durations:
+            self._durations[experiment] = usual_durations(self._session.store, experiment)
+        return self._durations[experiment].of(condition)
+
     def _tidy_up(self) -> None:
         """Retention, behind everything that could still need what it drops."""
         new = [self._plan.prepared[name] for name, run in self._runs.items() if run.is_new]
@@ -121,8 +132,9 @@ class GraphRun:
 
     def _is_ready(self, experiment: str) -> bool:
         """Whether all that an experiment reads of others is there."""
-        inputs = self._plan.prepared[experiment].inputs
-        return all(self._runs[i.producer].is_over for i in inputs if i.producer in self._runs)
+        others = {i.producer for i in self._plan.prepared[experiment].inputs}
+        others.update(self._after.get(experiment, ()))
+        return all(self._runs[name].is_over for name in others if name in self._runs)
 
     # --- the loop ------------------------------------------------------------------------------
 
@@ -147,6 +159,7 @@ class GraphRun:
             over = current.get_over()
             if over is not None:
                 self._end(over, lanes)  # while the executors are busy
+                self._open_gates(current)
             elif not current.scheduler.has_active:
                 if current.scheduler.is_active:
                     raise AssertionError(f"never ready: {current.scheduler.due()[:5]}")
@@ -157,25 +170,34 @@ class GraphRun:
                 self._interrupts.check()
 
     def _schedule(self, current: Current) -> None:
-        """Adds every cell that is no hit."""
+        """Adds every cell that is no hit. Experiments that wait for others begin at a gate."""
+        for name, others in self._after.items():
+            if any(not self._runs[other].is_over for other in others):
+                current.scheduler.close(_gate(name))
         for cell, decision in self._plan.decisions.items():
             if decision.state is not State.HIT:
                 # A callable treatment is applied now, before any cell runs.
                 condition = self._plan.prepared[cell.experiment].conditions[cell.condition]
                 condition.cell(cell.replicate)
-                lane = current.lanes.name(cell.experiment)
-                current.scheduler.add(cell, current.waits(cell), lane)
+                waits = [*current.waits(cell), _gate(cell.experiment)]
+                current.scheduler.add(cell, waits, current.lanes.name(cell.experiment))
                 current.lanes.expect(cell)
         for name, prepared in self._plan.prepared.items():
             current.note_if_over(name)
             if not self._runs[name].is_over:
                 self._warn_of_missing_conditions(prepared)
 
+    def _open_gates(self, current: Current) -> None:
+        """Lets experiments begin that wait for none any more."""
+        for name, others in self._after.items():
+            if current.scheduler.is_due(_gate(name)) and all(n in self.results for n in others):
+                current.scheduler.done(_gate(name))
+
     def _warn_of_missing_conditions(self, prepared: Prepared) -> None:
         """Once for each input: the conditions that its producer does not have."""
         for source in prepared.inputs:
             producer = self._plan.prepared.get(source.producer)
-            if producer is None:
+            if producer is None or source.stored is not None:
                 continue
             missing = [name for name in prepared.conditions if name not in producer.conditions]
             if missing:
@@ -213,6 +235,11 @@ class GraphRun:
 
 def _specs(choices: Mapping[str, Choice]) -> dict[str, Any]:
     return {name: choice.spec for name, choice in choices.items()}
+
+
+def _gate(experiment: str) -> CellName:
+    """What stands before an experiment's cells until those that it comes after are over."""
+    return CellName(experiment, "", -1)
 
 
 def uninterrupted(take: Callable[[Any], None], news: Any) -> None:

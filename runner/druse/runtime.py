@@ -13,6 +13,7 @@ from druse.errors import ArtifactNotFound, DruseError
 from druse.places import Files, State, state
 from druse.stepclaims import StepClaims
 from druse.stored import StoredArtifact, materialise
+from druse.task import UpstreamArtifact
 from druse.watch import unwatched
 from druse_store import ArtifactRef, Record, Store, StoreError
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from druse.exchange import Exchange
     from druse.key import Keys
     from druse.prepared import Prepared
-    from druse.task import UpstreamArtifact
 
 
 class InputGone(DruseError):
@@ -118,7 +118,18 @@ class Runtime:
         """The path of an artifact of an earlier run; reading it counts."""
         with unwatched():
             replicate = int(ctx._data.get("replicate", 0))
-            found = source.find(self._place.store, replicate)
+            linked = next((i for i in self._prepared.inputs if i.stored is source), None)
+            if linked is None:
+                given = UpstreamArtifact(source.find(self._place.store, replicate))
+            elif linked.alias in self._upstream:
+                given = self._upstream[linked.alias]
+            else:
+                raise source.missing(replicate, "this run")
             if ctx._reads is not None:
-                ctx._reads.note(f"stored:{source.key}", found.ref.root.digest)
-            return self._place.path(found)
+                ctx._reads.note(f"stored:{source.key}", given.artifact.ref.root.digest)
+            try:
+                return self._place.path(given.artifact, given.data)
+            except StoreError as error:
+                if linked is None:
+                    raise
+                raise InputGone(linked.alias, error) from error

@@ -13,7 +13,7 @@ class Scheduler:
 
     A lane is a place where cells are executed: what can run in one must not wait for another one to
     have room. A cell that is *held* behind another one is let go when that one is over, however it
-    ends.
+    ends. A *gate* is due as a cell is, and never runs.
     """
 
     def __init__(self) -> None:
@@ -36,6 +36,11 @@ class Scheduler:
             self._waited_for.setdefault(other, []).append(cell)
         if not missing:
             self._push(cell)
+
+    def close(self, gate: CellName) -> None:
+        """Something that is no cell, and holds those that wait for it until it is done."""
+        self._order.setdefault(gate, len(self._order))
+        self._waits[gate] = {gate}
 
     def _push(self, cell: CellName) -> None:
         ready = self._ready.setdefault(self._lanes[cell], [])

@@ -29,12 +29,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wanted:
-    """One experiment of a graph, with the treatments, replicates and hypotheses that are due."""
+    """One experiment of a graph, with the treatments, replicates and hypotheses that are due.
+
+    `after`: experiments that have to be over before its first cell begins, though it reads nothing
+    of theirs.
+    """
 
     experiment: Experiment
     treatments: list[Treatment]
     replicates: int
     hypotheses: list[Hypothesis] | None = None
+    after: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -78,6 +83,8 @@ class Session:
                 prepare(each.experiment, self.keys, each.treatments, each.replicates)
                 for each in self.wanted
             ]
+            for each in prepared:
+                each.link({other.name for other in prepared})
         self.options.control.require_known(thing for each in prepared for thing in each.things)
         self.plan = Plan(prepared)
         self.upstream = UpstreamOfPlan(self.plan, self._find_latest, self._find_stored)

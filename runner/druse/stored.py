@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,22 +85,34 @@ class StoredArtifact(DataSource):
     def find(self, store: Store, replicate: int) -> ArtifactRef:
         """Raises ArtifactNotFound."""
         run = store.run(self.experiment)
-        what = f"artifact {self.name!r} of {self.experiment} ({self.condition}, step {self.step})"
         if run is None:
-            raise ArtifactNotFound(f"{what}: {self.experiment} has no run in {store.path}")
-        positions = [place for place, step in enumerate(step_names(run)) if step == self.step]
-        record = None
+            raise ArtifactNotFound(f"{self}: {self.experiment} has no run in {store.path}")
         for cell in run.cells:
             if (cell.condition, cell.replicate) == (self.condition, replicate):
                 record = store.record_by_digest(cell.record)
-        for position in positions:
-            artifact = None if record is None else find_artifact(record, self.name, position)
-            if artifact is not None:
-                return artifact
-        raise ArtifactNotFound(
-            f"{what} is missing for rep {replicate} of {run.name}. Run that experiment with as "
-            "many replicates, and name the step and the file as it writes them"
+                found = None if record is None else self.find_in(record, step_names(run))
+                if found is not None:
+                    return found
+        raise self.missing(replicate, run.name)
+
+    def find_in(self, record: Record, steps: Sequence[str]) -> ArtifactRef | None:
+        """The artifact in a cell's record, by the names of the steps."""
+        for position, step in enumerate(steps):
+            if step == self.step:
+                found = find_artifact(record, self.name, position)
+                if found is not None:
+                    return found
+        return None
+
+    def missing(self, replicate: int, where: str) -> ArtifactNotFound:
+        """The error about one that is not there."""
+        return ArtifactNotFound(
+            f"{self} is missing for rep {replicate} of {where}. Run that experiment with as many "
+            "replicates, and name the step and the file as it writes them"
         )
+
+    def __str__(self) -> str:
+        return f"artifact {self.name!r} of {self.experiment} ({self.condition}, step {self.step})"
 
     def fetch(self, ctx: FrozenContext) -> Path:
         runtime = ctx._runtime

@@ -39,7 +39,7 @@ class Todays:
         self._keys = keys
         self._files = files
         self._upstream = upstream
-        self._inputs = {each.alias: each for each in prepared.inputs}
+        self._inputs = {each.read: each for each in prepared.inputs}
         self._stored = {each.key: each for each in prepared.stored}
         self._shared_values: dict[str, Digest | None] = {}
 
@@ -110,15 +110,19 @@ class Todays:
     def _package(self, rest: str) -> Digest:
         return package_digest(rest)
 
-    def upstream(self, alias: str, condition: str, replicate: int) -> tuple[bool, Digest | None]:
+    def is_upstream(self, name: str) -> bool:
+        """Whether a read is of an artifact that is an input, or once was."""
+        return name.startswith("up:") or name in self._inputs
+
+    def upstream(self, name: str, condition: str, replicate: int) -> tuple[bool, Digest | None]:
         """Whether there is such an input, and its digest where that is known."""
-        found = self._inputs.get(alias)
+        found = self._inputs.get(name)
         if found is None:
             return False, None
         return True, self._upstream.artifact(found, condition, replicate)
 
-    def has_input(self, alias: str) -> bool:
-        return alias in self._inputs
+    def has_input(self, name: str) -> bool:
+        return name in self._inputs
 
     def forget_files(self, written: tuple[str, ...]) -> list[str]:
         """Forgets what these files (by their real paths) held, and returns the reads of them."""

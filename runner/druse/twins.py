@@ -145,8 +145,8 @@ class Twins:
         condition = prepared.conditions[cell.condition]
         initial = condition.cell(cell.replicate)
         values = tuple(
-            lookup.upstream(name[3:], cell.condition, cell.replicate)[1]
-            if name.startswith("up:")
+            lookup.upstream(name, cell.condition, cell.replicate)[1]
+            if lookup.is_upstream(name)
             else lookup.value(name, initial, condition)[0]
             for name in self._evident[cell.experiment]
         )
@@ -157,7 +157,7 @@ def _evident(prepared: Prepared) -> tuple[str, ...]:
     """The reads that every cell of an experiment comes to, unless it fails before."""
     names = []
     if type(prepared.experiment.datasource) in (Artifact, ExperimentInput):
-        names += [f"up:{each.alias}" for each in prepared.inputs]
+        names += [each.read for each in prepared.inputs]
     for position, step in enumerate(prepared.steps):
         if isinstance(step, FunctionStep):
             given = step.params

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -162,6 +162,12 @@ class Layout:
     def _step(self, position: int) -> str:
         return self._steps[position] if 0 <= position < len(self._steps) else f"step_{position}"
 
+    def merged(self, condition: str, replicates: Iterable[int] | None = None) -> dict[str, Any]:
+        """The metrics of a condition, of all replicates or of these."""
+        due = range(self.replicates) if replicates is None else replicates
+        cells = [self.cells.get((condition, place)) for place in due]
+        return merged([record.metrics if record is not None else None for record in cells])
+
     def metadata(self) -> dict[str, Any]:
         info = self.run.info
         return {
@@ -255,9 +261,9 @@ class View:
         cells = [layout.cells.get((condition, place)) for place in due]
         if not any(cells):
             return
-        metrics = [record.metrics if record is not None else None for record in cells]
         writing.make(condition)
-        writing.write_json(f"{condition}/{names.RESULTS}", {"metrics": merged(metrics)})
+        results = {"metrics": layout.merged(condition, due)}
+        writing.write_json(f"{condition}/{names.RESULTS}", results)
         if selection.replicates is None and all(cells):
             self._mark(writing, f"{condition}/{names.MARKER}")
 
@@ -334,7 +340,11 @@ class _Folder:
             os.close(file)
 
     def write_json(self, name: str, value: Any) -> None:
-        self.write(name, json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        self.write(name, _json(value))
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 # --- putting it in its place -----------------------------------------------------------------
@@ -389,6 +399,43 @@ def folder_name(run: Run, *, versioned: bool) -> str:
     return f"v{run.version}" if versioned else "v0"
 
 
+def next_free(root: Path, experiment: str) -> int:
+    """The first version above those that have a folder, whoever wrote them."""
+    try:
+        found = [entry.name for entry in (root / experiment).iterdir()]
+    except OSError:
+        return 0
+    versions = (int(name[1:]) for name in found if name[0] == "v" and name[1:].isdecimal())
+    return 1 + max((version for version in versions if version < 10**9 - 1), default=-1)
+
+
+def _is_anothers(store: Store, folder: Path, run: Run) -> bool:
+    """Whether a version's folder was written for another run: Crystallize's, or another store's.
+
+    One without metadata, as retention leaves them, is known by its results.
+    """
+    try:
+        said = json.loads((folder / names.METADATA).read_text("utf-8"))
+        return bool(said.get("id") != run.info.get("id"))
+    except (FileNotFoundError, NotADirectoryError):
+        return folder.is_dir() and not _has_results_of(store, folder, run)
+    except (OSError, ValueError, AttributeError):
+        return True
+
+
+def _has_results_of(store: Store, folder: Path, run: Run) -> bool:
+    layout = Layout(store, run)
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            continue
+        condition = path.parent.name
+        if path.name != names.RESULTS or condition not in layout.conditions:
+            return False
+        if path.read_bytes() != _json({"metrics": layout.merged(condition)}):
+            return False
+    return True
+
+
 def export(
     store: Store,
     run: Run,
@@ -401,11 +448,18 @@ def export(
 ) -> View:
     """Writes the view of a run below a root; with `remember`, notes that it is there.
 
-    Raises ViewFailed, StoreError, InvalidName.
+    A version's folder that holds another run is left alone. Raises ViewFailed, StoreError,
+    InvalidName.
     """
     ledger = Ledger(root, run.experiment, store.id)
     folder = root / run.experiment / folder_name(run, versioned=versioned)
     note = ledger.read()
+    is_noted = note is not None and (note.run, note.folder) == (run.version, folder.name)
+    if versioned and not is_noted and _is_anothers(store, folder, run):
+        raise ViewFailed(
+            f"{folder} holds another run than {run.name} of this store: move it away, or export to "
+            f"another place (`druse export {run.name} --to DIR`)"
+        )
     previous = _previous(store, run, root, note)
     view = View(store, run, folder, selection, previous=previous, progress=progress)
     if not remember:

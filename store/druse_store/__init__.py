@@ -183,7 +183,7 @@ _HOMES = {
     "remote.publish": ("Publisher",),
     "remote.published": (
         "Listing",
-    "Look",
+        "Look",
         "PublishedRun",
         "find_published",
         "published",

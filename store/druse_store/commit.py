@@ -23,7 +23,7 @@ from druse_store.index import values
 from druse_store.index.environment import Environment, Error, translate
 from druse_store.index.tables import Tables
 from druse_store.logwriter import LogWriter
-from druse_store.pending import Pending
+from druse_store.pending import Beginning, Pending
 from druse_store.writelock import WriteLock
 
 _NO_SEGMENT = bytes(8)
@@ -157,6 +157,13 @@ def _freshen(tables: Tables, pending: Pending, digest: Digest, commit: int) -> b
     return True
 
 
+def _version(tables: Tables, beginning: Beginning) -> int:
+    experiment, wanted = beginning.experiment, beginning.wanted
+    if wanted is not None and tables.run(values.run_key(experiment, wanted)) is None:
+        return wanted
+    return max(tables.next_version(experiment), beginning.least)
+
+
 def _changes(tables: Tables, pending: Pending, error: StoreError | None) -> list[Change]:
     """Applies the logical changes, and returns those to log."""
     if error is not None:
@@ -169,7 +176,7 @@ def _changes(tables: Tables, pending: Pending, error: StoreError | None) -> list
     rows.write(tables)
     late: list[Change] = []
     for beginning in pending.beginnings:
-        version = tables.next_version(beginning.experiment)
+        version = _version(tables, beginning)
         beginning.version = version
         late.append(
             [changes.BEGIN, beginning.experiment, version, beginning.info, beginning.started]

@@ -12,14 +12,27 @@ from druse_store.records import JSON, Record
 
 
 class Beginning:
-    """A run that is to begin: its version is found inside the transaction."""
+    """A run that is to begin: its version is found inside the transaction.
 
-    __slots__ = ("experiment", "info", "started", "version")
+    It is the one that is `wanted`, if no run has it; else the next one, and not below `least`.
+    """
 
-    def __init__(self, experiment: str, info: dict[str, JSON], started: int) -> None:
+    __slots__ = ("experiment", "info", "least", "started", "version", "wanted")
+
+    def __init__(
+        self,
+        experiment: str,
+        info: dict[str, JSON],
+        started: int,
+        *,
+        least: int = 0,
+        wanted: int | None = None,
+    ) -> None:
         self.experiment = experiment
         self.info = info
         self.started = started
+        self.least = least
+        self.wanted = wanted
         self.version = -1
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from druse_store.digest import Digest
 from druse_store.records import JSON
 
-HOWS = ("run", "hit", "failed")
+HOWS = ("run", "hit", "failed", "imported")
 
 
 class Cell(NamedTuple):

@@ -31,7 +31,7 @@ class RunWriter:
         self._open = True
 
     def add(self, condition: str, replicate: int, record: Digest, how: str) -> None:
-        """Adds a cell: `how` is "run", "hit" or "failed". Its record is committed before it."""
+        """Adds a cell: `how` is one of `HOWS`. Its record is committed before it."""
         if how not in HOWS:
             raise InvalidInput(f"a cell comes by one of {HOWS}, not {how!r}")
         self._check_open()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 from druse_store import changes, location, names, packing, runs
 from druse_store.codec import Level
 from druse_store.digest import Digest
-from druse_store.errors import RunNotFound
+from druse_store.errors import InvalidInput, RunNotFound
 from druse_store.records import JSON, BlobRef, ObjectRef, Record
 from druse_store.run import Run, RunName
 from druse_store.session import Session
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from druse_store.stats import Stats
     from druse_store.usage import SpaceUsed
     from druse_store.verify import Progress, Report
+
+_VERSIONS = 1_000_000_000  # of one experiment; the index has room for a few more
 
 
 class Store:
@@ -129,6 +131,12 @@ class Store:
         with self._session.writing() as writing:
             return serial.dump(obj, writing.ingest.put)
 
+    def put_file(self, path: str | os.PathLike[str]) -> ObjectRef:
+        """Stores a file's content as `put_object` stores these bytes, in constant memory."""
+        from druse_store import files
+
+        return ObjectRef("bytes", files.put_path(self._session, Path(path)))
+
     def get_object(
         self, ref: ObjectRef, *, allow_pickle: bool = True, writable: bool = False
     ) -> Any:
@@ -215,13 +223,28 @@ class Store:
 
     # --- runs ----------------------------------------------------------------------------------
 
-    def begin_run(self, experiment: str, info: Mapping[str, JSON] | None = None) -> RunWriter:
-        """Begins the next version of an experiment, from 0; durable when this returns."""
+    def begin_run(
+        self,
+        experiment: str,
+        info: Mapping[str, JSON] | None = None,
+        *,
+        least: int = 0,
+        version: int | None = None,
+    ) -> RunWriter:
+        """Begins the next version of an experiment, from `least`; durable when this returns.
+
+        `version` is one that an earlier run, which is taken in now, is known by: where another run
+        has it, the next one is taken as well.
+        """
         names.check(experiment, "an experiment")
+        for number in (least, version):
+            if number is not None and (type(number) is not int or not 0 <= number <= _VERSIONS):
+                raise InvalidInput(f"a version is a whole number up to {_VERSIONS}, not {number!r}")
         from druse_store.pending import Beginning
         from druse_store.runwriter import RunWriter
 
-        beginning = Beginning(experiment, packing.sorted_map(info or {}), time.time_ns())
+        packed = packing.sorted_map(info or {})
+        beginning = Beginning(experiment, packed, time.time_ns(), least=least, wanted=version)
         with self._session.writing() as writing:
             writing.writer.flush(writing.writer.begin(beginning))
         lease = self._session.lease((), [RunName(experiment, beginning.version)])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from druse import SerialExecution, location
 from druse.display import Display, duration
-from druse.remaining import Remaining, usual_seconds
+from druse.past import usual_durations
+from druse.remaining import Remaining
 from druse.task import CellName
 from support import cells
 from support.cells import experiment
@@ -19,19 +21,28 @@ def cell(number: int, name: str = "e") -> CellName:
     return CellName(name, "baseline", number)
 
 
-def nothing(name: str) -> float | None:
+def nothing(group: tuple[str, str]) -> float | None:
     return None
 
 
+def of(**seconds: float) -> Any:
+    """The same in all conditions."""
+    return lambda group: seconds.get(group[0])
+
+
+def due(**counts: int) -> dict[tuple[str, str], int]:
+    return {(name, "baseline"): count for name, count in counts.items()}
+
+
 def test_nothing_is_said_while_nothing_is_known() -> None:
-    remaining = Remaining({"e": 10}, nothing, 0.0)
+    remaining = Remaining(due(e=10), nothing, 0.0)
     assert remaining.seconds(1.0) is None
     remaining.begin(cell(0), 1.0)
     assert remaining.seconds(2.0) is None
 
 
 def test_cells_one_after_another_take_as_long_as_those_before() -> None:
-    remaining = Remaining({"e": 10}, nothing, 0.0)
+    remaining = Remaining(due(e=10), nothing, 0.0)
     for number in range(4):
         remaining.begin(cell(number), number * 2.0)
         remaining.end(cell(number), number * 2.0 + 2.0)
@@ -39,7 +50,7 @@ def test_cells_one_after_another_take_as_long_as_those_before() -> None:
 
 
 def test_cells_side_by_side_take_their_share() -> None:
-    remaining = Remaining({"e": 40}, nothing, 0.0)
+    remaining = Remaining(due(e=40), nothing, 0.0)
     for number in range(20):
         remaining.begin(cell(number), number // 4 * 2.0)
         remaining.end(cell(number), number // 4 * 2.0 + 2.0)
@@ -47,17 +58,27 @@ def test_cells_side_by_side_take_their_share() -> None:
 
 
 def test_what_an_earlier_run_took_is_known_from_the_first_moment() -> None:
-    remaining = Remaining({"e": 10, "f": 2}, {"e": 3.0, "f": 60.0}.get, 0.0)
+    remaining = Remaining(due(e=10, f=2), of(e=3.0, f=60.0), 0.0)
     assert remaining.seconds(0.0) == pytest.approx(150.0)
 
 
 def test_an_experiment_that_nobody_knows_counts_like_the_others() -> None:
-    remaining = Remaining({"e": 1, "new": 4}, {"e": 5.0}.get, 0.0)
+    remaining = Remaining(due(e=1, new=4), of(e=5.0), 0.0)
     assert remaining.seconds(0.0) == pytest.approx(25.0)
 
 
+def test_a_condition_that_takes_longer_is_known_to() -> None:
+    groups = {("e", "baseline"): 2, ("e", "large"): 3, ("e", "new"): 1, ("f", "baseline"): 1}
+    usual = {("e", "baseline"): 1.0, ("e", "large"): 10.0}
+    remaining = Remaining(groups, usual.get, 0.0)
+    assert remaining.seconds(0.0) == pytest.approx(2 + 30 + 5.5 + 5.5)
+    remaining.begin(CellName("e", "large", 0), 0.0)
+    remaining.end(CellName("e", "large", 0), 20.0)
+    assert remaining.seconds(20.0) == pytest.approx(2 + 40 + 10.5 + 10.5)
+
+
 def test_hits_that_turn_up_late_are_not_waited_for() -> None:
-    remaining = Remaining({"e": 3}, {"e": 5.0}.get, 0.0)
+    remaining = Remaining(due(e=3), of(e=5.0), 0.0)
     remaining.end(cell(0), 0.0)
     remaining.end(cell(1), 0.0)
     assert remaining.seconds(0.0) == pytest.approx(5.0)
@@ -72,8 +93,8 @@ def test_the_usual_time_of_a_cell_is_that_of_the_latest_run(
     monkeypatch.delenv("DRUSE_STORE", raising=False)
     experiment(cells.sleep(seconds=0.05, at=(0, 1)), replicates=2).run()
     with location.open_store() as store:
-        assert usual_seconds(store, "e") == pytest.approx(0.05, abs=0.04)
-        assert usual_seconds(store, "another") is None
+        assert 0.05 <= (usual_durations(store, "e").of("baseline") or 0.0) < 5.0
+        assert usual_durations(store, "another").cell is None
 
 
 def test_lines_come_now_and_then_where_there_is_no_terminal(

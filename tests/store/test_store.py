@@ -1,4 +1,5 @@
 import io
+import os
 import random
 import threading
 
@@ -236,6 +237,31 @@ def test_versions_of_an_experiment_count_from_0(store):
     assert [run.name for run in store.runs()] == ["a/v0", "a/v1", "a/v2", "b/v0"]
     assert [run.name for run in store.runs("b")] == ["b/v0"]
     assert store.experiments() == ["a", "b"]
+
+
+def test_a_version_can_be_asked_for_and_none_is_given_twice(store, path):
+    assert store.begin_run("a", least=3).version == 3
+    assert store.begin_run("a", least=2).version == 4
+    assert store.begin_run("a", version=1).version == 1
+    assert store.begin_run("a", version=1).version == 5, "a run has that one"
+    assert store.begin_run("a", version=9).version == 9
+    assert store.begin_run("a").version == 10
+    for wrong in (-1, 10**10, True, "1"):
+        with pytest.raises(InvalidInput):
+            store.begin_run("a", version=wrong)
+    store.close()
+    with Store.open(path) as again:
+        assert [run.version for run in again.runs("a")] == [1, 3, 4, 5, 9, 10]
+        assert again.begin_run("a").version == 11
+
+
+def test_a_file_is_stored_as_its_bytes_are(store, tmp_path):
+    for size in (0, 10, 5_000_000):
+        data = os.urandom(size)
+        (tmp_path / "file").write_bytes(data)
+        ref = store.put_file(tmp_path / "file")
+        assert ref == store.put_object(data)
+        assert store.get_object(ref) == data
 
 
 def test_a_run_holds_its_cells_in_order(store, make_record):

@@ -133,6 +133,7 @@ def _as_json(found: list[ExperimentForecast], warnings: list[str]) -> dict[str, 
                 "name": each.name,
                 **{state.value: each.count(state) for state in State},
                 "seconds": each.seconds,
+                "step_seconds": dict(each.durations.steps),
                 "groups": [_group_as_json(group) for group in each.groups],
                 "proposals": [proposal._asdict() for proposal in each.proposals],
             }

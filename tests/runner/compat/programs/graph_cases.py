@@ -132,7 +132,7 @@ def case_by_hand():
     return {
         "name": graph.name,
         "order": list(results),
-        "count": len(events),
+        "events": events,
         "shown": shown(results),
     }
 
