@@ -73,7 +73,7 @@ class Dispatcher:
         news = self._current.exchange.claims or self._current.twins.may_be_answered(cell)
         if planned.state is State.RUN and not news:
             return planned
-        with self._session.store.reading() as view:
+        with self._session.glance as view:
             return self._session.decider.decide(view, cell)
 
     def _settle(self, cell: CellName, decision: Decision) -> None:
@@ -90,7 +90,7 @@ class Dispatcher:
         twins = self._current.twins
         if not self._scheduler.is_busy_besides(cell) or not twins.may_have(cell):
             return False
-        with self._session.store.reading() as view:
+        with self._session.glance as view:
             other = twins.find(view, cell)
         if other is None:
             return False
@@ -101,7 +101,7 @@ class Dispatcher:
         current, prepared = self._current, self._plan.prepared[cell.experiment]
         tells = False
         if current.twins.may_have(cell) and not current.lanes.is_serial(cell.experiment):
-            with self._session.store.reading() as view:
+            with self._session.glance as view:
                 tells = current.twins.add(view, cell)
         task = Task(
             cell,

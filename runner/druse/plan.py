@@ -16,10 +16,11 @@ from druse.names import BASELINE
 from druse.reads import ABSENT
 from druse.stored import find_artifact
 from druse.task import CellName
-from druse_store import ArtifactRef, Digest, Record, View
+from druse_store import ArtifactRef, Digest, Record
 
 if TYPE_CHECKING:
     from druse.conditions import Condition
+    from druse.glance import Glance
     from druse.ledger import Asked
     from druse.prepared import Input, Prepared
     from druse.stored import StoredArtifact
@@ -242,18 +243,20 @@ class Decider:
         for name, lookup in lookups.items():
             self._by_start.setdefault(plan.prepared[name].start, []).append(lookup)
 
-    def decide(self, view: View, cell: CellName) -> Decision:
+    def decide(self, view: Glance, cell: CellName) -> Decision:
         """The decision about a cell as things are now."""
         return next(self._decisions(view, cell.experiment, [cell]))
 
-    def decide_all(self, view: View, experiment: str) -> None:
+    def decide_all(self, view: Glance, experiment: str) -> None:
         """Notes in the plan what is to be done about each cell of an experiment."""
         cells = self._plan.cells(experiment)
+        for condition in self._plan.prepared[experiment].conditions.values():
+            condition.apply(self._plan.prepared[experiment].replicates)
         decided = self._decisions(view, experiment, cells)
         self._plan.decisions.update(zip(cells, decided, strict=True))
 
     def _decisions(
-        self, view: View, experiment: str, cells: Iterable[CellName]
+        self, view: Glance, experiment: str, cells: Iterable[CellName]
     ) -> Iterator[Decision]:
         prepared, options = self._plan.prepared[experiment], self.options
         conditions, find = prepared.conditions, self._lookups[experiment].find
