@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import inspect
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from druse.fingerprint.encoding import length, tag, text
@@ -96,14 +97,22 @@ def _annotations(builder: Builder, cls: type, node: Node) -> list[Part]:
     """The fields that the body annotates: what dataclasses and models are made from."""
     import sys
 
-    template = class_annotations(cls)
-    if template is None:
-        found = vars(cls).get("__annotations__")
-        names = sorted(found) if isinstance(found, dict) else []
-        return [tag("fields"), *(text(name) for name in names)]
     module = sys.modules.get(cls.__module__)
+    template = class_annotations(cls)
+    found = vars(cls).get("__annotations__")
+    live = dict(found) if isinstance(found, dict) else {}
+    if template is None:
+        return [tag("fields"), *(text(name) for name in sorted(live))]
+    if not _is_certain(cls, module):
+        return [tag("fields"), builder.part(live, f"{node.path}.__annotations__")]
     around = Surroundings(vars(module) if module else _globals_of(cls), {}, cls.__qualname__)
     return [tag("fields"), *references(builder, template, around, node)]
+
+
+def _is_certain(cls: type, module: ModuleType | None) -> bool:
+    """Whether the text of a class is that of what is loaded."""
+    found = class_node(cls)
+    return found is not None and (module is None or found[0].says(module))
 
 
 def _owned(cls: type, name: str) -> tuple[int, str]:
