@@ -222,9 +222,9 @@ class UpstreamOfPlan:
             return None
         return self._plan.artifact(decision.record, source)
 
-    def stored(self, source: StoredArtifact, replicate: int) -> Digest | None:
+    def stored(self, source: StoredArtifact, replicate: int) -> Digest:
         found = self._stored(source, replicate)
-        return None if found is None else found.ref.root.digest
+        return ABSENT if found is None else found.ref.root.digest
 
 
 class Decider:

@@ -11,7 +11,10 @@ import pytest
 from druse import (
     Artifact,
     AsyncExecution,
+    DataSource,
     Experiment,
+    ExperimentGraph,
+    ExperimentInput,
     FrozenContext,
     LoggingPlugin,
     ParallelExecution,
@@ -165,3 +168,73 @@ def test_outside_of_a_cell_there_is_nowhere_to_write_to() -> None:
     experiment(Write(out), out).run()
     with pytest.raises(RuntimeError, match=r"not bound to context.*while its cell runs"):
         out.write("x")
+
+
+class LenientPath(DataSource):
+    """As Lenient, of an artifact that it reads by its path."""
+
+    def __init__(self, producer: Experiment) -> None:
+        self.text = producer.artifact_datasource("SometimesStep", "n.txt")
+
+    def fetch(self, ctx: FrozenContext) -> Any:
+        try:
+            return {"text": self.text.fetch(ctx).read_bytes()}
+        except FileNotFoundError:
+            return {"text": b""}
+
+
+class Lenient(ExperimentInput):
+    """Makes do with what is there."""
+
+    def fetch(self, ctx: FrozenContext) -> Any:
+        try:
+            return super().fetch(ctx)
+        except FileNotFoundError:
+            return {"text": b""}
+
+
+@pipeline_step()
+def sometimes(data: int, ctx: FrozenContext, out: Artifact) -> int:
+    if Path("wanted").read_text("utf-8") == "yes":
+        out.write("here")
+    return data
+
+
+@pipeline_step()
+def size(data: dict[str, bytes], ctx: FrozenContext) -> tuple[int, dict[str, int]]:
+    return 0, {"size": len(data["text"])}
+
+
+def producer(out: Artifact) -> Experiment:
+    quiet = LoggingPlugin(log_level="ERROR")
+    return Experiment(number(), Pipeline([sometimes(out=out)]), [quiet], name="up", outputs=[out])
+
+
+def reader(source: DataSource) -> Experiment:
+    return Experiment(source, Pipeline([size()]), [LoggingPlugin(log_level="ERROR")], name="down")
+
+
+def in_a_graph(kind: type[ExperimentInput]) -> Result:
+    out = Artifact("n.txt")
+    graph = ExperimentGraph(producer(out), reader(kind(text=out)))
+    return graph.run(strategy="resume")["down"]
+
+
+def by_its_path() -> Result:
+    up = producer(Artifact("n.txt"))
+    up.run(strategy="resume")
+    return reader(LenientPath(up)).run(strategy="resume")
+
+
+def test_an_input_that_nobody_wrote_names_who_should_have() -> None:
+    Path("wanted").write_text("no")
+    error = in_a_graph(ExperimentInput).errors["baseline_rep_0"]
+    assert isinstance(error, FileNotFoundError)
+    assert "up has no artifact 'n.txt' for baseline replicate 0" in str(error)
+
+
+@pytest.mark.parametrize("run", [lambda: in_a_graph(Lenient), by_its_path], ids=["graph", "path"])
+def test_an_input_that_was_missing_counts_once_it_is_there(run: Any) -> None:
+    for wanted, expected in [("no", 0), ("yes", 4), ("no", 0), ("yes", 4)]:
+        Path("wanted").write_text(wanted)
+        assert run().metrics.baseline.metrics == {"size": [expected]}
