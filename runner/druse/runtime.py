@@ -107,8 +107,8 @@ class Runtime:
         if found is None:
             raise ArtifactNotFound(
                 f"{source.producer} has no artifact {artifact.name!r} for {ctx._data['condition']} "
-                f"replicate {ctx._data['replicate']}: it is among that experiment's outputs, and no "
-                "step wrote it"
+                f"replicate {ctx._data['replicate']}: it is among that experiment's outputs, and "
+                "no step wrote it"
             )
         return self._load(alias, artifact, found.artifact, found.data)
 
