@@ -101,7 +101,8 @@ class Outcome:
     `outputs`: the digests of what cacheable steps gave, by their places.
     `unstorable` says why the result counts but must not be found again. `seen` is what was opened
     and unpickled, where classes have no digest yet: it is added to the reads. `written` are the
-    real paths of files that were opened for writing.
+    real paths of files that were opened for writing. `unseen` is what no key sees, by the places of
+    the steps that used it.
     """
 
     cell: CellName
@@ -122,4 +123,5 @@ class Outcome:
     unstorable: str | None = None
     seen: dict[str, Digest | None] = field(default_factory=dict)
     written: tuple[str, ...] = ()
+    unseen: list[tuple[int, str]] = field(default_factory=list)
     attempts: int = 1

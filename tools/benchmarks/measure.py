@@ -74,7 +74,7 @@ def _run_once(contestant, result, folder):
         result.cpu.append(_cpu() - cpu)
         result.seconds.append(taken if isinstance(taken, float) else seconds)
         result.size = next(trial)
-        trial.close()
+        next(trial, None)  # what comes after the last yield
     except Missing as missing:
         result.missing = str(missing)
     finally:
