@@ -23,10 +23,12 @@ class CellName(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamArtifact:
-    """An artifact that a cell will read; its bytes too, where other processes cannot see them."""
+    """An artifact that a cell will read; its bytes too, where other processes cannot see them, or
+    the pack indexes of the run's remote that lead to them."""
 
     artifact: ArtifactRef
     data: bytes | None = None
+    indexes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,9 @@ class Outcome:
     `unstorable` says why the result counts but must not be found again. `seen` is what was opened
     and unpickled, where classes have no digest yet: it is added to the reads. `written` are the
     real paths of files that were opened for writing.
+
+    Of a worker that does not see the run's store: `kept` are the records of its cacheable steps,
+    `indexes` the pack indexes of the run's remote that lead to what it hands over.
     """
 
     cell: CellName
@@ -123,3 +128,5 @@ class Outcome:
     seen: dict[str, Digest | None] = field(default_factory=dict)
     written: tuple[str, ...] = ()
     attempts: int = 1
+    kept: tuple[bytes, ...] = ()
+    indexes: tuple[str, ...] = ()
