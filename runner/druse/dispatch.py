@@ -138,9 +138,13 @@ class Dispatcher:
 
     def _with_data(self, found: ArtifactRef, cell: CellName) -> UpstreamArtifact:
         """With its bytes, where these are not committed yet and another process would need them."""
-        if self._current.lanes.is_here(cell.experiment):
+        lanes = self._current.lanes
+        if lanes.is_here(cell.experiment):
             return UpstreamArtifact(found)
-        return UpstreamArtifact(found, self._current.committer.uncommitted(found.ref.root.digest))
+        data = self._current.committer.uncommitted(found.ref.root.digest)
+        if data is None and lanes.may_be_far(cell.experiment):
+            return self._current.exchange.hand_out(self._session.store, found)
+        return UpstreamArtifact(found, data)
 
     def _recompute(self, source: Input, cell: CellName, found: ArtifactRef) -> CellName | None:
         """The producer of an artifact whose bytes are gone, due again; None if they are here."""

@@ -64,7 +64,7 @@ def run_rows(rows, folder, rounds):
 
 def _run_once(contestant, result, folder):
     folder.mkdir(parents=True)
-    trial, here = contestant(folder), os.getcwd()
+    trial, here = contestant(folder), Path.cwd()
     try:
         action = next(trial)
         os.sync()  # nobody pays for what others left to be written
