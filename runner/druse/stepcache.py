@@ -262,6 +262,9 @@ class StepCache:
         for name, values in kept.items():
             for place, value in enumerate(values):
                 ctx.metrics.add(name, value, tags[name][place] if name in tags else None)
+        unseen: Any = record.provenance.get("unseen", ())
+        for what in unseen:
+            self._watch.unseen.setdefault((position, what))
         for artifact, value in written:
             if artifact.step == _CONTEXT_VALUE:
                 ctx.add(artifact.name, value)
@@ -333,6 +336,10 @@ class StepCache:
         frame.update(finished(seen, self._place.keys))
         seconds = time.perf_counter() - began
         held = Held(value)
+        changed = self._watch.changed()
+        if changed:
+            self._warn(f"{type(step).__name__} runs uncached: {changed[0]} changed while it ran")
+            return held
         try:
             with unwatched(), self._place.store.batch():
                 self._keep(position, start, frame, before, held, seconds)
@@ -371,6 +378,7 @@ class StepCache:
         for read in reads:
             signature = extend(signature, read.key, read.value)
         metrics, tags = before.new_metrics(ctx)
+        unseen = [what for place, what in self._watch.unseen if place == position]
         provenance: dict[str, Any] = {
             "output": digest.hex(),
             "seconds": seconds,
@@ -378,24 +386,23 @@ class StepCache:
             "step": type(step).__name__,
             "experiment": self._prepared.name,
         }
-        if tags:
-            provenance["tags"] = tags
-        store.put_record(
-            Record(
-                signature=signature,
-                replicate=self._replicate(step),
-                status="ok",
-                base=self._prepared.step_base(position),
-                start=start,
-                reads=reads,
-                metrics=metrics,
-                artifacts=tuple(artifacts),
-                output=output,
-                provenance=provenance,
-                manifest=None,
-                kind="source" if before.is_source else "step",
-            )
+        provenance |= {k: v for k, v in (("tags", tags), ("unseen", unseen)) if v}
+        record = Record(
+            signature=signature,
+            replicate=self._replicate(step),
+            status="ok",
+            base=self._prepared.step_base(position),
+            start=start,
+            reads=reads,
+            metrics=metrics,
+            artifacts=tuple(artifacts),
+            output=output,
+            provenance=provenance,
+            manifest=None,
+            kind="source" if before.is_source else "step",
         )
+        store.put_record(record)
+        self._place.kept(record)
 
     def _digest_of_encoding(self, value: Any, output: ObjectRef) -> Digest:
         closure = self._place.keys.fingerprinter.closure(type(value)).digest

@@ -15,6 +15,7 @@ from druse_store.digest import Digest
 from druse_store.errors import RemoteError, StoreError
 from druse_store.remote.push import Sender, gather
 from druse_store.remote.site import Site, require_id
+from druse_store.remote.upload import Uploader
 from druse_store.run import Run
 from druse_store.trust import Signer
 
@@ -29,16 +30,21 @@ class WriteBack:
     """The publishing side of a tier. `add` may be called from any thread."""
 
     def __init__(
-        self, store: Store, site: Site, signer: Signer, failed: Callable[[StoreError], None]
+        self,
+        store: Store,
+        site: Site,
+        signer: Signer,
+        uploader: Uploader,
+        failed: Callable[[StoreError], None],
     ) -> None:
         self._store = store
         self._failed = failed
         self._site = site
-        self._sender = Sender(store._session, site, signer)
+        self._uploader = uploader
+        self._sender = Sender(store._session, site, signer, uploader=uploader)
         self._waiting: dict[Digest, None] = {}
         self._runs: list[Run] = []
         self._guard = threading.Lock()
-        self._sending = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
         self._thread: threading.Thread | None = None
@@ -78,7 +84,8 @@ class WriteBack:
         self._resume_at = 0.0
         if not (self._waiting or self._runs) or self._send_waiting(fold=True):
             try:
-                self._sender.end()
+                with self._uploader.guard:
+                    self._sender.end()
             except RemoteError as error:
                 self._failed(error)
         return len(self._waiting)
@@ -91,7 +98,7 @@ class WriteBack:
 
     def _send_waiting(self, *, fold: bool) -> bool:
         """Sends all that waits, unless that failed a moment ago. Whether nothing waits any more."""
-        with self._sending:
+        with self._uploader.guard:
             if time.monotonic() < self._resume_at:
                 return False
             with self._guard:
