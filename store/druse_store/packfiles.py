@@ -56,6 +56,12 @@ class PackFiles:
             raise disk.os_error(error, "reading", path) from error
         return data
 
+    def read_into(self, pack: bytes, offset: int, room: memoryview) -> None:
+        """Fills `room`. Raises FrameDamaged where the file is shorter or gone."""
+        file = self._open.get(pack) or self._get(pack)
+        if os.preadv(file.fd, [room], offset) != len(room):
+            room[:] = self.read(pack, offset, len(room))
+
     def map(self, pack: bytes, offset: int, size: int) -> memoryview:
         """A read-only map of `size` bytes, which lives as long as the view does."""
         file = self._get(pack)
