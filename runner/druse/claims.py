@@ -62,7 +62,7 @@ class Claims:
         if not current.neighbours.were_there or not current.twins.may_have(cell):
             return False
         prepared = current.plan.prepared
-        with current.session.store.reading() as view:
+        with current.session.glance as view:
             current.session.decider.catch_up(view)
             earlier = current.twins.earlier(view, cell)
             return any(

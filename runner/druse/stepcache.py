@@ -15,6 +15,7 @@ from druse import key, seeds
 from druse.context import ArtifactRecord, FrozenContext
 from druse.errors import InvalidMetric, Unhashable
 from druse.fingerprint.values import value_digest
+from druse.glance import Glance
 from druse.plain import plain
 from druse.reads import Frame, Reads
 from druse.task import Outcome, Task
@@ -114,7 +115,7 @@ class StepCache:
         if start is None:
             return True
         with unwatched():
-            with self._place.store.reading() as view:
+            with Glance(self._place.store) as view:
                 ends = self._ends(view, start)
             parts = [("end", end) for end in sorted(ends)]
             for parameter in getattr(step, "taken", ()):
@@ -123,12 +124,14 @@ class StepCache:
                     parts.append((parameter.name, value))
             return claims.take(self._task.cell, key.joined("claim", parts))
 
-    def _ends(self, view: Any, start: Digest) -> list[Digest]:
+    def _ends(self, view: Glance, start: Digest) -> list[Digest]:
         """Where the known reads lead with what they would give now."""
         ends, waiting = [], [start]
         while waiting:
             node = waiting.pop()
-            values = [(name, self._today(name)) for name in view.next_reads(node) if name]
+            names = [name for name in view.next_reads(node) if name]
+            view.let_go()
+            values = [(name, self._today(name)) for name in names]
             following = [extend(node, name, value) for name, value in values if value is not None]
             waiting += following
             if not following:
@@ -147,7 +150,7 @@ class StepCache:
         start = self._start(position, step, data)
         if start is None:
             return None
-        with unwatched(), self._place.store.reading() as view:
+        with unwatched(), Glance(self._place.store) as view:
             signature, replicate = start, self._replicate(step)
             found = self._walk(view, signature, replicate)
         if found is None:
@@ -194,7 +197,7 @@ class StepCache:
     def _replicate(self, step: Any) -> int:
         return 0 if step.shared else self._task.cell.replicate
 
-    def _walk(self, view: Any, start: Digest, replicate: int) -> Record | None:
+    def _walk(self, view: Glance, start: Digest, replicate: int) -> Record | None:
         waiting = [start]
         while waiting:
             node = waiting.pop()
@@ -202,8 +205,9 @@ class StepCache:
                 if not name:
                     record = view.record_at(node, replicate)
                     if record is not None and record.status == "ok":
-                        return record  # type: ignore[no-any-return]
+                        return record
                     continue
+                view.let_go()
                 value = self._today(name)
                 if value is not None:
                     waiting.append(extend(node, name, value))
