@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _TURN = 1.0  # seconds of work that are claimed at once
 _MOST = 16
+_SHORT, _LONG = 0.1, 2.0
+_FIRST = 4  # cells, while nobody knows how long one takes
 _INLINE = 64 << 10  # bytes of an artifact that travel with the task; more go by the remote
 _DOMAIN = b"druse:lease:1\x00"
 
@@ -190,8 +192,16 @@ class Exchange:
     @property
     def count(self) -> int:
         """How many cells are claimed at once."""
-        mean = self._seconds / self._computed if self._computed else _TURN
+        if not self._computed:
+            return _FIRST
+        mean = self._seconds / self._computed
         return min(max(int(_TURN / max(mean, 1e-3)), 1), _MOST)
+
+    @property
+    def pause(self) -> float:
+        """Seconds between two looks while others compute all that is left."""
+        mean = self._seconds / self._computed if self._computed else _TURN
+        return min(max(mean / 4, _SHORT), _LONG)
 
     def _key(self, session: Session, cell: CellName) -> LeaseKey:
         from druse_store import LeaseKey

@@ -214,6 +214,11 @@ class Tier:
         if self._back is not None:
             self._back.tell = tell
 
+    def send_soon(self) -> None:
+        """Publishes in the background what waits, without waiting for more."""
+        if self._back is not None:
+            self._back.send_soon()
+
     def flush(self) -> bool:
         """Publishes now what waits; whether everything was."""
         return self._back is None or self._back.flush()

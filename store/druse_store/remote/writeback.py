@@ -66,6 +66,10 @@ class WriteBack:
         """Sends what waits now. Whether nothing waits any more."""
         return self._send_waiting(fold=False)
 
+    def send_soon(self) -> None:
+        """Lets the thread send what waits at once."""
+        self._wake.set()
+
     def finish(self, runs: Sequence[Run]) -> bool:
         """Sends what waits and these runs, with their records as far as they are one's own."""
         with self._guard:
@@ -93,6 +97,7 @@ class WriteBack:
     def _run(self) -> None:
         while not self._closing:
             self._wake.wait(_PAUSE)
+            self._wake.clear()
             if self._waiting and not self._closing:
                 self._send_waiting(fold=False)
 
