@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 
 from druse_store import disk
+from druse_store.disk import OpenFile
 from druse_store.errors import FrameDamaged
 from druse_store.location import Location
 
@@ -17,24 +18,12 @@ _MAX_OPEN = 128
 _LOOK_EVERY = 10.0  # seconds: whether files that are open here are gone
 
 
-class _OpenFile:
-    """A descriptor that is closed once nobody reads from it any more."""
-
-    __slots__ = ("fd",)
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    def __del__(self) -> None:
-        os.close(self.fd)
-
-
 class PackFiles:
     """The files of a store that are being read. Thread-safe."""
 
     def __init__(self, location: Location) -> None:
         self._location = location
-        self._open: OrderedDict[bytes, _OpenFile] = OrderedDict()
+        self._open: OrderedDict[bytes, OpenFile] = OrderedDict()
         self._lock = threading.Lock()
         self._looked = 0.0
 
@@ -99,7 +88,7 @@ class PackFiles:
         with self._lock:
             self._open.clear()
 
-    def _get(self, pack: bytes) -> _OpenFile:
+    def _get(self, pack: bytes) -> OpenFile:
         with self._lock:
             file = self._open.get(pack)
             if file is not None:
@@ -109,7 +98,7 @@ class PackFiles:
             self.let_go()
         path = self._location.pack(pack)
         try:
-            made = _OpenFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            made = OpenFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         except FileNotFoundError as error:
             raise FrameDamaged(f"{path} is not there") from error
         except OSError as error:

@@ -18,6 +18,7 @@ from druse_store.errors import BlobNotFound, Damaged, FrameDamaged, UnknownCodec
 from druse_store.frames import ChunkList
 
 if TYPE_CHECKING:
+    from druse_store.disk import OpenFile
     from druse_store.early import EarlySync
     from druse_store.reader import Reader
 
@@ -41,7 +42,7 @@ def in_memory(reader: Reader, outline: ChunkList) -> memoryview | None:
     return None
 
 
-def to_file(reader: Reader, outline: ChunkList, fd: int, early: EarlySync) -> bool:
+def to_file(reader: Reader, outline: ChunkList, file: OpenFile, early: EarlySync) -> bool:
     """Writes a blob to the start of a file; whether it came out right. Raises OSError."""
     hasher = Hasher()
 
@@ -49,7 +50,7 @@ def to_file(reader: Reader, outline: ChunkList, fd: int, early: EarlySync) -> bo
         start, chunks = group
         room = memory.take(_weight(group))
         data = room[: _decode(reader, chunks, room)]
-        end = disk.write_all(fd, data, start)
+        end = disk.write_all(file.fd, data, start)
         return end, data, room
 
     with suppress(Damaged, BlobNotFound, UnknownCodec):
