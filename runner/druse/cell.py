@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from druse import seeds, shown
+from druse.artifact import written_to
 from druse.checked import Inputs
 from druse.context import FrozenContext
 from druse.errors import DruseError, PipelineExecutionError
@@ -144,7 +145,7 @@ class CellRun:
         outcome = self._outcome
         started = time.perf_counter()
         try:
-            with watching(self._watch):
+            with watching(self._watch), written_to(self._ctx):
                 await self._run_steps()
             outcome.metrics = self._plain_metrics()
         except InputGone as error:

@@ -47,6 +47,11 @@ class Glance:
         return view
 
     @property
+    def commit(self) -> int:
+        """The last commit that is seen."""
+        return self._open().head().commit
+
+    @property
     def has_offers(self) -> bool:
         return self._open().has_offers
 

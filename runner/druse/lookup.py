@@ -227,6 +227,12 @@ class Lookup:
             if way is not None and record.signature in way.ends:
                 current[record.replicate] = record.digest
 
+    def forget_records(self) -> None:
+        """Forgets what was read of the index."""
+        for known in (self._next, self._ways, self._routes, self._courses, self._currents):
+            known.clear()
+        self._failed = None
+
     def _extend_courses(self, node: Digest, key: str, replicate: int) -> None:
         for name, course in self._courses.items():
             if node in course:

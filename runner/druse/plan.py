@@ -223,9 +223,9 @@ class UpstreamOfPlan:
             return None
         return self._plan.artifact(decision.record, source)
 
-    def stored(self, source: StoredArtifact, replicate: int) -> Digest | None:
+    def stored(self, source: StoredArtifact, replicate: int) -> Digest:
         found = self._stored(source, replicate)
-        return None if found is None else found.ref.root.digest
+        return ABSENT if found is None else found.ref.root.digest
 
 
 class Decider:
@@ -239,6 +239,7 @@ class Decider:
         self.options = options
         self._fresh = fresh
         self._reasons = reasons_to_run(plan.prepared, options)
+        self._commit = -1
         self._by_start: dict[Digest, list[Lookup]] = {}
         for name, lookup in lookups.items():
             self._by_start.setdefault(plan.prepared[name].start, []).append(lookup)
@@ -270,6 +271,19 @@ class Decider:
             needs_answer = reason is None or bool(fresh)
             answer = find(view, condition, replicate) if needs_answer else unasked
             yield decide(prepared, name, answer, options, reason, fresh)
+
+    def is_asked_for(self, cell: CellName) -> bool:
+        """Whether a cell is to be executed whatever the store has."""
+        is_marked = self._plan.decisions[cell].reason == MARKER
+        return is_marked or self._reasons.get(cell.experiment) is not None
+
+    def catch_up(self, view: Glance) -> None:
+        """Other processes may have committed: what was read of the index before may be old."""
+        commit = view.commit
+        if commit != self._commit:
+            self._commit = commit
+            for lookup in self._lookups.values():
+                lookup.forget_records()
 
     def learn(self, experiment: str, record: Record) -> None:
         """A new record of an experiment came: more may be found now."""

@@ -391,22 +391,22 @@ class StepCache:
             "experiment": self._prepared.name,
         }
         provenance |= {k: v for k, v in (("tags", tags), ("unseen", unseen)) if v}
-        store.put_record(
-            Record(
-                signature=signature,
-                replicate=self._replicate(step),
-                status="ok",
-                base=self._prepared.step_base(position),
-                start=start,
-                reads=reads,
-                metrics=metrics,
-                artifacts=tuple(artifacts),
-                output=output,
-                provenance=provenance,
-                manifest=None,
-                kind="source" if before.is_source else "step",
-            )
+        record = Record(
+            signature=signature,
+            replicate=self._replicate(step),
+            status="ok",
+            base=self._prepared.step_base(position),
+            start=start,
+            reads=reads,
+            metrics=metrics,
+            artifacts=tuple(artifacts),
+            output=output,
+            provenance=provenance,
+            manifest=None,
+            kind="source" if before.is_source else "step",
         )
+        store.put_record(record)
+        self._place.kept(record)
 
     def _digest_of_encoding(self, value: Any, output: ObjectRef) -> Digest:
         closure = self._place.keys.fingerprinter.closure(type(value)).digest

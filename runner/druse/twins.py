@@ -9,7 +9,7 @@ differ in any of these are no twins.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from druse.artifact import Artifact
@@ -65,6 +65,22 @@ class Twins:
             if not fronts.isdisjoint(self._known_fronts(view, other)):
                 return other
         return None
+
+    def earlier(self, view: Glance, cell: CellName) -> Iterator[CellName]:
+        """The cells before this one, under way or not, that it may turn out to equal."""
+        if not self.may_have(cell):
+            return
+        group, fronts = self._group(cell), self._front(view, cell)[0]
+        for name, prepared in self._plan.prepared.items():
+            for condition in prepared.conditions.values() if prepared.start == group[0] else ():
+                other = CellName(name, condition.name, cell.replicate)
+                if other == cell:
+                    return
+                if other not in self._plan.decisions or condition.fails(cell.replicate):
+                    continue
+                is_alike = self._make_group(other) == group
+                if is_alike and not fronts.isdisjoint(self._front(view, other)[0]):
+                    yield other
 
     def add(self, view: Glance, cell: CellName) -> bool:
         """A cell begins beside others. Whether it had better tell what it reads: its way is not

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import re
 import struct
-import sys
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -27,11 +26,10 @@ from enum import IntEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
+from druse_store import planes
 from druse_store.errors import FrameDamaged, UnknownCodec
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     import zstandard
     from typing_extensions import Buffer
 
@@ -111,6 +109,14 @@ def decode(codec: int, stored: Buffer, size: int) -> bytes:
     if codec == Codec.ZSTD:
         return _decompress(flat(stored), size)
     return _unpack(flat(stored), codec, size)
+
+
+def decode_into(codec: int, stored: Buffer, room: memoryview) -> None:
+    """As `decode`, to exactly the bytes of `room`; what it holds after an error is undefined."""
+    if codec in _WIDTHS and len(room) >= codec * _MIN_PLANE:
+        planes.join(*_planes(flat(stored), codec, len(room)), room)
+    else:
+        room[:] = decode(codec, stored, len(room))
 
 
 def decode_many(chunks: Sequence[tuple[int, Buffer, int]]) -> list[Buffer | None]:
@@ -257,10 +263,10 @@ def _decompress_many(stored: list[memoryview], sizes: list[int]) -> list[Buffer]
 
 def _pack(data: memoryview, width: int, effort: int) -> bytes:
     count = len(data) // width
-    planes, tail = _shuffle(data, width), data[width * count :]
+    parts, tail = planes.split(data, width), data[width * count :]
     if count < _MIN_PLANE:
-        return _compress(memoryview(b"".join((*planes, tail))), effort)
-    packed = [_smaller(_compress(plane, effort), plane) for plane in planes]
+        return _compress(memoryview(b"".join((*parts, tail))), effort)
+    packed = [_smaller(_compress(plane, effort), plane) for plane in parts]
     lengths = b"".join(len(plane).to_bytes(4, "little") for plane in packed)
     return b"".join((lengths, *packed, tail))
 
@@ -271,50 +277,30 @@ def _smaller(packed: bytes, plane: memoryview) -> bytes | memoryview:
 
 def _unpack(stored: memoryview, width: int, size: int) -> bytes:
     count = size // width
-    if count < _MIN_PLANE:
-        shuffled = memoryview(_decompress(stored, size))
-        planes = [shuffled[i * count : (i + 1) * count] for i in range(width)]
-        return _unshuffle(planes, shuffled[width * count :])
-    planes = []
+    if count >= _MIN_PLANE:
+        return _unshuffle(*_planes(stored, width, size))
+    shuffled = memoryview(_decompress(stored, size))
+    parts = [shuffled[i * count : (i + 1) * count] for i in range(width)]
+    return _unshuffle(parts, shuffled[width * count :])
+
+
+def _planes(stored: memoryview, width: int, size: int) -> tuple[list[memoryview], memoryview]:
+    """The planes of a larger chunk, and its tail. Raises FrameDamaged."""
+    count = size // width
+    found = []
     start = 4 * width
     for head in range(0, start, 4):
         end = start + int.from_bytes(stored[head : head + 4], "little")
         plane = stored[start:end]
-        planes.append(plane if end - start == count else memoryview(_decompress(plane, count)))
+        found.append(plane if end - start == count else memoryview(_decompress(plane, count)))
         start = end
     tail = stored[start:]
-    if len(tail) != size % width or any(len(plane) != count for plane in planes):
+    if len(tail) != size % width or any(len(plane) != count for plane in found):
         raise FrameDamaged(f"a shuffled chunk of {size} bytes is cut short, or too long")
-    return _unshuffle(planes, tail)
+    return found, tail
 
 
-def _numpy() -> ModuleType | None:
-    """numpy, if the program has loaded it: importing it would cost more than it saves.
-
-    Both ways give the same bytes; numpy also releases the interpreter lock.
-    """
-    return sys.modules.get("numpy")
-
-
-def _shuffle(data: memoryview, width: int) -> list[memoryview]:
-    """The planes of `data`, without the tail."""
-    whole = len(data) // width * width
-    if (numpy := _numpy()) is not None:
-        elements = numpy.frombuffer(data[:whole], "u1").reshape(-1, width)
-        return [memoryview(plane) for plane in numpy.ascontiguousarray(elements.T)]
-    return [memoryview(data[plane:whole:width].tobytes()) for plane in range(width)]
-
-
-def _unshuffle(planes: Sequence[memoryview], tail: memoryview) -> bytes:
-    count, width = len(planes[0]), len(planes)
-    whole = count * width
-    data = bytearray(whole + len(tail))
-    if (numpy := _numpy()) is not None:
-        elements = numpy.frombuffer(data, "u1", whole).reshape(count, width)
-        for i, plane in enumerate(planes):  # a third faster than one transposed assignment
-            elements[:, i] = numpy.frombuffer(plane, "u1")
-    else:
-        for i, plane in enumerate(planes):
-            data[i:whole:width] = plane
-    data[whole:] = tail
+def _unshuffle(parts: Sequence[memoryview], tail: memoryview) -> bytes:
+    data = bytearray(len(parts) * len(parts[0]) + len(tail))
+    planes.join(parts, tail, memoryview(data))
     return bytes(data)

@@ -44,6 +44,18 @@ def translated(doing: str, path: object) -> Iterator[None]:
         raise os_error(error, doing, path) from error
 
 
+class OpenFile:
+    """A descriptor that is closed once nobody works with it any more, in whatever thread."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
 def sync_folder(path: Path) -> None:
     """Makes the names in a folder durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -64,7 +64,7 @@ def run_rows(rows, folder, rounds):
 
 def _run_once(contestant, result, folder):
     folder.mkdir(parents=True)
-    trial = contestant(folder)
+    trial, here = contestant(folder), Path.cwd()
     try:
         action = next(trial)
         os.sync()  # nobody pays for what others left to be written
@@ -78,6 +78,7 @@ def _run_once(contestant, result, folder):
     except Missing as missing:
         result.missing = str(missing)
     finally:
+        os.chdir(here)
         shutil.rmtree(folder)
 
 
