@@ -109,7 +109,7 @@ class Explainer:
             "seed": prepared.seed.root,
             "reads": {r.key: _text(texts, r.key, r.value.hex()) for r in record.reads},
             "told": [
-                f"{shown.told(r.key, prepared)}: {_text(texts, r.key, r.value.hex())}"
+                shown.said(r.key, _text(texts, r.key, r.value.hex()), prepared)
                 for r in record.reads
             ],
         }

@@ -182,6 +182,8 @@ class Prepared:
     def part_name(self, label: str) -> str:
         """A part as people know it: `step 2` by its function's or class's name."""
         kind, _, place = label.partition(" ")
+        if label == "step -1":
+            return "the datasource"
         if kind != "step" or not place.isdigit() or int(place) >= len(self.steps):
             return label
         step = self.steps[int(place)]

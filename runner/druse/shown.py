@@ -75,6 +75,12 @@ def package(name: str) -> str:
         return ABSENT
 
 
+def said(name: str, value: str, prepared: Prepared) -> str:
+    """A read and what it gave, as people know it."""
+    text = told(name, prepared)
+    return text if name.startswith("shared:") else f"{text}: {value}"
+
+
 def told(name: str, prepared: Prepared) -> str:
     """The name of a read, as people know it."""
     kind, _, rest = name.partition(":")
@@ -84,8 +90,10 @@ def told(name: str, prepared: Prepared) -> str:
     if kind == "up":
         sources = [s for s in prepared.inputs if s.alias == rest]
         return f"artifact {sources[0].producer}#{sources[0].artifact.name}" if sources else name
-    if kind in ("name", "shared"):
-        return f"{kind} of {prepared.part_name(f'step {rest}')}"
+    if kind == "shared":
+        return f"that {prepared.part_name(f'step {rest}')} is shared"
+    if kind == "name":
+        return f"name of {prepared.part_name(f'step {rest}')}"
     if kind in ("file", "dir"):
         path = rest.removeprefix("@/").removeprefix("./")
         return f"{'file' if kind == 'file' else 'folder'} {path}"

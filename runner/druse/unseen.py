@@ -27,6 +27,7 @@ _SENTENCES: Final = {
 EVENTS: Final = frozenset(_SENTENCES)
 _STARTING: Final = "popen_"  # the modules by which multiprocessing, or loky, start a process anew
 _LONGEST: Final = 80
+_OF_THE_MACHINE: Final = ("fc-list", "ldconfig", "lscpu", "lsb_release", "uname")  # as packages ask
 
 Unseen = dict[tuple[int, str], None]
 """What was noted, in order: the place of the step, and a sentence without its subject."""
@@ -35,6 +36,8 @@ Unseen = dict[tuple[int, str], None]
 def sentence(event: str, args: tuple[Any, ...]) -> str | None:
     """What an event tells, for people; None where it is nothing from outside."""
     if event == "sqlite3.connect" and args[0] in (":memory:", ""):
+        return None
+    if event == "subprocess.Popen" and Path(_shown(args[0])).name in _OF_THE_MACHINE:
         return None
     return _SENTENCES[event].format(*(_shown(arg) for arg in args))
 
