@@ -187,6 +187,25 @@ def test_a_hit_says_what_it_rests_on(trained: Exp) -> None:
     assert "hit, its record is in the store" in said and "parameter lr of train_model: 0.5" in said
 
 
+BLIND = {
+    "exists": "import os; value = os.path.exists('x')",
+    "is_file": "from pathlib import Path; p = Path('x'); value = p.is_file()",
+    "stat": "from pathlib import Path; value = [Path(n).exists() for n in 'ab'] or Path('.').stat()",
+    "__subclasses__": "value = len(type(ctx).__subclasses__())",
+    "importlib.util": "import importlib.util as u; value = u.spec_from_file_location",
+    "inspect.getsource": "import inspect, json; value = len(inspect.getsource(json))",
+}
+
+
+@pytest.mark.parametrize("what", BLIND)
+def test_what_asks_for_files_or_code_in_ways_that_no_key_sees_is_listed(
+    exp: Exp, what: str
+) -> None:
+    exp.step(f"{BLIND[what]}\nreturn data, {{'value': 1}}")
+    spots = exp.druse("explain", "exp", "--coverage").out
+    assert f"step: {what}" in spots
+
+
 def test_coverage_lists_the_blind_spots_of_each_step(exp: Exp) -> None:
     exp.step("import os, time\nreturn data, {'value': len(os.environ) + time.time()}")
     found = json.loads(exp.druse("explain", "exp", "--coverage", "--json").out)["parts"]

@@ -77,6 +77,11 @@ _EXTERNAL: Final = {
     "typing.get_type_hints": "evaluates annotations: declare what they name in depends_on",
     "inspect.get_annotations": "evaluates annotations: declare what they name in depends_on",
     "importlib.reload": "executes modules anew",
+    "importlib.util": "imports modules by computed names: declare them in depends_on",
+    "importlib.machinery": "imports modules by computed names: declare them in depends_on",
+    "runpy": "executes modules by computed names: declare InputFile(path)",
+    "inspect.getsource": "reads source text: declare InputFile(path)",
+    "inspect.getsourcelines": "reads source text: declare InputFile(path)",
     "pkgutil": "looks modules up by names that it computes",
 }
 _BUILTIN: Final = {
