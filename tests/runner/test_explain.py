@@ -190,7 +190,7 @@ def test_a_hit_says_what_it_rests_on(trained: Exp) -> None:
 BLIND = {
     "exists": "import os; value = os.path.exists('x')",
     "is_file": "from pathlib import Path; p = Path('x'); value = p.is_file()",
-    "stat": "from pathlib import Path; value = [Path(n).exists() for n in 'ab'] or Path('.').stat()",
+    "stat": "from pathlib import Path; value = [Path(n).stat() for n in '.']",
     "__subclasses__": "value = len(type(ctx).__subclasses__())",
     "importlib.util": "import importlib.util as u; value = u.spec_from_file_location",
     "inspect.getsource": "import inspect, json; value = len(inspect.getsource(json))",

@@ -102,7 +102,8 @@ def _resolve(ref: Ref, around: Surroundings) -> Meaning:
         value = around.globals[ref.name]
         return _follow(Found(value, (), name, around.globals, ref.name), ref.chain)
     if hasattr(builtins, ref.name):
-        return Nothing("builtin", ".".join((ref.name, *ref.chain)))
+        names = (ref.name, *ref.chain)
+        return _put_there(builtins, names) or Nothing("builtin", ".".join(names))
     return Nothing("missing", ".".join((ref.name, *ref.chain)))
 
 
@@ -150,7 +151,7 @@ def _in_module(module: ModuleType, chain: tuple[str, ...]) -> Meaning:
     origin = origin_of_module(name)
     is_namespace = origin.kind == "package" and origin.distribution is None
     if not origin.is_user and not (is_namespace and attribute in vars(module)):
-        return External(".".join((name, *chain)), origin)
+        return _put_there(module, chain) or External(".".join((name, *chain)), origin)
     if attribute in _ABOUT_THE_MODULE:
         return Nothing("module", attribute)
     value = vars(module).get(attribute, _ABSENT)
@@ -164,6 +165,21 @@ def _in_module(module: ModuleType, chain: tuple[str, ...]) -> Meaning:
     if value is _ABSENT:
         return Nothing("missing", ".".join(chain))
     return Found(value, (), f"{short_name(vars(module))}.{attribute}", vars(module), attribute)
+
+
+def _put_there(module: ModuleType, chain: tuple[str, ...]) -> Found | None:
+    """A function or class of the user's own that was put into a module or class of a package."""
+    held: Any = module
+    for place, attribute in enumerate(chain):
+        owner, held = held, vars(held).get(attribute)
+        if is_function(held) or is_class(held):
+            home = getattr(held, "__globals__", {}).get("__name__", held.__module__)
+            if isinstance(home, str) and origin_of_module(home).is_user:
+                name = f"{module.__name__}.{'.'.join(chain[: place + 1])}"
+                return Found(held, chain[place + 1 :], name, owner, attribute)
+        if not is_module(held) and not is_class(held):
+            return None
+    return None
 
 
 def _plain_attribute(value: Any, name: str) -> Any:

@@ -222,3 +222,28 @@ def test_another_attribute_of_a_namespace_that_is_read_by_attribute_hits(project
     before = project.key()
     project.write(steps=text.format(2))
     assert project.key().digest == before.digest
+
+
+@pytest.mark.parametrize(
+    ("patch", "step"),
+    [
+        (
+            "import json\njson.dumps = lambda x: {}",
+            "import json\ndef step(x): return json.dumps(x)",
+        ),
+        (
+            "import os\nos.path.extra = lambda x: {}",
+            "import os\ndef step(x): return os.path.extra(x)",
+        ),
+        ("import builtins\nbuiltins.extra = lambda x: {}", "def step(x): return extra(x)"),
+    ],
+)
+def test_what_was_put_into_a_module_of_another_misses(
+    project: Project, patch: str, step: str
+) -> None:
+    keys = []
+    for value in ("1", "2", "1"):
+        project.write(patch=patch.format(value), steps=f"import patch\n{step}\n")
+        keys.append(project.key().digest)
+    assert keys[0] != keys[1]
+    assert keys[0] == keys[2]
