@@ -183,7 +183,6 @@ _HOMES = {
     "remote.publish": ("Publisher",),
     "remote.published": (
         "Listing",
-        "Look",
         "PublishedRun",
         "find_published",
         "published",
