@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -151,28 +152,29 @@ class Appender:
             self.write_out()
         return offset
 
-    def append_frames(self, data: memoryview, count: int) -> int:
-        """Appends whole frames that lie side by side; returns the offset of the first."""
-        offset = self.append(b"", data)
-        self.frames += count - 1
-        return offset
+    def append_frames(self, pieces: Sequence[memoryview | bytes], count: int) -> None:
+        """Appends `count` whole frames, whose bytes these pieces are, without a copy of them."""
+        self.write_out()
+        self._write(pieces)
+        self.end = self._written
+        self.frames += count
 
     def write_out(self) -> None:
         """Hands everything appended to the operating system."""
         if self._buffer:
-            self._write(memoryview(bytes(self._buffer)))
+            self._write([bytes(self._buffer)])
             self._buffer.clear()
 
     def _write_large(self, view: memoryview) -> None:
         self.write_out()
         view = view.cast("B")
         for start in range(0, len(view), _SYNC_EVERY):  # the disk begins before all is handed over
-            self._write(view[start : start + _SYNC_EVERY])
+            self._write([view[start : start + _SYNC_EVERY]])
 
-    def _write(self, view: memoryview) -> None:
+    def _write(self, pieces: Sequence[memoryview | bytes]) -> None:
         self._check_usable()
         try:
-            self._written = disk.write_all(self.fd, view, self._written)
+            self._written = disk.write_pieces(self.fd, pieces, self._written)
         except OSError as error:
             self.failed = True
             self.doubtful = self.doubtful or error.errno not in disk.FULL

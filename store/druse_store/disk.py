@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +21,7 @@ from druse_store.errors import (
 
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _DENIED = frozenset((errno.EACCES, errno.EPERM))
+_PIECES = 1024  # that one call may take (IOV_MAX)
 
 
 def os_error(error: OSError, doing: str, path: object) -> StoreError:
@@ -83,6 +84,21 @@ def write_all(fd: int, data: bytes | bytearray | memoryview, offset: int) -> int
         written = os.pwrite(fd, view, offset)
         offset += written
         view = view[written:]
+    return offset
+
+
+def write_pieces(fd: int, pieces: Sequence[memoryview | bytes], offset: int) -> int:
+    """Writes pieces one behind the other, without a copy of them; returns where they end."""
+    for start in range(0, len(pieces), _PIECES):
+        together = pieces[start : start + _PIECES]
+        written = 0
+        if len(together) > 1 and hasattr(os, "pwritev"):  # which may write less than all
+            written = os.pwritev(fd, together, offset)
+        for piece in together:
+            left = memoryview(piece)[written:] if written else piece
+            written = max(written - len(piece), 0)
+            offset += len(piece) - len(left)
+            offset = write_all(fd, left, offset) if left else offset
     return offset
 
 

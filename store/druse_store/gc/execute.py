@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 STEPS = (
     *("levels", "remove records", "evict", "recall records", "revive"),
     *("tombstone blobs", "tombstone chunks", "sweep records", "sweep blobs", "sweep chunks"),
-    *("empty the trash", "forget packs", "unlink a pack", "copy packs", "swap places"),
-    *("thin the clock", "drop edges", "write the log anew"),
+    *("empty the trash", "forget packs", "unlink a pack", "copy packs", "name packs"),
+    *("swap places", "thin the clock", "drop edges", "write the log anew"),
 )
 
 

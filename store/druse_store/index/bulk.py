@@ -95,6 +95,20 @@ class Bulk(Tables):
         if rows:
             self._txn.cursor(db=self._dbs[table]).putmulti(rows)
 
+    def move_chunks(self, swaps: Sequence[tuple[bytes, bytes, bytes]]) -> None:
+        """Gives chunks other places: of each, in order, the key, the place that its row has, and
+        the new one. What is not there any more stays as it is. Raises IndexDamaged."""
+        rows = self.rows(values.CHUNKS, [swap[0] for swap in swaps])
+        if len(rows) != len(swaps):
+            there = dict(rows)
+            swaps = [swap for swap in swaps if swap[0] in there]
+        moved = []
+        for (key, old, new), (_, value) in zip(swaps, rows, strict=True):
+            if value[: len(old)] == old:
+                body = values.body(values.CHUNKS, key, value)
+                moved.append((key, values.seal(values.CHUNKS, key, new + body[len(old) :])))
+        self.put_rows(values.CHUNKS, moved)
+
     def drop_rows(self, table: str, keys: Iterable[bytes]) -> None:
         delete, db = self._txn.delete, self._dbs[table]
         for key in keys:
