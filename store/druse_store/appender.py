@@ -41,6 +41,7 @@ class Appender:
         self.frames = 0
         self.sealed = False
         self.failed = False
+        self.syncs_early = True  # while it is written: for what is made at the speed of the disk
         self.doubtful = False  # pages of it may be lost that the kernel took: nobody appends again
         self._pid = os.getpid()
         self._buffer = bytearray()
@@ -179,7 +180,7 @@ class Appender:
             self.failed = True
             self.doubtful = self.doubtful or error.errno not in disk.FULL
             raise disk.os_error(error, "appending to", self.path) from error
-        if self._written - self._begun >= _SYNC_EVERY:
+        if self.syncs_early and self._written - self._begun >= _SYNC_EVERY:
             self._sync_early()
 
     def start_sync(self) -> None:

@@ -179,6 +179,7 @@ class Compactor:
         """Copies what some packs still have into a new one, which becomes durable meanwhile."""
         if any(source.extents or source.frames for source in sources):
             out = written.begin(Appender.create(self._location, frames.PACK))
+            out.syncs_early = False  # it is once all is written, while the next one is
             for source in sources:
                 copying.copy_extents(source, out, written.swaps)
             for source in sources:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate, compress
+from operator import not_
 from pathlib import Path
 from typing import TypeAlias
 
@@ -47,7 +50,12 @@ class Source:
     def open(cls, location: Location, pack: bytes, rows: bytes | bytearray) -> Source:
         """Maps a pack; `rows` are the keys and values of its chunks, one behind the other."""
         path = location.pack(pack)
-        chunks = sorted([(*rest, key) for key, *rest in _ROW.iter_unpack(rows)])
+        chunks = sorted(
+            [
+                (at, length, size, kind, key)
+                for key, at, length, size, kind in _ROW.iter_unpack(rows)
+            ]
+        )
         source = cls(pack, path, memoryview(b""), *_sorted_out(chunks))
         if chunks:
             try:
@@ -106,61 +114,43 @@ def _append_extent(source: Source, chunks: list[Chunk], out: Appender, swaps: Sw
 
 def copy_frames(source: Source, out: Appender, swaps: Swaps) -> None:
     """Copies all other chunks, a frame each; neighbours together."""
-    data, before, now = source.data, source.file_id, out.file_id
-    parts, put = swaps.parts, PUT.pack
     for batch in _batches(source.frames):
-        pieces = _Pieces(data, out.end)
-        good = _verified(data, batch)
-        for chunk, checks in zip(batch, good, strict=True):
-            if not checks:
-                source.lacks(chunk)
-                continue
-            offset, _, _, _, key = chunk
-            place = pieces.add(chunk)
-            parts[key[0]] += put(key, before, offset, now, place)
-        out.append_frames(pieces.close(), pieces.count)
+        good = _verified(source.data, batch)
+        for chunk in compress(batch, map(not_, good)):
+            source.lacks(chunk)
+        chunks = list(compress(batch, good))
+        out.append_frames(_pieces(source, chunks, out, swaps), len(chunks))
 
 
-class _Pieces:
-    """Parts of a mapped pack that are written one behind the other: runs of frames as they lie,
-    and new headers where the old ones do not check."""
-
-    __slots__ = ("_data", "_end", "_found", "_moved", "_start", "count")
-
-    def __init__(self, data: memoryview, end: int) -> None:
-        """`end`: where the first of them will be."""
-        self._data = data
-        self._found: list[memoryview | bytes] = []
-        self._start = self._end = 0  # of the run
-        self._moved = end  # what is to be added to a place in the run
-        self.count = 0
-
-    def add(self, chunk: Chunk) -> int:
-        """Takes a chunk in; returns where it will be."""
-        offset, stored, size, kind, key = chunk
-        self.count += 1
-        start = offset - HEADER_SIZE
-        found = self._data[start:offset]
-        head = frames.header(frames.CHUNK, kind, key, size, stored)
-        if found != head and found != frames.header(frames.LIST, kind, key, size, stored):
-            self._begin(offset, HEADER_SIZE)
-            self._found.append(head)
-        elif start != self._end:
-            self._begin(start)
-        self._end = offset + stored
-        return offset + self._moved
-
-    def _begin(self, start: int, between: int = 0) -> None:
-        """Ends the run, and begins another one, `between` so many other bytes."""
-        if self._end != self._start:
-            self._found.append(self._data[self._start : self._end])
-        self._moved += self._end - start + between
-        self._start = self._end = start
-
-    def close(self) -> list[memoryview | bytes]:
-        """All pieces, in order."""
-        self._begin(0)
-        return self._found
+def _pieces(
+    source: Source, chunks: list[Chunk], out: Appender, swaps: Swaps
+) -> list[memoryview | bytes]:
+    """What is to be written for these chunks: runs of frames as they lie side by side, and new
+    headers where the old ones do not check. One loop: there may be a million of them."""
+    data, old, new = source.data, source.file_id, out.file_id
+    parts, put, head_of = swaps.parts, PUT.pack, frames.header
+    found: list[memoryview | bytes] = []
+    start = end = 0  # of the run
+    moved = out.end  # what is to be added to a place in the run
+    for offset, stored, size, kind, key in chunks:
+        begin = offset - HEADER_SIZE
+        there = data[begin:offset]
+        head = head_of(frames.CHUNK, kind, key, size, stored)
+        is_whole = there == head or there == head_of(frames.LIST, kind, key, size, stored)
+        if not is_whole or begin != end:
+            if end != start:
+                found.append(data[start:end])
+            if not is_whole:
+                found.append(head)
+                begin = offset
+                moved += HEADER_SIZE
+            moved += end - begin
+            start = begin
+        end = offset + stored
+        parts[key[0]] += put(key, old, offset, new, offset + moved)
+    if end != start:
+        found.append(data[start:end])
+    return found
 
 
 def _verified(data: memoryview, chunks: list[Chunk]) -> list[bool]:
@@ -174,14 +164,11 @@ def _verified(data: memoryview, chunks: list[Chunk]) -> list[bool]:
     return [digest == chunk[4] for digest, chunk in zip(found, chunks, strict=True)]
 
 
-def _batches(chunks: Iterable[Chunk]) -> Iterator[list[Chunk]]:
-    batch: list[Chunk] = []
-    weight = 0
-    for chunk in chunks:
-        batch.append(chunk)
-        weight += chunk[1]
-        if weight >= _BATCH:
-            yield batch
-            batch, weight = [], 0
-    if batch:
-        yield batch
+def _batches(chunks: list[Chunk]) -> Iterator[list[Chunk]]:
+    """Chunks of about `_BATCH` bytes together."""
+    ends = list(accumulate([chunk[1] for chunk in chunks]))
+    start = done = 0
+    while start < len(chunks):
+        stop = bisect_left(ends, done + _BATCH, start) + 1
+        yield chunks[start:stop]
+        start, done = stop, ends[min(stop, len(ends)) - 1]

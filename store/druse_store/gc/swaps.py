@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TypeAlias
 
 from druse_store.digest import SIZE
 
@@ -19,12 +19,8 @@ _SWAP = struct.Struct(f"<{SIZE}s{PLACE}s{PLACE}s")
 PUT = struct.Struct(f"<{SIZE}s8sQ8sQ")
 
 
-class Swap(NamedTuple):
-    """A chunk that was copied: where it was and where it is, as its row has it."""
-
-    key: bytes
-    old: bytes
-    new: bytes
+# A chunk that was copied: its key, and where it was and is, as its row has it.
+Swap: TypeAlias = "tuple[bytes, bytes, bytes]"
 
 
 class Swaps:
@@ -39,7 +35,7 @@ class Swaps:
         """All, in the order of their keys, at most so many at once."""
         waiting: list[Swap] = []
         for part in self.parts:
-            waiting += sorted(map(Swap._make, _SWAP.iter_unpack(part)))
+            waiting += sorted(_SWAP.iter_unpack(part))
             while len(waiting) >= size:
                 yield waiting[:size]
                 del waiting[:size]
