@@ -176,16 +176,16 @@ class Compactor:
         return shutil.disk_usage(self._location.packs).free // 4
 
     def _copy(self, sources: list[Source], written: _Wave) -> None:
-        """Copies what some packs still have into a new one, which becomes durable meanwhile."""
+        """Copies what some packs still have into a new one."""
         if any(source.extents or source.frames for source in sources):
             out = written.begin(Appender.create(self._location, frames.PACK))
-            out.syncs_early = False  # it is once all is written, while the next one is
+            out.syncs_early = False  # writing waits for what a sync has begun
             for source in sources:
                 copying.copy_extents(source, out, written.swaps)
             for source in sources:
                 copying.copy_frames(source, out, written.swaps)
             out.seal()
-            out.start_sync()
+            out.write_out()
             self._step("copy packs")
         for source in sources:
             self.done.damaged += source.damaged
