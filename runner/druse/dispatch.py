@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from druse.claims import Claims
-from druse.plan import Decision, State
+from druse.plan import GONE, Decision, State
 from druse.task import CellName, Task, UpstreamArtifact
 
 if TYPE_CHECKING:
     from druse.current import Current
     from druse.prepared import Input
     from druse_store import ArtifactRef
-
-GONE = "an artifact of it is needed, and its bytes are gone"
 
 
 class Dispatcher:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.forked import Forked, Server
-from support.project import Project
+from support.project import Project, numbers
 
 STEPS = """
     import random
@@ -258,3 +258,24 @@ def test_the_large_view_is_left_alone_where_nothing_was_exported(
     (versions.root / "data").rename(tmp_path / "elsewhere")
     versions.druse("gc", "--now", "--keep-last", "1", "--views", str(tmp_path / "elsewhere"))
     assert (tmp_path / "elsewhere/exp/v0/replicate_0/baseline/MeasureStep/large.bin").exists()
+
+
+def test_a_plan_names_the_producers_whose_dropped_bytes_are_needed_and_a_run_executes_just_these(
+    tmp_path: Path, server: Server
+) -> None:
+    project = Forked(tmp_path, server)
+    project["pyproject.toml"] = ""
+    numbers(project)
+    project.run("total")
+    assert project.druse("gc", "--now", "--max-size", "1", "--json").status == 1  # all may go
+    project.replace("total/steps.py", "* 2}", "* 3}")
+    project.replace("total/config.yaml", "replicates: 5", "replicates: 2")
+    planned = json.loads(project.druse("plan", "total", "--json").out)["experiments"]
+    draw, total = ({each["name"]: each for each in planned}[name] for name in ("draw", "total"))
+    assert (total["run"], draw["run"], draw["hit"]) == (6, 6, 3)
+    reasons = {group["reason"] for group in draw["groups"] if group["state"] == "run"}
+    assert reasons == {"an artifact of it is needed, and its bytes are gone"}
+    cells = {tuple(c) for g in draw["groups"] if g["state"] == "run" for c in g["cells"]}
+    executed = project.executed("total")
+    assert set(executed["draw"]) == set(executed["total"]) <= cells  # equal ones run once
+    assert {condition for condition, _ in executed["draw"]} >= {"baseline", "shifted"}
