@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -45,15 +46,45 @@ def translated(doing: str, path: object) -> Iterator[None]:
 
 
 class OpenFile:
-    """A descriptor that is closed once nobody works with it any more, in whatever thread."""
+    """A descriptor that is closed once nobody works with it any more, in whatever thread.
 
-    __slots__ = ("fd",)
+    Its number may be another file's a moment later, so that nothing may be written to it then.
+    """
+
+    __slots__ = ("_is_over", "_lock", "_writing", "fd")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        self._lock = threading.Lock()
+        self._writing = 0
+        self._is_over = False
+
+    def write(self, data: bytes | memoryview, offset: int) -> int:
+        """Writes all of `data` at `offset`; returns the offset behind it."""
+        with self._lock:
+            if self._is_over:
+                raise ValueError("the file is closed")
+            self._writing += 1
+        try:
+            return write_all(self.fd, data, offset)
+        finally:
+            with self._lock:
+                self._writing -= 1
+                self._close_if_over()
+
+    def close(self) -> None:
+        """Closes it, behind what is being written to it."""
+        with self._lock:
+            self._is_over = True
+            self._close_if_over()
+
+    def _close_if_over(self) -> None:
+        if self._is_over and not self._writing and self.fd >= 0:
+            fd, self.fd = self.fd, -1
+            os.close(fd)
 
     def __del__(self) -> None:
-        os.close(self.fd)
+        self.close()
 
 
 def sync_folder(path: Path) -> None:
