@@ -223,9 +223,14 @@ def within(path: str, folders: Set[str]) -> bool:
 
 def comes_with_python(file: str) -> bool:
     """Whether a source file is the standard library's, or of an installed package."""
+    return os.path.realpath(file).startswith(_of_python())
+
+
+@cache
+def _of_python() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     folders = (paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-    return os.path.realpath(file).startswith(tuple(f"{os.path.realpath(f)}/" for f in folders))
+    return tuple(os.path.realpath(folder) + os.sep for folder in folders)
 
 
 @cache
