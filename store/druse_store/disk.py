@@ -7,10 +7,10 @@ import fcntl
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from druse_store.errors import (
     AccessDenied,
@@ -20,6 +20,10 @@ from druse_store.errors import (
     StoreError,
 )
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_PARTS = 1000  # of one call: systems take 1024
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _DENIED = frozenset((errno.EACCES, errno.EPERM))
 
@@ -126,6 +130,18 @@ def write_all(fd: int, data: bytes | bytearray | memoryview, offset: int) -> int
         written = os.pwrite(fd, view, offset)
         offset += written
         view = view[written:]
+    return offset
+
+
+def write_parts(fd: int, parts: Sequence[Buffer], offset: int) -> int:
+    """Writes `parts` side by side at `offset`, few calls for many; returns the offset behind."""
+    for start in range(0, len(parts), _PARTS):
+        some = parts[start : start + _PARTS]
+        size = sum(memoryview(part).nbytes for part in some)
+        written = os.pwritev(fd, some, offset)
+        if written < size:  # a full disk, or a signal
+            write_all(fd, b"".join(some)[written:], offset + written)
+        offset += size
     return offset
 
 
