@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from druse.prepared import Input
     from druse_store import ArtifactRef, Digest
 
+_PATIENCE = 0.05  # seconds, while neighbours compute what is left
+
 
 class Dispatcher:
     """Says of each cell that could run what becomes of it."""
@@ -30,12 +32,21 @@ class Dispatcher:
         """Whether all that is left is what others have claimed."""
         return self._claims.only_others_work
 
+    @property
+    def patience(self) -> float | None:
+        """How long nothing need be done unless something is reported, in seconds; None: forever."""
+        return _PATIENCE if self._claims.waits_for_neighbours else None
+
     def dispatch_ready(self) -> None:
         """Hands cells over as long as any lane has room for one. Raises DruseError."""
         self._claims.look_ahead()
         while True:
             lanes = self._current.lanes.with_room()
-            cell = self._claims.get_claimed(lanes) or self._scheduler.get_ready(lanes)
+            cell = (
+                self._claims.get_claimed(lanes)
+                or self._scheduler.get_ready(lanes)
+                or self._claims.get_back(lanes)
+            )
             if cell is not None:
                 self._dispatch(cell)
             elif not self._claims.take_turn(lanes):
@@ -43,6 +54,8 @@ class Dispatcher:
                 return
 
     def _dispatch(self, cell: CellName) -> None:
+        if not self._claims.is_ours(cell):
+            return
         decision = self._decide(cell)
         if decision.state is State.HIT:
             self._settle(cell, decision)
@@ -57,26 +70,33 @@ class Dispatcher:
             producer = self._recompute(source, cell, found)
             if producer is not None:
                 self._current.twins.remove(cell)
+                self._claims.give_back(cell)
                 self._scheduler.put_back(cell, [producer])
                 return
             upstream[source.alias] = self._with_data(found, cell)
-        if not self._is_held(cell):
-            self._plan.decisions[cell] = decision
-            self._submit(cell, upstream)
+        if self._is_held(cell):
+            self._claims.give_back(cell)
+            return
+        self._plan.decisions[cell] = decision
+        self._submit(cell, upstream)
 
     def _decide(self, cell: CellName) -> Decision:
         """Again, where more may be known now: of what is upstream, or of cells that are equal."""
         planned = self._plan.decisions[cell]
         if cell in self._current.must_run:
             return planned
+        has_neighbours = self._current.neighbours.were_there
         news = self._current.exchange.claims or self._current.twins.may_be_answered(cell)
-        if planned.state is State.RUN and not news:
+        if planned.state is State.RUN and not news and not has_neighbours:
             return planned
-        with self._session.store.reading() as view:
+        with self._session.glance as view:
+            if has_neighbours:
+                self._session.decider.catch_up(view)
             return self._session.decider.decide(view, cell)
 
     def _settle(self, cell: CellName, decision: Decision) -> None:
         """A cell needs no execution after all."""
+        self._claims.give_back(cell)
         self._plan.decisions[cell] = decision
         self._current.runs[cell.experiment].hit(cell, decision)
         self._current.listener.hit(cell)
@@ -89,7 +109,7 @@ class Dispatcher:
         twins = self._current.twins
         if not self._scheduler.is_busy_besides(cell) or not twins.may_have(cell):
             return False
-        with self._session.store.reading() as view:
+        with self._session.glance as view:
             other = twins.find(view, cell)
         if other is None:
             return False
@@ -100,7 +120,7 @@ class Dispatcher:
         current, prepared = self._current, self._plan.prepared[cell.experiment]
         tells = False
         if current.twins.may_have(cell) and not current.lanes.is_serial(cell.experiment):
-            with self._session.store.reading() as view:
+            with self._session.glance as view:
                 tells = current.twins.add(view, cell)
         task = Task(
             cell,
@@ -118,9 +138,13 @@ class Dispatcher:
 
     def _with_data(self, found: ArtifactRef, cell: CellName) -> UpstreamArtifact:
         """With its bytes, where these are not committed yet and another process would need them."""
-        if self._current.lanes.is_here(cell.experiment):
+        lanes = self._current.lanes
+        if lanes.is_here(cell.experiment):
             return UpstreamArtifact(found)
-        return UpstreamArtifact(found, self._current.committer.uncommitted(found.ref.root.digest))
+        data = self._current.committer.uncommitted(found.ref.root.digest)
+        if data is None and lanes.may_be_far(cell.experiment):
+            return self._current.exchange.hand_out(self._session.store, found)
+        return UpstreamArtifact(found, data)
 
     def _recompute(self, source: Input, cell: CellName, found: ArtifactRef) -> CellName | None:
         """The producer of an artifact whose bytes are gone, due again; None if they are here."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from druse.artifact import Artifact, default_loader
 from druse.errors import ArtifactNotFound, DruseError
 from druse.places import Files, State, state
+from druse.reads import ABSENT
 from druse.stepclaims import StepClaims
 from druse.stored import StoredArtifact, materialise
 from druse.task import UpstreamArtifact
@@ -20,8 +21,9 @@ from druse_store import ArtifactRef, Record, Store, StoreError
 if TYPE_CHECKING:
     from druse.context import FrozenContext
     from druse.exchange import Exchange
+    from druse.executors.far import Address
     from druse.key import Keys
-    from druse.prepared import Prepared
+    from druse.prepared import Input, Prepared
 
 
 class InputGone(DruseError):
@@ -50,6 +52,17 @@ class Workplace:
         """Brings what a record names from where others have published it, as far as it can."""
         if self._exchange is not None:
             self._exchange.bring(self.store, record.artifacts, record)
+
+    def bring_input(self, given: UpstreamArtifact) -> None:
+        """Brings what a cell is going to read. Where the run's store is, it is there already."""
+
+    def kept(self, record: Record) -> None:
+        """A cacheable step's record was made. In the run's store it needs no more."""
+
+    @property
+    def address(self) -> Address | None:
+        """Where workers that do not see the store find the run's remote."""
+        return None if self._exchange is None else self._exchange.address
 
     @property
     def scratch(self) -> Path:
@@ -93,20 +106,29 @@ class Runtime:
 
     def fetch(self, artifact: Artifact, ctx: FrozenContext) -> Any:
         """The value of an input; reading it counts. Raises InputGone, ArtifactNotFound."""
-        alias = next((i.alias for i in self._prepared.inputs if i.artifact is artifact), None)
-        found = None if alias is None else self._upstream.get(alias)
-        if alias is None or found is None:
+        source = next((i for i in self._prepared.inputs if i.artifact is artifact), None)
+        if source is None:
             raise ArtifactNotFound(
                 f"artifact {artifact.name!r} is no input of {self._prepared.name}: name it in the "
                 "experiment's datasource, alone or in an ExperimentInput"
             )
+        alias, found = source.alias, self._upstream.get(source.alias)
         if ctx._reads is not None:
-            ctx._reads.note(f"up:{alias}", found.artifact.ref.root.digest)
-        return self._load(alias, artifact, found.artifact, found.data)
+            digest = ABSENT if found is None else found.artifact.ref.root.digest
+            ctx._reads.note(source.read, digest)
+        if found is None:
+            raise ArtifactNotFound(
+                f"{source.producer} has no artifact {artifact.name!r} for {ctx._data['condition']} "
+                f"replicate {ctx._data['replicate']}: it is among that experiment's outputs, and "
+                "no step wrote it"
+            )
+        return self._load(alias, artifact, found)
 
-    def _load(self, alias: str, artifact: Artifact, found: ArtifactRef, data: bytes | None) -> Any:
+    def _load(self, alias: str, artifact: Artifact, given: UpstreamArtifact) -> Any:
+        found, data = given.artifact, given.data
         try:
             with unwatched():
+                self._place.bring_input(given)
                 if artifact.loader is default_loader:
                     return self._place.store.get(found.ref.root.digest) if data is None else data
                 path = self._place.path(found, data)
@@ -119,17 +141,29 @@ class Runtime:
         with unwatched():
             replicate = int(ctx._data.get("replicate", 0))
             linked = next((i for i in self._prepared.inputs if i.stored is source), None)
-            if linked is None:
-                given = UpstreamArtifact(source.find(self._place.store, replicate))
-            elif linked.alias in self._upstream:
-                given = self._upstream[linked.alias]
-            else:
-                raise source.missing(replicate, "this run")
-            if ctx._reads is not None:
-                ctx._reads.note(f"stored:{source.key}", given.artifact.ref.root.digest)
+            name = f"stored:{source.key}"
             try:
+                given = self._stored(source, linked, replicate)
+            except ArtifactNotFound:
+                if ctx._reads is not None:
+                    ctx._reads.note(name, ABSENT)
+                raise
+            if ctx._reads is not None:
+                ctx._reads.note(name, given.artifact.ref.root.digest)
+            try:
+                self._place.bring_input(given)
                 return self._place.path(given.artifact, given.data)
             except StoreError as error:
                 if linked is None:
                     raise
                 raise InputGone(linked.alias, error) from error
+
+    def _stored(
+        self, source: StoredArtifact, linked: Input | None, replicate: int
+    ) -> UpstreamArtifact:
+        """Raises ArtifactNotFound."""
+        if linked is None:
+            return UpstreamArtifact(source.find(self._place.store, replicate))
+        if linked.alias not in self._upstream:
+            raise source.missing(replicate, "this run")
+        return self._upstream[linked.alias]

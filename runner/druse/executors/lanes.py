@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -61,6 +62,10 @@ class Lanes:
     def is_here(self, experiment: str) -> bool:
         """Whether an experiment's cells are executed in this process."""
         return self._lanes[self._names[experiment]].spec.is_here
+
+    def may_be_far(self, experiment: str) -> bool:
+        """Whether an experiment's cells may be executed on other machines."""
+        return self._lanes[self._names[experiment]].spec.may_be_far
 
     def is_serial(self, experiment: str) -> bool:
         """Whether nothing else is under way while a cell of this experiment is."""
@@ -123,10 +128,11 @@ class Lanes:
             return LoopExecutor(self._place, self._queue.put, self._due[str(spec.address)])
         return self._make(spec, self._place, self._queue.put)
 
-    def news(self, *, wait: bool) -> Iterable[News]:
-        """What was reported; waits for the first of it if asked to."""
-        if wait:
-            yield self._noted(self._queue.get())
+    def news(self, wait: float | None) -> Iterable[News]:
+        """What was reported; waits for the first of it for so many seconds, or (None) for ever."""
+        if wait is None or wait > 0:
+            with suppress(queue.Empty):
+                yield self._noted(self._queue.get(timeout=wait))
         while not self._queue.empty():
             yield self._noted(self._queue.get())
 

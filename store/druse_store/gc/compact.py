@@ -179,7 +179,6 @@ class Compactor:
         """Copies what some packs still have into a new one."""
         if any(source.extents or source.frames for source in sources):
             out = written.begin(Appender.create(self._location, frames.PACK))
-            out.syncs_early = False  # writing waits for what a sync has begun
             for source in sources:
                 copying.copy_extents(source, out, written.swaps)
             for source in sources:
