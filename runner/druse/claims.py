@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from druse.prepared import Prepared
     from druse_store import Record
 
-_PAUSE = 0.25  # seconds, while others compute all that is left
-
 
 class Claims:
     """The cells that wait to be claimed, and those that are and wait for room."""
@@ -62,7 +60,7 @@ class Claims:
         if not current.neighbours.were_there or not current.twins.may_have(cell):
             return False
         prepared = current.plan.prepared
-        with current.session.store.reading() as view:
+        with current.session.glance as view:
             current.session.decider.catch_up(view)
             earlier = current.twins.earlier(view, cell)
             return any(
@@ -132,7 +130,7 @@ class Claims:
         for cell in done:
             self._settle(cell, self._decide(cell))
         if not over and self.only_others_work:
-            time.sleep(_PAUSE)
+            time.sleep(exchange.pause)
         return bool(over)
 
     def _find_done(self, cells: Sequence[CellName], new: list[Record]) -> list[CellName]:

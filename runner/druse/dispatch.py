@@ -89,7 +89,7 @@ class Dispatcher:
         news = self._current.exchange.claims or self._current.twins.may_be_answered(cell)
         if planned.state is State.RUN and not news and not has_neighbours:
             return planned
-        with self._session.store.reading() as view:
+        with self._session.glance as view:
             if has_neighbours:
                 self._session.decider.catch_up(view)
             return self._session.decider.decide(view, cell)
@@ -109,7 +109,7 @@ class Dispatcher:
         twins = self._current.twins
         if not self._scheduler.is_busy_besides(cell) or not twins.may_have(cell):
             return False
-        with self._session.store.reading() as view:
+        with self._session.glance as view:
             other = twins.find(view, cell)
         if other is None:
             return False
@@ -120,7 +120,7 @@ class Dispatcher:
         current, prepared = self._current, self._plan.prepared[cell.experiment]
         tells = False
         if current.twins.may_have(cell) and not current.lanes.is_serial(cell.experiment):
-            with self._session.store.reading() as view:
+            with self._session.glance as view:
                 tells = current.twins.add(view, cell)
         task = Task(
             cell,
@@ -138,9 +138,13 @@ class Dispatcher:
 
     def _with_data(self, found: ArtifactRef, cell: CellName) -> UpstreamArtifact:
         """With its bytes, where these are not committed yet and another process would need them."""
-        if self._current.lanes.is_here(cell.experiment):
+        lanes = self._current.lanes
+        if lanes.is_here(cell.experiment):
             return UpstreamArtifact(found)
-        return UpstreamArtifact(found, self._current.committer.uncommitted(found.ref.root.digest))
+        data = self._current.committer.uncommitted(found.ref.root.digest)
+        if data is None and lanes.may_be_far(cell.experiment):
+            return self._current.exchange.hand_out(self._session.store, found)
+        return UpstreamArtifact(found, data)
 
     def _recompute(self, source: Input, cell: CellName, found: ArtifactRef) -> CellName | None:
         """The producer of an artifact whose bytes are gone, due again; None if they are here."""

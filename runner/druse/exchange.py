@@ -10,16 +10,20 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from druse.task import CellName
-from druse_store import ArtifactRef, Digest, Record, Run, Store
+from druse.task import CellName, UpstreamArtifact
+from druse_store import ArtifactRef, BlobRef, Digest, Record, Run, Store, StoreError
 
 if TYPE_CHECKING:
+    from druse.executors.far import Address
     from druse.prepared import Prepared
     from druse.session import Session
     from druse_store import Flight, LeaseKey, Look, Tier
 
 _TURN = 1.0  # seconds of work that are claimed at once
 _MOST = 16
+_SHORT, _LONG = 0.1, 2.0
+_FIRST = 4  # cells, while nobody knows how long one takes
+_INLINE = 64 << 10  # bytes of an artifact that travel with the task; more go by the remote
 _DOMAIN = b"druse:lease:1\x00"
 
 
@@ -36,6 +40,7 @@ class Exchange:
         self._keys: dict[CellName, LeaseKey] = {}
         self._ahead: tuple[dict[LeaseKey, CellName], Future[Look]] | None = None
         self._thread: ThreadPoolExecutor | None = None
+        self._handed_out: dict[Digest, tuple[str, ...]] = {}
         self._seconds = 0.0
         self._computed = 0
 
@@ -47,6 +52,40 @@ class Exchange:
     def claims(self) -> bool:
         """Whether cells are claimed before they are computed."""
         return self._flight is not None
+
+    @property
+    def address(self) -> Address | None:
+        """Where workers on other machines find the remote."""
+        if self._tier is None:
+            return None
+        from druse.executors.far import Address
+
+        trust = {name: str(key) for key, name in self._tier.trust.believed().items()}
+        return Address(self._tier.site.backend.url, self._tier.site.id.hex(), trust)
+
+    def hand_out(self, store: Store, artifact: ArtifactRef) -> UpstreamArtifact:
+        """An artifact for a worker that may not see the store: with its bytes where these are few,
+        else by way of the remote."""
+        root = artifact.ref.root
+        if self._tier is None:
+            return UpstreamArtifact(artifact)
+        if root.size <= _INLINE:
+            try:
+                return UpstreamArtifact(artifact, store.get(root.digest))
+            except StoreError:  # the cell says so, and its producer runs again
+                return UpstreamArtifact(artifact)
+        indexes = self._handed_out.get(root.digest)
+        if indexes is None:
+            store.flush()
+            sent = self._tier.send_blobs([ref.digest for ref in artifact.ref.blobs()])
+            indexes = self._handed_out[root.digest] = tuple(sent or ())
+        return UpstreamArtifact(artifact, indexes=indexes)
+
+    def take_over(self, store: Store, blobs: Iterable[BlobRef], indexes: Sequence[str]) -> None:
+        """Brings what a worker has put on the remote."""
+        missing = [blob for blob in blobs if blob.digest not in store]
+        if self._tier is not None and missing:
+            self._tier.fetch_blobs(missing, indexes)
 
     # --- before and while cells are computed -----------------------------------------------------
 
@@ -153,8 +192,16 @@ class Exchange:
     @property
     def count(self) -> int:
         """How many cells are claimed at once."""
-        mean = self._seconds / self._computed if self._computed else _TURN
+        if not self._computed:
+            return _FIRST
+        mean = self._seconds / self._computed
         return min(max(int(_TURN / max(mean, 1e-3)), 1), _MOST)
+
+    @property
+    def pause(self) -> float:
+        """Seconds between two looks while others compute all that is left."""
+        mean = self._seconds / self._computed if self._computed else _TURN
+        return min(max(mean / 4, _SHORT), _LONG)
 
     def _key(self, session: Session, cell: CellName) -> LeaseKey:
         from druse_store import LeaseKey

@@ -9,7 +9,7 @@ from druse.rewritten import Rewritten
 from druse.shown import package
 from druse.task import CellName, Failure, Outcome, Sighting, Stopped, Warned
 from druse.unpickled import finished
-from druse_store import BlobVanished, Record, StoreError
+from druse_store import BlobVanished, ObjectRef, Record, StoreError
 
 if TYPE_CHECKING:
     from druse.current import Current
@@ -57,6 +57,7 @@ class Intake:
                 outcome.shown[name] = package(name.partition(":")[2])
         self._rewritten.take(outcome.written, cell)
         previous = self._plan.decisions[cell].record
+        self._bring(outcome)
         try:
             record = self._commit(outcome)
         except BlobVanished:
@@ -73,6 +74,22 @@ class Intake:
             self._succeeded(outcome, record)
         current.lanes.over(cell)
         current.note_if_over(cell.experiment)
+
+    def _bring(self, outcome: Outcome) -> None:
+        """Takes in what a worker that does not see the store has put on the remote."""
+        if not (outcome.indexes or outcome.kept):
+            return
+        store = self._current.session.store
+        refs = [a.data for a in outcome.artifacts if isinstance(a.data, ObjectRef)]
+        kept = [Record.decode(data) for data in outcome.kept]
+        blobs = [blob for ref in refs for blob in ref.blobs()]
+        blobs += [blob for record in kept for blob in record.refs()]
+        self._current.exchange.take_over(store, blobs, outcome.indexes)
+        for record in kept:
+            try:
+                store.put_record(record)
+            except BlobVanished:  # the step runs once more, when it is needed again
+                continue
 
     # --- failures ------------------------------------------------------------------------------
 

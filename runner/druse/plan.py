@@ -16,10 +16,11 @@ from druse.names import BASELINE
 from druse.reads import ABSENT
 from druse.stored import find_artifact
 from druse.task import CellName
-from druse_store import ArtifactRef, Digest, Record, View
+from druse_store import ArtifactRef, Digest, Record
 
 if TYPE_CHECKING:
     from druse.conditions import Condition
+    from druse.glance import Glance
     from druse.ledger import Asked
     from druse.prepared import Input, Prepared
     from druse.stored import StoredArtifact
@@ -243,18 +244,20 @@ class Decider:
         for name, lookup in lookups.items():
             self._by_start.setdefault(plan.prepared[name].start, []).append(lookup)
 
-    def decide(self, view: View, cell: CellName) -> Decision:
+    def decide(self, view: Glance, cell: CellName) -> Decision:
         """The decision about a cell as things are now."""
         return next(self._decisions(view, cell.experiment, [cell]))
 
-    def decide_all(self, view: View, experiment: str) -> None:
+    def decide_all(self, view: Glance, experiment: str) -> None:
         """Notes in the plan what is to be done about each cell of an experiment."""
         cells = self._plan.cells(experiment)
+        for condition in self._plan.prepared[experiment].conditions.values():
+            condition.apply(self._plan.prepared[experiment].replicates)
         decided = self._decisions(view, experiment, cells)
         self._plan.decisions.update(zip(cells, decided, strict=True))
 
     def _decisions(
-        self, view: View, experiment: str, cells: Iterable[CellName]
+        self, view: Glance, experiment: str, cells: Iterable[CellName]
     ) -> Iterator[Decision]:
         prepared, options = self._plan.prepared[experiment], self.options
         conditions, find = prepared.conditions, self._lookups[experiment].find
@@ -274,9 +277,9 @@ class Decider:
         is_marked = self._plan.decisions[cell].reason == MARKER
         return is_marked or self._reasons.get(cell.experiment) is not None
 
-    def catch_up(self, view: View) -> None:
+    def catch_up(self, view: Glance) -> None:
         """Other processes may have committed: what was read of the index before may be old."""
-        commit = view.head().commit
+        commit = view.commit
         if commit != self._commit:
             self._commit = commit
             for lookup in self._lookups.values():

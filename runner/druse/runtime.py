@@ -21,6 +21,7 @@ from druse_store import ArtifactRef, Record, Store, StoreError
 if TYPE_CHECKING:
     from druse.context import FrozenContext
     from druse.exchange import Exchange
+    from druse.executors.far import Address
     from druse.key import Keys
     from druse.prepared import Input, Prepared
 
@@ -51,6 +52,17 @@ class Workplace:
         """Brings what a record names from where others have published it, as far as it can."""
         if self._exchange is not None:
             self._exchange.bring(self.store, record.artifacts, record)
+
+    def bring_input(self, given: UpstreamArtifact) -> None:
+        """Brings what a cell is going to read. Where the run's store is, it is there already."""
+
+    def kept(self, record: Record) -> None:
+        """A cacheable step's record was made. In the run's store it needs no more."""
+
+    @property
+    def address(self) -> Address | None:
+        """Where workers that do not see the store find the run's remote."""
+        return None if self._exchange is None else self._exchange.address
 
     @property
     def scratch(self) -> Path:
@@ -110,11 +122,13 @@ class Runtime:
                 f"replicate {ctx._data['replicate']}: it is among that experiment's outputs, and "
                 "no step wrote it"
             )
-        return self._load(alias, artifact, found.artifact, found.data)
+        return self._load(alias, artifact, found)
 
-    def _load(self, alias: str, artifact: Artifact, found: ArtifactRef, data: bytes | None) -> Any:
+    def _load(self, alias: str, artifact: Artifact, given: UpstreamArtifact) -> Any:
+        found, data = given.artifact, given.data
         try:
             with unwatched():
+                self._place.bring_input(given)
                 if artifact.loader is default_loader:
                     return self._place.store.get(found.ref.root.digest) if data is None else data
                 path = self._place.path(found, data)
@@ -137,6 +151,7 @@ class Runtime:
             if ctx._reads is not None:
                 ctx._reads.note(name, given.artifact.ref.root.digest)
             try:
+                self._place.bring_input(given)
                 return self._place.path(given.artifact, given.data)
             except StoreError as error:
                 if linked is None:

@@ -139,8 +139,12 @@ class Signer:
 class Trust:
     """The keys that this user believes, by name, and the policy of each remote."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path | None = None, lent: Mapping[str, PublicKey] | None = None
+    ) -> None:
+        """`lent`: instead of this user's trust, that of whoever this process works for."""
         self.folder = folder or default_folder()
+        self._lent = lent
 
     @property
     def path(self) -> Path:
@@ -158,8 +162,13 @@ class Trust:
 
     def own(self) -> PublicKey | None:
         """One's own public key, if there is one."""
+        signer = self.signer()
+        return None if signer is None else signer.public
+
+    def signer(self) -> Signer | None:
+        """One's own key, if there is one; who works for another has none of theirs."""
         try:
-            return Signer.load(self.folder).public
+            return Signer.load(self.folder) if self._lent is None else None
         except KeyMissing:
             return None
 
@@ -201,6 +210,8 @@ class Trust:
                 values["policies"][remote_id] = policy
 
     def _read(self) -> dict[str, dict[str, Any]]:
+        if self._lent is not None:
+            return {"keys": {name: str(key) for name, key in self._lent.items()}, "policies": {}}
         try:
             values = json.loads(self.path.read_text("utf-8"))
             keys, policies = values["keys"], values["policies"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from druse.cell import failed
 from druse.errors import DruseError, ExecutorLost
+from druse.executors.far import Address, Far
 from druse.executors.imports import Finder
 from druse.executors.local import OwnLoop, SetUps
 from druse.executors.payload import unpack
@@ -21,12 +22,16 @@ from druse.places import Files
 from druse.plugins import show_messages
 from druse.runtime import Workplace
 from druse.stepclaims import StepClaims
-from druse.task import Outcome, Sighting, Task, WrittenArtifact
-from druse_store import Store, StoreError
+from druse.task import Outcome, Sighting, Task, UpstreamArtifact, WrittenArtifact
+from druse_store import Record, Store, StoreError
 
 if TYPE_CHECKING:
     from druse.prepared import Prepared
 
+_WITHOUT = (
+    ". Workers have to see the folder of the run's store at the same path, or the run has to have "
+    "a remote: `druse remote add NAME URL`"
+)
 INLINE = 256 << 10  # bytes of an artifact; a larger one is put into the store by the worker itself
 
 
@@ -44,6 +49,7 @@ class Setting:
     path: tuple[str, ...]
     log_level: int
     steps: str
+    remote: Address | None = None
 
     @classmethod
     def of(cls, place: Workplace, modules: list[LoadedModule]) -> Setting:
@@ -57,6 +63,7 @@ class Setting:
             folder=os.path.realpath(os.curdir),
             path=tuple(sys.path),
             steps=str(place.share_steps()),
+            remote=place.address,
             log_level=logging.getLogger("druse").getEffectiveLevel(),
         )
 
@@ -69,21 +76,61 @@ class WorkerPlace(Workplace):
         super().__init__(None, files, Keys(files, setting.packages))  # type: ignore[arg-type]
         self._setting = setting
         self._opened: Store | None = None
+        self._far: Far | None = None
         self.claims = StepClaims(Path(setting.steps))
 
     @property
     def store(self) -> Store:
         if self._opened is None:
-            self._opened = _open(self._setting)
+            self._opened = self._open()
         return self._opened
 
     @store.setter
     def store(self, store: Store) -> None:
         self._opened = store
 
+    def _open(self) -> Store:
+        """The run's own store, where this machine sees it; else one beside the run's remote."""
+        try:
+            return _open(self._setting)
+        except ExecutorLost as error:
+            if self._setting.remote is None:
+                raise ExecutorLost(f"{error}{_WITHOUT}") from error
+            self._far = Far(self._setting.remote)
+            return self._far.store
+
+    @property
+    def far(self) -> Far | None:
+        """The way to the run's remote, where its store is not seen from here."""
+        return self._far if self.store is not None else None
+
+    @property
+    def opened_far(self) -> Far | None:
+        """The same, where a store was needed at all."""
+        return self._far
+
+    def bring(self, record: Record) -> None:
+        if self.far is not None:
+            self.far.bring(record.refs())
+
+    def bring_input(self, given: UpstreamArtifact) -> None:
+        if given.data is None and self.far is not None:
+            self.far.bring(given.artifact.ref.blobs(), given.indexes)
+
+    def kept(self, record: Record) -> None:
+        if self.far is not None:
+            self.far.kept.append(record)
+
+    def look(self, prepared: Prepared) -> None:
+        """Hears of what others published of an experiment's cacheable steps."""
+        if prepared.step_bases and self.far is not None:
+            self.far.look(prepared.step_bases)
+
     def close(self) -> None:
         super().close()
-        if self._opened is not None:
+        if self._far is not None:
+            self._far.close()
+        elif self._opened is not None:
             self._opened.close()
 
 
@@ -96,10 +143,7 @@ def _open(setting: Setting) -> Store:
         raise ExecutorLost(f"a worker on {host} cannot open the store: {error}") from error
     if store.id != setting.store_id:
         store.close()
-        raise ExecutorLost(
-            f"a worker on {host} found another store at {setting.store}: workers have to see the "
-            "folder of the run's store at the same path"
-        )
+        raise ExecutorLost(f"a worker on {host} found another store at {setting.store}")
     return store
 
 
@@ -119,7 +163,8 @@ class Bench:
     def learn(self, name: str, packed: bytes) -> None:
         """Takes an experiment in. What goes wrong is said of each of its cells."""
         try:
-            self._experiments[name] = unpack(packed)
+            prepared = self._experiments[name] = unpack(packed)
+            self.place.look(prepared)
         except Exception as error:
             self._experiments[name] = error
 
@@ -137,6 +182,7 @@ class Bench:
         try:
             outcome = loop.execute(self._set_up, prepared, task, tell=tell)
             self._keep_large(outcome)
+            self._hand_over(outcome)
         except Exception as error:  # of the store: the cell failed, whatever it gave
             outcome = failed(task, error)
         return outcome
@@ -150,6 +196,11 @@ class Bench:
                 WrittenArtifact(a.name, a.step, store.put_object(a.data)) if _is_large(a) else a
                 for a in outcome.artifacts
             ]
+
+    def _hand_over(self, outcome: Outcome) -> None:
+        """Puts on the remote what the run could not read from its store."""
+        if self.place.opened_far is not None:
+            self.place.opened_far.hand_over(outcome)
 
     def finish(self, name: str) -> None:
         """No more cells of an experiment will come."""

@@ -63,6 +63,10 @@ class Lanes:
         """Whether an experiment's cells are executed in this process."""
         return self._lanes[self._names[experiment]].spec.is_here
 
+    def may_be_far(self, experiment: str) -> bool:
+        """Whether an experiment's cells may be executed on other machines."""
+        return self._lanes[self._names[experiment]].spec.may_be_far
+
     def is_serial(self, experiment: str) -> bool:
         """Whether nothing else is under way while a cell of this experiment is."""
         return len(self._lanes) == 1 and self._lanes[self._names[experiment]].spec.kind == "serial"

@@ -34,6 +34,11 @@ class Spec:
     address: str | None = None
 
     @property
+    def may_be_far(self) -> bool:
+        """Whether cells may be executed on machines that do not see the run's store."""
+        return self.kind == "dask" and bool(self.address)
+
+    @property
     def is_here(self) -> bool:
         """Whether cells share this process, and so its generators of random numbers."""
         return self.kind in _HERE

@@ -6,6 +6,7 @@ chunk list would otherwise make later writes of the true bytes believe that they
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _GAP = 128 << 10  # bytes between two chunks that are read and thrown away rather than asked around
 _RANGE = 8 << 20
 _TRIES = 3
+_LOOK_AGAIN = 2.0  # seconds between two looks at everything, for what others may have put since
 
 
 class Span(NamedTuple):
@@ -57,6 +59,7 @@ class Fetcher:
         self._chunks = self._bytes = 0
         self._bad: set[str] = set()
         self._refused: list[str] = []
+        self._looked = float("-inf")
 
     def fetch(
         self,
@@ -75,8 +78,9 @@ class Fetcher:
             self.catalog.learn(hints)
             with self._session.batch():
                 missing = self._bring(missing, show)
-                if missing and not self.catalog.complete:
+                if missing and time.monotonic() - self._looked > _LOOK_AGAIN:
                     self.catalog.refresh()
+                    self._looked = time.monotonic()
                     missing = self._bring(missing, show)
         return Fetched(self._chunks, self._bytes, set(missing), self._refused)
 

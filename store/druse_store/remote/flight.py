@@ -86,15 +86,18 @@ class Flight:
         done = find_done(look.due, look.new)
         self._give_back([cell for cell in look.mine if cell in done])
         left = [cell for cell in look.mine if cell not in done]
-        if not left and not done:
-            self._tier.flush()  # others may wait for what was computed here
+        if not left:  # others may wait for what was computed here
+            self._tier.send_soon()
         return Turn(left, sorted(done))
 
     def done(self, cell: LeaseKey, record: Digest) -> None:
         """Its record is committed here: it is published, then the lease is given back."""
         with self._guard:
             self._waiting[record] = cell
+            is_last = len(self._waiting) >= self._leases.count
         self._tier.add(record)
+        if is_last:  # others may have nothing to do but to wait for it
+            self._tier.send_soon()
 
     def failed(self, cell: LeaseKey) -> None:
         """It failed, or is not computed after all: others may try it."""

@@ -25,7 +25,7 @@ from druse_store.remote import layout
 from druse_store.remote.site import Site
 from druse_store.remote.transfer import all_at_once
 
-_SHARE = 8  # of what is free, no more than one part of so many at once
+_FEWEST = 2  # machines that are reckoned with, each of which takes its part of what is free
 _CROWDED = 8  # times as many as are wanted: with fewer to choose from, others want the same
 EXPIRY = 30.0  # seconds without a sign of life
 
@@ -52,7 +52,8 @@ class _Seen:
 
 @dataclass(slots=True)
 class Leases:
-    """The leases of one process on one remote. Thread-safe."""
+    """The leases of one process on one remote. Thread-safe. Others' that were seen and are gone
+    are `_over`: their cells have a record, or failed."""
 
     site: Site
     expiry: float = EXPIRY
@@ -60,6 +61,7 @@ class Leases:
     holder: str = field(default_factory=lambda: os.urandom(8).hex())
     _held: dict[str, None] = field(default_factory=dict)
     _seen: dict[str, _Seen] = field(default_factory=dict)
+    _over: set[str] = field(default_factory=set)
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -69,9 +71,12 @@ class Leases:
         busy = self._busy({cell.base for cell in cells})
         free = [cell for cell in cells if cell.lease not in busy and cell.lease not in self._held]
         random.shuffle(free)  # machines that begin at the same end would meet all the time
-        fair = max(1, len(free) // _SHARE)  # towards the end less, so that all end together
+        free.sort(key=lambda cell: cell.lease in self._over)  # these are probably done
+        fresh = sum(cell.lease not in self._over for cell in free)
+        machines = 1 + len(busy - self._held.keys()) / max(1, self.count)
+        fair = max(1, int(fresh / max(_FEWEST, machines)))  # so that all end together
         taken = []
-        crowded = len(free) < _CROWDED * count
+        crowded = fresh < _CROWDED * count
         for cell, mine in all_at_once(lambda c: self._take(c, crowded), free[: min(count, fair)]):
             if mine:
                 taken.append(cell)
@@ -98,6 +103,11 @@ class Leases:
         except RemoteError as error:
             self.failed(error)
 
+    @property
+    def count(self) -> int:
+        """How many are held now."""
+        return len(self._held)
+
     # --- others --------------------------------------------------------------------------------
 
     def _busy(self, bases: set[Digest]) -> set[str]:
@@ -110,6 +120,7 @@ class Leases:
                 if known is None or known.modified != entry.modified:
                     known = _Seen(entry.modified, now)
                 found[entry.key] = known
+        self._over |= self._seen.keys() - found.keys()
         self._seen = found
         return {key for key, seen in found.items() if now - seen.since < self.expiry}
 

@@ -83,6 +83,14 @@ def gather(session: Session, records: Iterable[Record], runs: Sequence[Run] = ()
     return load
 
 
+def load_of(session: Session, blobs: Iterable[Digest]) -> Load:
+    """What these blobs need on a remote."""
+    load = Load()
+    for blob in blobs:
+        _add_blob(session, blob, load)
+    return load
+
+
 def run_body(session: Session, run: Run) -> RunBody:
     """A run as it is published."""
     cells = run.cells
@@ -128,10 +136,15 @@ class Sender:
     """Sends loads to one remote, one after the other. Used by one thread at a time."""
 
     def __init__(
-        self, session: Session, site: Site, signer: Signer, show: Show | None = None
+        self,
+        session: Session,
+        site: Site,
+        signer: Signer,
+        show: Show | None = None,
+        uploader: Uploader | None = None,
     ) -> None:
         self._session = session
-        self._uploader = Uploader(session, site, show)
+        self._uploader = uploader or Uploader(session, site, show)
         self._publisher = Publisher(site, signer)
 
     def plan(self, load: Load) -> PushPlan:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -23,7 +23,6 @@ from druse_store.digest import Digest
 from druse_store.errors import (
     BlobVanished,
     Damaged,
-    KeyMissing,
     RemoteError,
     RemoteNotFound,
     StoreError,
@@ -34,8 +33,10 @@ from druse_store.remote import revocation
 from druse_store.remote.fetch import Fetcher
 from druse_store.remote.patient import Patient
 from druse_store.remote.pull import Brought, offer_records
+from druse_store.remote.push import load_of
 from druse_store.remote.sharing import Timeouts, open_site, remotes_of
 from druse_store.remote.site import Site, require_id
+from druse_store.remote.upload import Uploader
 from druse_store.remote.writeback import WriteBack
 from druse_store.run import Run
 from druse_store.trust import Signer, Trust
@@ -84,6 +85,7 @@ class Tier:
         self._until = 0.0
         self._guard = threading.Lock()
         self._fetcher = Fetcher(store._session, site)
+        self._uploader = Uploader(store._session, site)
         self._indexes: set[str] = set()
         self._is_there = False
         self._back: WriteBack | None = None
@@ -91,7 +93,7 @@ class Tier:
         if site.backend.read_only or store._session.read_only:
             self._lacks_key = False
         elif signer is not None:
-            self._back = WriteBack(store, site, signer, self.failed)
+            self._back = WriteBack(store, site, signer, self._uploader, self.failed)
 
     @classmethod
     def open(
@@ -115,9 +117,7 @@ class Tier:
             revocation.enforce_trust(store, trust)
         try:
             site = open_site(store, which, timeouts)
-            signer = Signer.load(trust.folder)
-        except KeyMissing:
-            signer = None
+            signer = trust.signer()
         except RemoteNotFound:
             raise
         except (RemoteError, TrustError) as error:
@@ -153,9 +153,14 @@ class Tier:
             self._say("refused", f"not used from {self.site.name}: {reasons[0]}{more}")
         return brought
 
-    def fetch_blobs(self, wanted: Iterable[BlobRef | Digest]) -> set[Digest]:
-        """Brings blobs that are not here; returns those that still are not."""
+    def fetch_blobs(
+        self, wanted: Iterable[BlobRef | Digest], hints: Iterable[str] = ()
+    ) -> set[Digest]:
+        """Brings blobs that are not here; returns those that still are not. `hints` are names of
+        pack indexes that lead to them, as far as the caller has heard of some."""
         blobs = list(wanted)
+        self._uploader.tell(hints)
+        self._indexes |= set(hints)
         fetched = self._try(lambda: self._fetcher.fetch(blobs, self._indexes))
         if fetched is None:
             with self.store.reading() as view:
@@ -170,6 +175,21 @@ class Tier:
     def fetch_for(self, record: Record) -> bool:
         """Brings everything that a record names. Whether all of it is here now."""
         return not self.fetch_blobs([*record.refs(), *record.blobs()])
+
+    def send_blobs(self, digests: Sequence[Digest]) -> list[str] | None:
+        """Puts blobs on the remote now, before a record names them. Returns the pack indexes that
+        lead to them, or None where not all are there."""
+
+        def send() -> list[str] | None:
+            load = load_of(self.store._session, digests)
+            with self._uploader.guard:
+                if self._uploader.is_stale():
+                    self._uploader.begin()
+                self._uploader.send(self._uploader.lacking(load.chunks.items()), load.lists)
+                lost = load.absent or self._uploader.damaged & load.chunks.keys()
+                return None if lost else self._uploader.index_names(load.chunks)
+
+        return self._try(send)
 
     # --- writing back --------------------------------------------------------------------------
 
@@ -194,6 +214,11 @@ class Tier:
         if self._back is not None:
             self._back.tell = tell
 
+    def send_soon(self) -> None:
+        """Publishes in the background what waits, without waiting for more."""
+        if self._back is not None:
+            self._back.send_soon()
+
     def flush(self) -> bool:
         """Publishes now what waits; whether everything was."""
         return self._back is None or self._back.flush()
@@ -206,7 +231,9 @@ class Tier:
 
     def close(self) -> None:
         """Publishes what waits, and lets go of the remote."""
-        if self._back is not None:
+        if self._back is None:
+            self._try(self._uploader.end)
+        else:
             left = self._back.close()
             self.traffic.published = self._back.published
             if left:

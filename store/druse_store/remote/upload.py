@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -35,17 +36,20 @@ Chunk = tuple[Digest, int]  # a digest, and its frame's kind
 
 
 class Uploader:
-    """One session of sending to one remote. Used by one thread."""
+    """One session of sending to one remote. Used by one thread at a time, which holds `guard`
+    where there are several."""
 
     def __init__(self, session: Session, site: Site, show: Show | None = None) -> None:
         self._session = session
         self._site = site
         self._show = show
         self.catalog = Catalog(site)
+        self.guard = threading.Lock()
         self._intent: str | None = None
         self._began = 0.0
         self._looked = 0.0
         self.relied: dict[Digest, Place] = {}
+        self._told: set[str] = set()
         self.sent_bytes = 0
         self.damaged: set[Digest] = set()
 
@@ -74,8 +78,14 @@ class Uploader:
 
     # --- sending -------------------------------------------------------------------------------
 
+    def tell(self, indexes: Iterable[str]) -> None:
+        """Says that there are these pack indexes now. May be called from any thread."""
+        self._told |= set(indexes)
+
     def lacking(self, chunks: Iterable[Chunk]) -> list[Chunk]:
         """Those that the remote does not have, each once; the others are relied upon now."""
+        told, self._told = self._told, set()
+        self.catalog.learn(told)
         wanted = {digest: kind for digest, kind in chunks if digest not in self.relied}
         self.relied |= self.catalog.find(set(wanted))
         return [chunk for chunk in wanted.items() if chunk[0] not in self.relied]

@@ -15,6 +15,7 @@ from druse_store.digest import Digest
 from druse_store.errors import RemoteError, StoreError
 from druse_store.remote.push import Sender, gather
 from druse_store.remote.site import Site, require_id
+from druse_store.remote.upload import Uploader
 from druse_store.run import Run
 from druse_store.trust import Signer
 
@@ -29,16 +30,21 @@ class WriteBack:
     """The publishing side of a tier. `add` may be called from any thread."""
 
     def __init__(
-        self, store: Store, site: Site, signer: Signer, failed: Callable[[StoreError], None]
+        self,
+        store: Store,
+        site: Site,
+        signer: Signer,
+        uploader: Uploader,
+        failed: Callable[[StoreError], None],
     ) -> None:
         self._store = store
         self._failed = failed
         self._site = site
-        self._sender = Sender(store._session, site, signer)
+        self._uploader = uploader
+        self._sender = Sender(store._session, site, signer, uploader=uploader)
         self._waiting: dict[Digest, None] = {}
         self._runs: list[Run] = []
         self._guard = threading.Lock()
-        self._sending = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
         self._thread: threading.Thread | None = None
@@ -60,6 +66,10 @@ class WriteBack:
         """Sends what waits now. Whether nothing waits any more."""
         return self._send_waiting(fold=False)
 
+    def send_soon(self) -> None:
+        """Lets the thread send what waits at once."""
+        self._wake.set()
+
     def finish(self, runs: Sequence[Run]) -> bool:
         """Sends what waits and these runs, with their records as far as they are one's own."""
         with self._guard:
@@ -78,7 +88,8 @@ class WriteBack:
         self._resume_at = 0.0
         if not (self._waiting or self._runs) or self._send_waiting(fold=True):
             try:
-                self._sender.end()
+                with self._uploader.guard:
+                    self._sender.end()
             except RemoteError as error:
                 self._failed(error)
         return len(self._waiting)
@@ -86,12 +97,13 @@ class WriteBack:
     def _run(self) -> None:
         while not self._closing:
             self._wake.wait(_PAUSE)
+            self._wake.clear()
             if self._waiting and not self._closing:
                 self._send_waiting(fold=False)
 
     def _send_waiting(self, *, fold: bool) -> bool:
         """Sends all that waits, unless that failed a moment ago. Whether nothing waits any more."""
-        with self._sending:
+        with self._uploader.guard:
             if time.monotonic() < self._resume_at:
                 return False
             with self._guard:
