@@ -9,6 +9,8 @@ have dropped its dirty pages.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -150,11 +152,34 @@ class Appender:
             self.write_out()
         return offset
 
-    def append_frames(self, data: memoryview, count: int) -> int:
-        """Appends whole frames that lie side by side; returns the offset of the first."""
-        offset = self.append(b"", data)
-        self.frames += count - 1
-        return offset
+    def append_many(self, frames_of: Sequence[Sequence[Buffer]]) -> list[int]:
+        """Appends frames, each in parts, in one go; returns the offsets of their headers.
+
+        Nothing of the parts is needed after this returns.
+        """
+        offsets: list[int] = []
+        parts: list[Buffer] = [bytes(self._buffer)] if self._buffer else []
+        end = self.end
+        for frame in frames_of:
+            offsets.append(end)
+            end += sum(memoryview(part).nbytes for part in frame)
+            parts += frame
+        with self._writing():
+            self._written = disk.write_parts(self.fd, parts, self._written)
+        self._buffer.clear()
+        self.end, self.last = end, offsets[-1]
+        self.frames += len(offsets)
+        self._early.written(self._written)
+        return offsets
+
+    def append_frames(self, pieces: Sequence[Buffer], count: int) -> None:
+        """Appends `count` whole frames, whose bytes these pieces are, without a copy of them."""
+        self.write_out()
+        with self._writing():
+            self.end = self._written = disk.write_parts(self.fd, pieces, self._written)
+        self.frames += count
+        # No sync in between, as what is written next would wait for it; `sync` leaves nothing out.
+        self._early.start_at(self._written)
 
     def write_out(self) -> None:
         """Hands everything appended to the operating system."""
@@ -169,14 +194,19 @@ class Appender:
             self._write(view[start : start + _PIECE])
 
     def _write(self, view: memoryview) -> None:
+        with self._writing():
+            self._written = disk.write_all(self.fd, view, self._written)
+        self._early.written(self._written)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         self._check_usable()
         try:
-            self._written = disk.write_all(self.fd, view, self._written)
+            yield
         except OSError as error:
             self.failed = True
             self.doubtful = self.doubtful or error.errno not in disk.FULL
             raise disk.os_error(error, "appending to", self.path) from error
-        self._early.written(self._written)
 
     def start_sync(self) -> None:
         """Begins to make a sealed file durable, while others are appended to."""

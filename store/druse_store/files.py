@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,8 @@ def get_to(session: Session, digest: Digest, path: Path) -> None:
     with disk.translated("writing", aside):
         fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
-            _write(session, outline, OpenFile(fd))
+            with closing(OpenFile(fd)) as file:
+                _write(session, outline, file)
             aside.replace(path)
         except BaseException:
             with suppress(OSError):
@@ -46,7 +47,7 @@ def _write(session: Session, outline: ChunkList, file: OpenFile) -> None:
         if not whole.to_file(session.reader, outline, file, early):
             offset = 0
             for piece in session.reader.pieces(outline):
-                offset = disk.write_all(file.fd, piece, offset)
+                offset = file.write(piece, offset)
     finally:
         early.wait()
     early.check()

@@ -14,7 +14,7 @@ from typing import Final
 
 _ROOM: Final = 2 << 20  # bytes; a group of chunks is smaller
 _LARGE: Final = 4 << 20
-_KEPT: Final = 8
+_KEPT: Final = 12
 
 _free: deque[memoryview] = deque(maxlen=_KEPT)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from druse_store import disk, memory, parallel
+from druse_store import memory, parallel
 from druse_store.codec import Codec, decode_into
 from druse_store.digest import Digest, Hasher
 from druse_store.errors import BlobNotFound, Damaged, FrameDamaged, UnknownCodec
@@ -50,7 +50,7 @@ def to_file(reader: Reader, outline: ChunkList, file: OpenFile, early: EarlySync
         start, chunks = group
         room = memory.take(_weight(group))
         data = room[: _decode(reader, chunks, room)]
-        end = disk.write_all(file.fd, data, start)
+        end = file.write(data, start)
         return end, data, room
 
     with suppress(Damaged, BlobNotFound, UnknownCodec):

@@ -1,8 +1,11 @@
 """Two machines and a folder: what one computed, the other need not, if it trusts the one's key."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
+from druse_store import Store, add_remote
 from druse_store.digest import Digest
 from druse_store.errors import InvalidInput, RemoteError, RemoteNotFound, RunNotFound
 from druse_store.remote import sharing
@@ -226,6 +229,15 @@ def test_a_place_that_is_no_remote_or_another_one_is_refused(machine, folder_url
     ann.run()
     with pytest.raises(RemoteError, match="another remote"):
         ann.push().execute()
+
+
+def test_an_empty_place_that_several_add_at_once_becomes_one_remote(folder_url, tmp_path):
+    stores = [Store.open(tmp_path / f"store{number}") for number in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        known = list(pool.map(lambda store: add_remote(store, "team", folder_url), stores))
+    assert len({each.id for each in known}) == 1
+    for store in stores:
+        store.close()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@
     leases/<scope>/<cell>                         who computes what just now
     intents/<ulid>                                a push that is under way
     tombstones/<pack>                             a pack that is going to be deleted
+    probe/                                        what a test of the server writes, and removes
 
 `<seq>` are 16 hex digits, `<key>` the first 16 of the signer's key, `<tail>` is random. A topic is
 a folder of signed objects: `records/<base>` or `runs/<experiment>`.
@@ -28,6 +29,7 @@ from druse_store.trust import PublicKey
 MARKER = "remote.json"
 PACKS, PACKINDEX, RECORDS, RUNS = "packs/", "packindex/", "records/", "runs/"
 LEASES, INTENTS, TOMBSTONES = "leases/", "intents/", "tombstones/"
+PROBE = "probe/"
 SEGMENT, SNAPSHOT = "s", "a"  # some records of a signer; all of them
 
 _KEY = re.compile(r"[A-Za-z0-9_%~][A-Za-z0-9._%~-]*(/[A-Za-z0-9_%~][A-Za-z0-9._%~-]*)*")

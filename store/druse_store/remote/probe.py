@@ -17,7 +17,6 @@ from druse_store.remote import layout
 from druse_store.remote.backend import Backend
 
 _RACERS, _RACES = 8, 4
-_FOLDER = "probe/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ def probe(backend: Backend) -> Probed:
 class _Probe:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self.folder = f"{_FOLDER}{layout.ulid()}/"
+        self.folder = f"{layout.PROBE}{layout.ulid()}/"
         self.checks: list[Check] = []
 
     def reading(self) -> Probed:

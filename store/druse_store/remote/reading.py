@@ -128,7 +128,7 @@ def _drop_replays(heard: Heard, names: list[Name], seen: Seen | None) -> None:
             names.remove(name)
             heard.refused.append(
                 f"{name.key} is older than what its signer has published since, and was not there "
-                "then: somebody put it back"
+                "then: somebody put it back, or two machines use one key (then it is said again)"
             )
 
 
