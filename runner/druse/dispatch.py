@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from druse.claims import Claims
-from druse.plan import Decision, State
+from druse.plan import GONE, Decision, State
 from druse.task import CellName, Task, UpstreamArtifact
 
 if TYPE_CHECKING:
     from druse.current import Current
     from druse.prepared import Input
-    from druse_store import ArtifactRef
+    from druse_store import ArtifactRef, Digest
 
 _PATIENCE = 0.05  # seconds, while neighbours compute what is left
-GONE = "an artifact of it is needed, and its bytes are gone"
 
 
 class Dispatcher:
@@ -25,6 +24,7 @@ class Dispatcher:
         self._scheduler = current.scheduler
         self._plan = current.plan
         self._session = current.session
+        self._bringing: dict[tuple[Digest, ...], CellName] = {}  # blobs, and who writes them again
         self._claims = Claims(current, self._decide, self._settle)
 
     @property
@@ -148,9 +148,18 @@ class Dispatcher:
 
     def _recompute(self, source: Input, cell: CellName, found: ArtifactRef) -> CellName | None:
         """The producer of an artifact whose bytes are gone, due again; None if they are here."""
+        blobs = tuple(blob.digest for blob in found.ref.blobs())
+        if all(self._current.committer.uncommitted(digest) is not None for digest in blobs):
+            return None
         if self._current.exchange.bring(self._session.store, [found], None):
             return None
-        return self.due_again(self._plan.producer_cell(source, cell.condition, cell.replicate))
+        other = self._bringing.get(blobs)
+        if other is not None and self._scheduler.is_due(other):
+            return other  # which is about to write the same
+        producer = self.due_again(self._plan.producer_cell(source, cell.condition, cell.replicate))
+        if producer is not None:
+            self._bringing[blobs] = producer
+        return producer
 
     def due_again(self, producer: CellName | None) -> CellName | None:
         """Makes a cell due that was a hit. None if it cannot be, or has been executed already."""

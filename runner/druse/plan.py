@@ -68,6 +68,7 @@ _FORCED = (FORCE, DOWNSTREAM)
 MARKER = "its exported folder, or a marker in it, was deleted"
 DEPENDS = "it depends on what is executed upstream"
 TREATMENT_FAILED = "its treatment raised an error"
+GONE = "an artifact of it is needed, and its bytes are gone"
 RAN_ALREADY = "an equal cell of this run was executed"
 
 
