@@ -58,6 +58,10 @@ def of_code(
     """What differs between the base signatures; nothing where they are the same."""
     if past.record.base == prepared.base:
         return []
+    if "imported" in past.provenance:
+        folder = past.provenance["imported"]
+        told = f"it was imported from {folder}: nothing says which code and values it came from"
+        return [Difference("imported", "", told)]
     found = [_algorithm(past, algorithm)] if past.provenance.get("algorithm") != algorithm else []
     if old is None:
         return found or [Difference("code", "", "what its key was made of is not known any more")]

@@ -87,6 +87,8 @@ def test_no_cell_hits_an_imported_result_unless_it_is_accepted(moved: Forked) ->
         done = moved.druse("accept", name, "--config", config)
         assert done.status == 0, done
         assert "results were taken over" in done.out
+        assert f"it was imported from {moved.root / 'data' / name / 'v0'}: nothing says" in done.out
+        assert "algorithm" not in done.out
     found = moved.run(config)
     assert [(n, each["hit"], each["run"]) for n, each in found.items()] == [
         ("harvest", 6, 0),
