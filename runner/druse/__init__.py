@@ -107,6 +107,7 @@ def __getattr__(name: str) -> Any:
     module = _HOME.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import_module(f"{__name__}.imports").install()  # what the user imports from here on
     value = getattr(import_module(f"{__name__}.{module}"), name)
     globals()[name] = value
     return value

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,20 @@ def default_writer(data: Any) -> bytes:
         f"the default writer takes bytes or str, not {type(data).__name__}: give the artifact a "
         "writer that turns its value into bytes"
     )
+
+
+_DEFAULTS = (default_loader, default_writer)
+_cell: ContextVar[FrozenContext | None] = ContextVar("druse.cell", default=None)
+
+
+@contextmanager
+def written_to(ctx: FrozenContext) -> Iterator[None]:
+    """Within the block, artifacts that steps keep as attributes are written to this context."""
+    token = _cell.set(ctx)
+    try:
+        yield
+    finally:
+        _cell.reset(token)
 
 
 class Artifact(DataSource):
@@ -71,14 +87,25 @@ class Artifact(DataSource):
         bound._replicates = self._replicates
         return bound
 
+    @property
+    def params(self) -> dict[str, str]:
+        """What a step that holds it was parametrised with by that."""
+        return {"artifact": self.name}
+
+    @property
+    def __druse_code__(self) -> tuple[Any, ...]:
+        # Held by a step, or reached by its code, it may be written or read there.
+        return tuple(f for f in (self.writer, self.loader) if f not in _DEFAULTS)
+
     def write(self, data: Any) -> None:
-        """Adds the artifact to the cell that runs."""
-        if self._ctx is None:
+        """Adds the artifact to the cell that runs. Raises RuntimeError where none does."""
+        ctx = self._ctx if self._ctx is not None else _cell.get()
+        if ctx is None:
             raise RuntimeError(
-                f"Artifact not bound to context: {self.name!r} can be written only by the step "
-                "that it was handed to as a parameter"
+                f"Artifact not bound to context: {self.name!r} can be written only by a step while "
+                "its cell runs"
             )
-        self._ctx.artifacts.add(self.name, self.writer(data))
+        ctx.artifacts.add(self.name, self.writer(data))
 
     def fetch(self, ctx: FrozenContext) -> Any:
         """The value of the artifact that answers to this context. Raises ArtifactNotFound."""

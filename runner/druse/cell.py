@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from druse import seeds, shown
+from druse.artifact import written_to
 from druse.checked import Inputs
 from druse.context import FrozenContext
 from druse.errors import DruseError, PipelineExecutionError
@@ -63,14 +64,15 @@ class SetUp:
         self._ready: list[Any] = []
         watch = Watch(place.files, prepared.code)
         with watching(watch):
-            self._set_up()
+            self._set_up(watch)
         self.values = {key: value for key, value in ctx._data.items() if key not in before}
         self.read = {f"setup:{name[4:]}": digest for name, digest in reads.found.items()}
         self.watched: dict[str, Digest | None] = watch.found
+        self.unseen = watch.unseen
         self.hooks = [p for p in prepared.experiment.plugins if has_part_in_cells(p)]
 
-    def _set_up(self) -> None:
-        for step in self.prepared.steps:
+    def _set_up(self, watch: Watch) -> None:
+        for watch.place, step in enumerate(self.prepared.steps):
             try:
                 step.setup(self._ctx)
             except Exception as error:
@@ -143,7 +145,7 @@ class CellRun:
         outcome = self._outcome
         started = time.perf_counter()
         try:
-            with watching(self._watch):
+            with watching(self._watch), written_to(self._ctx):
                 await self._run_steps()
             outcome.metrics = self._plain_metrics()
         except InputGone as error:
@@ -169,7 +171,7 @@ class CellRun:
         data = await self._fetch()
         for position, step in enumerate(self._prepared.steps):
             self._place = type(step).__name__
-            self._reads.position = position
+            self._reads.position = self._watch.place = position
             ctx._data[STEP_NAME_KEY] = self._place
             began = time.perf_counter()
             before = (set(ctx._data), {k: len(v) for k, v in ctx.metrics._values.items()})
@@ -214,7 +216,7 @@ class CellRun:
                 )
 
     async def _fetch(self) -> Held:
-        self._reads.position = seeds.SOURCE
+        self._reads.position = self._watch.place = seeds.SOURCE
         source = self._prepared.experiment.datasource
         if source.shared:
             self._reads.shared(seeds.SOURCE)
@@ -269,6 +271,7 @@ class CellRun:
         outcome.reads = dict(outcome.reads)
         outcome.seen = {**self._up.watched, **self._watch.found}
         outcome.written = self._watch.written
+        outcome.unseen = list({**self._up.unseen, **self._watch.unseen})
         changed = self._watch.changed()
         if changed:
             outcome.unstorable = f"{changed[0]} changed while the cell ran"

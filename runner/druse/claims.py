@@ -1,7 +1,8 @@
-"""Cells that are ready, and of which several machines compute a part each.
+"""Cells that are ready, and of which several processes or machines compute a part each.
 
-A cell that is ready waits here until this process has claimed it, or somebody else has published
-its record. Without claims every cell may be executed at once.
+A cell that another process of this machine computes waits here until that one has committed it, or
+given it up. With claims between machines, every cell waits here until this one has claimed it, or
+somebody else has published its record.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING
 
 from druse.plan import Decision, State
 from druse.task import CellName
+from druse_store import Digest
 
 if TYPE_CHECKING:
     from druse.current import Current
+    from druse.prepared import Prepared
     from druse_store import Record
 
 
@@ -32,6 +35,58 @@ class Claims:
         self._settle = settle
         self._waiting: list[CellName] = []
         self._claimed: list[CellName] = []
+        self._next_door: list[CellName] = []
+
+    # --- between the processes of one machine --------------------------------------------------
+
+    def is_ours(self, cell: CellName) -> bool:
+        """Whether no other process of this machine computes a cell: else it waits here."""
+        current = self._current
+        prepared = current.plan.prepared[cell.experiment]
+        if cell in current.must_run or current.session.decider.is_asked_for(cell):
+            return True
+        if current.lanes.is_loop(cell.experiment):
+            return True
+        if current.neighbours.take(work(prepared, cell)):
+            if not self._is_being_answered(cell):
+                return True
+            self.give_back(cell)
+        self._next_door.append(cell)
+        return False
+
+    def _is_being_answered(self, cell: CellName) -> bool:
+        """Whether another process computes a cell that may turn out to equal this one."""
+        current = self._current
+        if not current.neighbours.were_there or not current.twins.may_have(cell):
+            return False
+        prepared = current.plan.prepared
+        with current.session.glance as view:
+            current.session.decider.catch_up(view)
+            earlier = current.twins.earlier(view, cell)
+            return any(
+                current.neighbours.has_taken(work(prepared[e.experiment], e)) for e in earlier
+            )
+
+    def give_back(self, cell: CellName) -> None:
+        """A cell is not computed here now."""
+        prepared = self._current.plan.prepared[cell.experiment]
+        self._current.neighbours.give_back([work(prepared, cell)])
+
+    def get_back(self, lanes: Iterable[str]) -> CellName | None:
+        """A cell for one of these lanes that no other process computes any more."""
+        fitting = [c for c in self._next_door if self._current.lanes.name(c.experiment) in lanes]
+        for cell in fitting:
+            self._next_door.remove(cell)
+            if self.is_ours(cell):
+                return cell
+        return None
+
+    @property
+    def waits_for_neighbours(self) -> bool:
+        """Whether cells wait here that other processes of this machine compute."""
+        return bool(self._next_door)
+
+    # --- between machines ----------------------------------------------------------------------
 
     def holds(self, cell: CellName) -> bool:
         """Whether a cell has to be claimed first: then it waits here."""
@@ -88,3 +143,8 @@ class Claims:
         replicates = {record.replicate for record in new}
         may_be_done = [cell for cell in cells if cell.replicate in replicates]
         return [cell for cell in may_be_done if self._decide(cell).state is State.HIT]
+
+
+def work(prepared: Prepared, cell: CellName) -> Digest:
+    """What a process claims: a cell, whatever the experiment and its folder are called."""
+    return Digest.of(prepared.start + f"{cell.replicate} {cell.condition}".encode())

@@ -47,6 +47,8 @@ def make_record(
     for name in ("tags", "warnings", "step_hits", "outputs"):
         if getattr(outcome, name):
             provenance[name] = getattr(outcome, name)
+    if outcome.unseen:
+        provenance["unseen"] = [list(each) for each in outcome.unseen]
     if outcome.attempts > 1:
         provenance["attempts"] = outcome.attempts
     status = "ok"

@@ -46,7 +46,7 @@ class TreatmentFailed(DruseError):
 class Initial:
     """The context of one cell as it begins."""
 
-    __slots__ = ("_condition", "_extra", "error", "replicate")
+    __slots__ = ("_condition", "_digests", "_extra", "error", "replicate")
 
     def __init__(
         self,
@@ -57,6 +57,7 @@ class Initial:
     ) -> None:
         self._condition = condition
         self._extra = extra
+        self._digests: dict[str, Digest] = {}
         self.replicate = replicate
         self.error = error
 
@@ -76,9 +77,18 @@ class Initial:
 
     def digest(self, key: str) -> Digest:
         """The digest of a key's value; ABSENT where the context does not have it."""
+        if key not in self._extra:
+            return self._condition.digest(key, self.replicate)
+        known = self._digests.get(key)
+        if known is None:
+            known = self._digests[key] = value_digest(self._extra[key], f"ctx[{key!r}]")
+        return known
+
+    def knows(self, key: str) -> bool:
+        """Whether a key's digest is known, or of what is plain."""
         if key in self._extra:
-            return value_digest(self._extra[key], f"ctx[{key!r}]")
-        return self._condition.digest(key, self.replicate)
+            return key in self._digests
+        return self._condition.knows(key)
 
     def names_digest(self) -> Digest:
         return value_digest(sorted(self.values()), "the context's keys")
@@ -152,6 +162,12 @@ class Condition:
             known = self._cells[replicate] = self._apply(replicate)
         return known
 
+    def apply(self, replicates: int) -> None:
+        """Applies a treatment that is a callable, which runs user code, for all replicates."""
+        if not self._is_constant:
+            for replicate in range(replicates):
+                self.cell(replicate)
+
     def fails(self, replicate: int) -> bool:
         """Whether the treatment raised."""
         return not self._is_constant and self.cell(replicate).error is not None
@@ -178,6 +194,10 @@ class Condition:
     def is_same_everywhere(self, key: str) -> bool:
         """Whether a key has the same value in every replicate."""
         return self._is_constant and key not in (REPLICATE_KEY, SEED_USED_KEY)
+
+    def knows(self, key: str) -> bool:
+        """Whether a key's digest is known, or of what is plain."""
+        return key in self._digests or key not in self.constant
 
     def digest(self, key: str, replicate: int) -> Digest:
         if key == REPLICATE_KEY:

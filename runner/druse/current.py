@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from druse.plan import Plan
     from druse.progress import ExperimentRun
     from druse.session import Session
+    from druse_store import Neighbours
 
 
 @dataclass
@@ -32,6 +33,7 @@ class Current:
     lanes: Lanes
     listener: Listener
     exchange: Exchange
+    neighbours: Neighbours
     committer: Committer
     scheduler: Scheduler
     must_run: set[CellName] = field(default_factory=set)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from druse.claims import Claims
-from druse.plan import Decision, State
+from druse.plan import GONE, Decision, State
 from druse.task import CellName, Task, UpstreamArtifact
 
 if TYPE_CHECKING:
     from druse.current import Current
     from druse.prepared import Input
-    from druse_store import ArtifactRef
+    from druse_store import ArtifactRef, Digest
 
-GONE = "an artifact of it is needed, and its bytes are gone"
+_PATIENCE = 0.05  # seconds, while neighbours compute what is left
 
 
 class Dispatcher:
@@ -24,6 +24,7 @@ class Dispatcher:
         self._scheduler = current.scheduler
         self._plan = current.plan
         self._session = current.session
+        self._bringing: dict[tuple[Digest, ...], CellName] = {}  # blobs, and who writes them again
         self._claims = Claims(current, self._decide, self._settle)
 
     @property
@@ -31,12 +32,21 @@ class Dispatcher:
         """Whether all that is left is what others have claimed."""
         return self._claims.only_others_work
 
+    @property
+    def patience(self) -> float | None:
+        """How long nothing need be done unless something is reported, in seconds; None: forever."""
+        return _PATIENCE if self._claims.waits_for_neighbours else None
+
     def dispatch_ready(self) -> None:
         """Hands cells over as long as any lane has room for one. Raises DruseError."""
         self._claims.look_ahead()
         while True:
             lanes = self._current.lanes.with_room()
-            cell = self._claims.get_claimed(lanes) or self._scheduler.get_ready(lanes)
+            cell = (
+                self._claims.get_claimed(lanes)
+                or self._scheduler.get_ready(lanes)
+                or self._claims.get_back(lanes)
+            )
             if cell is not None:
                 self._dispatch(cell)
             elif not self._claims.take_turn(lanes):
@@ -44,6 +54,8 @@ class Dispatcher:
                 return
 
     def _dispatch(self, cell: CellName) -> None:
+        if not self._claims.is_ours(cell):
+            return
         decision = self._decide(cell)
         if decision.state is State.HIT:
             self._settle(cell, decision)
@@ -58,26 +70,33 @@ class Dispatcher:
             producer = self._recompute(source, cell, found)
             if producer is not None:
                 self._current.twins.remove(cell)
+                self._claims.give_back(cell)
                 self._scheduler.put_back(cell, [producer])
                 return
             upstream[source.alias] = self._with_data(found, cell)
-        if not self._is_held(cell):
-            self._plan.decisions[cell] = decision
-            self._submit(cell, upstream)
+        if self._is_held(cell):
+            self._claims.give_back(cell)
+            return
+        self._plan.decisions[cell] = decision
+        self._submit(cell, upstream)
 
     def _decide(self, cell: CellName) -> Decision:
         """Again, where more may be known now: of what is upstream, or of cells that are equal."""
         planned = self._plan.decisions[cell]
         if cell in self._current.must_run:
             return planned
+        has_neighbours = self._current.neighbours.were_there
         news = self._current.exchange.claims or self._current.twins.may_be_answered(cell)
-        if planned.state is State.RUN and not news:
+        if planned.state is State.RUN and not news and not has_neighbours:
             return planned
-        with self._session.store.reading() as view:
+        with self._session.glance as view:
+            if has_neighbours:
+                self._session.decider.catch_up(view)
             return self._session.decider.decide(view, cell)
 
     def _settle(self, cell: CellName, decision: Decision) -> None:
         """A cell needs no execution after all."""
+        self._claims.give_back(cell)
         self._plan.decisions[cell] = decision
         self._current.runs[cell.experiment].hit(cell, decision)
         self._current.listener.hit(cell)
@@ -90,7 +109,7 @@ class Dispatcher:
         twins = self._current.twins
         if not self._scheduler.is_busy_besides(cell) or not twins.may_have(cell):
             return False
-        with self._session.store.reading() as view:
+        with self._session.glance as view:
             other = twins.find(view, cell)
         if other is None:
             return False
@@ -101,7 +120,7 @@ class Dispatcher:
         current, prepared = self._current, self._plan.prepared[cell.experiment]
         tells = False
         if current.twins.may_have(cell) and not current.lanes.is_serial(cell.experiment):
-            with self._session.store.reading() as view:
+            with self._session.glance as view:
                 tells = current.twins.add(view, cell)
         task = Task(
             cell,
@@ -129,9 +148,18 @@ class Dispatcher:
 
     def _recompute(self, source: Input, cell: CellName, found: ArtifactRef) -> CellName | None:
         """The producer of an artifact whose bytes are gone, due again; None if they are here."""
+        blobs = tuple(blob.digest for blob in found.ref.blobs())
+        if all(self._current.committer.uncommitted(digest) is not None for digest in blobs):
+            return None
         if self._current.exchange.bring(self._session.store, [found], None):
             return None
-        return self.due_again(self._plan.producer_cell(source, cell.condition, cell.replicate))
+        other = self._bringing.get(blobs)
+        if other is not None and self._scheduler.is_due(other):
+            return other  # which is about to write the same
+        producer = self.due_again(self._plan.producer_cell(source, cell.condition, cell.replicate))
+        if producer is not None:
+            self._bringing[blobs] = producer
+        return producer
 
     def due_again(self, producer: CellName | None) -> CellName | None:
         """Makes a cell due that was a hit. None if it cannot be, or has been executed already."""

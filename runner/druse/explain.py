@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from druse import differences, shown
+from druse import differences, shown, unseen
 from druse.differences import Difference, Past, Today
 from druse.key import algorithm
 from druse.past import History
@@ -139,10 +140,15 @@ def _notes(past: Past, cell: CellName) -> list[str]:
 # --- blind spots -----------------------------------------------------------------------------
 
 
-def coverage(prepared: Prepared) -> list[dict[str, Any]]:
-    """For each part of an experiment what its key covers, and what it cannot see."""
+def coverage(session: Session, experiment: str) -> list[dict[str, Any]]:
+    """For each part of an experiment what its key covers, and what it cannot see.
+
+    `unseen` is what its latest cells used of that kind when they ran.
+    """
+    prepared = session.plan.prepared[experiment]
+    used = _used_lately(session, prepared)
     found = []
-    for part in prepared.parts:
+    for place, part in enumerate(prepared.parts, start=-1):
         if part.label == "seeds":
             continue
         kinds = [component.kind for _, component in part.components]
@@ -157,8 +163,23 @@ def coverage(prepared: Prepared) -> list[dict[str, Any]]:
                     {c.name for _, c in part.components if c.kind in ("file", "environment")}
                 ),
                 "blind_spots": list(dict.fromkeys(part.blind_spots)),
+                "unseen": used.get(place, []),
                 "warnings": list(dict.fromkeys(part.warnings)),
                 "uncacheable": part.uncacheable,
             }
         )
     return found
+
+
+_LATEST = 200  # cells that are looked at
+
+
+def _used_lately(session: Session, prepared: Prepared) -> dict[int, list[str]]:
+    """What the cells of the latest run, and those that hit now, used, by the places of steps."""
+    decisions = (session.plan.decisions[cell] for cell in session.plan.cells(prepared.name))
+    records = [d.record for d in islice(decisions, _LATEST) if d.record is not None]
+    for run in History(session.store).runs(prepared.name)[:1]:
+        cells = islice(run.cells, _LATEST)
+        found = (session.store.record_by_digest(cell.record) for cell in cells)
+        records += [record for record in found if record is not None]
+    return unseen.in_records(records)

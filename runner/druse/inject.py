@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import threading
 from collections.abc import Callable
 from functools import update_wrapper, wraps
@@ -26,12 +27,20 @@ _MISSING = _Missing()
 
 
 def resolve_callable(value: Any, ctx: FrozenContext) -> Any:
-    """What a callable gives, called with the context if it takes one; any other value as it is."""
-    if not callable(value) or isinstance(value, type):
+    """What a callable gives, called with the context if it takes one; any other value as it is.
+
+    A torch module is callable, too, but it makes nothing: it is what the step works with.
+    """
+    if not callable(value) or isinstance(value, type) or _is_module(value):
         return value
     if isinstance(value, ResourceFactory):
         return value(ctx)
     return value(ctx) if "ctx" in inspect.signature(value).parameters else value()
+
+
+def _is_module(value: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.nn.Module)
 
 
 def inject_from_ctx(fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -138,7 +138,7 @@ class Keys:
         for item in declared:
             if isinstance(item, InputFile):
                 path = Path(item.path)
-                part.add_value(f"file {path.name}", self._files.digest(str(path)), "file")
+                part.add_value(f"file {path.name}", self._files.tree_digest(str(path)), "file")
             elif isinstance(item, EnvVar):
                 value = os.environ.get(item.name)
                 digest = ABSENT if value is None else value_digest(value, item.name)

@@ -7,15 +7,16 @@ answer is that it depends.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from druse.reads import OFF_PATH
 from druse.todays import Todays, Upstream
-from druse_store import Digest, Record, View, extend
+from druse_store import Digest, Record, extend
 
 if TYPE_CHECKING:
     from druse.conditions import Condition, Initial
+    from druse.glance import Glance
     from druse.key import Keys
     from druse.places import Files
     from druse.prepared import Prepared
@@ -102,9 +103,16 @@ class _Found:
 class Lookup:
     """Looks the cells of one experiment up. Keeps what does not change between cells."""
 
-    def __init__(self, prepared: Prepared, keys: Keys, files: Files, upstream: Upstream) -> None:
+    def __init__(
+        self,
+        prepared: Prepared,
+        keys: Keys,
+        files: Files,
+        upstream: Upstream,
+        let_go: Callable[[], None],
+    ) -> None:
         self._prepared = prepared
-        self._todays = Todays(prepared, keys, files, upstream)
+        self._todays = Todays(prepared, keys, files, upstream, let_go)
         self.value = self._todays.value
         self.upstream = self._todays.upstream
         self.is_upstream = self._todays.is_upstream
@@ -116,7 +124,7 @@ class Lookup:
         self._currents: dict[str, dict[int, Digest]] = {}
         self._failed: dict[int, list[Record]] | None = None
 
-    def find(self, view: View, condition: Condition, replicate: int) -> Answer:
+    def find(self, view: Glance, condition: Condition, replicate: int) -> Answer:
         """The record of a cell, or why there is none."""
         way = self._ways.get(condition.name)
         if way is None:
@@ -139,7 +147,7 @@ class Lookup:
             return Missing(NEW_REPLICATE)
         return Missing(NO_RECORD) if way.parted is None else Missing(READ_CHANGED, way.parted)
 
-    def _foretold(self, view: View, condition: Condition, replicate: int) -> Record | None:
+    def _foretold(self, view: Glance, condition: Condition, replicate: int) -> Record | None:
         """The record of a cell that read the same keys, in the same order, as the one before.
 
         Whatever leads from the start to a signature by today's values leads to a right answer; what
@@ -169,7 +177,7 @@ class Lookup:
                 following.append((read.key, None if varies else read.value))
         self._routes[condition.name] = node, tuple(following)
 
-    def _record(self, view: View, way: Way, condition: str, replicate: int) -> Record | None:
+    def _record(self, view: Glance, way: Way, condition: str, replicate: int) -> Record | None:
         if len(way.ends) < _SEVERAL or way.varies or view.has_offers:
             for end in way.ends:
                 record = view.record_at(end, replicate)
@@ -187,7 +195,7 @@ class Lookup:
         is_own = record is not None and record.signature in way.ends
         return record if is_own and record is not None and record.replicate == replicate else None
 
-    def _has_failed(self, view: View, condition: Condition, replicate: int) -> bool:
+    def _has_failed(self, view: Glance, condition: Condition, replicate: int) -> bool:
         """Whether a cell that read just what this one would read failed."""
         if self._failed is None:
             self._failed = {}
@@ -219,6 +227,12 @@ class Lookup:
             if way is not None and record.signature in way.ends:
                 current[record.replicate] = record.digest
 
+    def forget_records(self) -> None:
+        """Forgets what was read of the index."""
+        for known in (self._next, self._ways, self._routes, self._courses, self._currents):
+            known.clear()
+        self._failed = None
+
     def _extend_courses(self, node: Digest, key: str, replicate: int) -> None:
         for name, course in self._courses.items():
             if node in course:
@@ -233,7 +247,7 @@ class Lookup:
         self._sighted[node] = (*known, key)
         return True
 
-    def fronts(self, view: View, condition: Condition, replicate: int) -> tuple[Fronts, bool]:
+    def fronts(self, view: Glance, condition: Condition, replicate: int) -> tuple[Fronts, bool]:
         """How far a cell's signature can be foretold: the nodes that today's values lead to.
 
         Two cells of which these have none in common read something that differs. Also whether the
@@ -252,7 +266,7 @@ class Lookup:
 
     # --- the trie ------------------------------------------------------------------------------
 
-    def next_reads(self, view: View, node: Digest) -> tuple[str, ...]:
+    def next_reads(self, view: Glance, node: Digest) -> tuple[str, ...]:
         known = self._next.get(node)
         if known is None:
             known = self._next[node] = view.next_reads(node)
@@ -260,7 +274,7 @@ class Lookup:
 
     def _walk(
         self,
-        view: View,
+        view: Glance,
         condition: Condition,
         replicate: int,
         sighted: Mapping[Digest, tuple[str, ...]] | None = None,
@@ -309,7 +323,7 @@ class Lookup:
         return None
 
     def _steps(
-        self, view: View, node: Digest, condition: Condition, initial: Initial
+        self, view: Glance, node: Digest, condition: Condition, initial: Initial
     ) -> list[_Step]:
         keys = self.next_reads(view, node)
         return [self._step(node, key, condition, initial) for key in keys if key not in OFF_PATH]

@@ -15,11 +15,13 @@ import types
 from pathlib import Path
 from typing import Any
 
+from druse import imports
 from druse.errors import ConfigError
 
 
 def make_importable(*folders: Path) -> None:
     """Lets code import from these folders: the first one before all, the others after all."""
+    imports.install()
     for place, folder in enumerate(folders):
         text = str(folder.resolve())
         if text not in sys.path:
@@ -36,8 +38,8 @@ def load(folder: Path, stem: str) -> types.ModuleType | None:
         return None
     package = _package(folder)
     name = f"{package}.{stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    spec = imports.spec_of(name, path)
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     _forget_siblings(package, folder)
     sys.modules[name] = module
@@ -52,6 +54,7 @@ def load(folder: Path, stem: str) -> types.ModuleType | None:
 
 
 _configured: set[str] = set()
+_MACHINERY = (__file__, imports.__file__, "<frozen")
 
 
 def configured() -> frozenset[str]:
@@ -62,7 +65,7 @@ def configured() -> frozenset[str]:
 def _traceback(error: BaseException) -> str:
     """The traceback from the imported file on: the machinery above it says nothing to anyone."""
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith((__file__, "<frozen")):
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_MACHINERY):
         trace = trace.tb_next
     return "".join(traceback.format_exception(type(error), error, trace)).rstrip()
 
@@ -99,8 +102,8 @@ def _make_package(name: str, folder: Path) -> None:
         module.__path__ = paths
         sys.modules[name] = module
         return
-    spec = importlib.util.spec_from_file_location(name, init, submodule_search_locations=paths)
-    assert spec is not None and spec.loader is not None
+    spec = imports.spec_of(name, init, paths)
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)

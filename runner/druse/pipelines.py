@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from druse.artifact import written_to
 from druse.context import FrozenContext
 from druse.errors import DefinitionError, PipelineExecutionError
 from druse.names import STEP_NAME_KEY
@@ -92,8 +93,9 @@ def _made(step: Any) -> PipelineStep:
 
 async def _run_step(step: PipelineStep, name: str, data: Any, ctx: FrozenContext) -> Any:
     try:
-        result = step(data, ctx)
-        return await result if inspect.isawaitable(result) else result
+        with written_to(ctx):
+            result = step(data, ctx)
+            return await result if inspect.isawaitable(result) else result
     except Exception as error:
         failed = PipelineExecutionError(name, error)
         failed.traceback_str = traceback.format_exc()

@@ -6,13 +6,16 @@ any other one has its whole path.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import site
+import stat
 import sys
 import sysconfig
 import tempfile
 import time
+from collections.abc import Set
 from functools import cache
 from pathlib import Path
 
@@ -23,7 +26,13 @@ from druse_store import Digest
 
 _MARKS = (".git", "pyproject.toml", "druse.yaml", ".druse", "setup.py", "setup.cfg")
 _VERSION = re.compile(r"v\d+")
-_SYSTEM = ("/proc/", "/sys/", "/dev/", "/usr/", "/etc/", "/lib/", "/lib64/", "/bin/")
+_SHARED_PREFIXES = ("/", "/usr", "/usr/local")  # of a Python that shares them with other things
+_OF_PREFIX = ("bin", "sbin", "include", "lib", "lib32", "lib64", "libexec", "share")
+_SYSTEM = (
+    *("/proc/", "/sys/", "/etc/", "/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/"),
+    *(f"/usr/{name}/" for name in _OF_PREFIX),
+)
+_CACHES = ("matplotlib", "fontconfig", "pip", "uv", "mesa_shader_cache", "nvidia")
 
 
 def project_root(start: Path) -> Path:
@@ -69,6 +78,8 @@ class Files:
 
     def is_left_out(self, real: str) -> bool:
         """Whether a path is part of no experiment: the interpreter's, the store's, a view's..."""
+        if f"{os.sep}__pycache__{os.sep}" in real or _is_device(real):
+            return True
         within = next((own for own in self._own if (real + os.sep).startswith(own)), None)
         prefixes = self._left_out if within is None else self._left_out_within[within]
         return real.startswith(prefixes) or _is_view(real)
@@ -103,15 +114,18 @@ class Files:
             return os.path.join(self.root, name[2:])
         return os.path.join(self._here, name)
 
-    def digest(self, path: str) -> Digest:
-        """The digest of a file's content, ABSENT where there is none to read."""
+    def digest(self, path: str, *, alone: bool = False) -> Digest:
+        """The digest of a file's content, ABSENT where there is none to read.
+
+        `alone`: by this thread; in a forked process there are no others.
+        """
         try:
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=_open_now) as file:
                 before = state(os.fstat(file.fileno()))
                 known = self._known.get(before)
                 if known is not None:
                     return known
-                hasher = blake3(max_threads=blake3.AUTO)
+                hasher = blake3(max_threads=1 if alone else blake3.AUTO)
                 while block := file.read(4 << 20):
                     hasher.update(block)
                 digest = Digest(hasher.digest())
@@ -120,6 +134,21 @@ class Files:
                 return digest
         except OSError:
             return ABSENT
+
+    def tree_digest(self, path: str) -> Digest:
+        """The digest of a file, or of all that a folder holds: names and contents."""
+        if not os.path.isdir(path):
+            return self.digest(path)
+        parts = []
+        for folder, folders, files in os.walk(path, followlinks=True):
+            here = os.path.realpath(folder) + os.sep
+            inner = [each for each in folders if each not in _NO_INPUTS]
+            upward = [e for e in inner if here.startswith(os.path.realpath(here + e) + os.sep)]
+            folders[:] = sorted(set(inner) - set(upward))
+            for name in sorted(files + upward):
+                file = os.path.join(folder, name)
+                parts += [os.fsencode(os.path.relpath(file, path)), self.digest(file)]
+        return Digest.of(b"".join(len(part).to_bytes(4, "little") + part for part in parts))
 
     def listing_digest(self, path: str) -> Digest:
         """The digest of which names a folder holds, ABSENT where there is none."""
@@ -159,9 +188,18 @@ _NO_INPUTS = frozenset({"__pycache__", ".druse", ".git", VIEWS})
 _SETTLED = 50_000_000  # ns; two changes within a tick of the kernel's clock have the same time
 
 
-def state(stat: os.stat_result) -> State:
+def _open_now(path: str, flags: int) -> int:
+    """Opens a file, and nothing that is none: a pipe would have to be waited for."""
+    fd = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "no file")
+    return fd
+
+
+def state(found: os.stat_result) -> State:
     """Device, inode, size and times of the last changes: a memo, never what counts."""
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def is_settled(known: State) -> bool:
@@ -174,16 +212,34 @@ def is_temporary(path: str) -> bool:
     return os.path.realpath(path).startswith(_temporary())
 
 
+def within(path: str, folders: Set[str]) -> bool:
+    """Whether a path is one of these, or lies in one."""
+    while len(path) > 1:
+        if path in folders:
+            return True
+        path = os.path.dirname(path)
+    return False
+
+
 def comes_with_python(file: str) -> bool:
     """Whether a source file is the standard library's, or of an installed package."""
+    return os.path.realpath(file).startswith(_of_python())
+
+
+@cache
+def _of_python() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     folders = (paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-    return os.path.realpath(file).startswith(tuple(f"{os.path.realpath(f)}/" for f in folders))
+    return tuple(os.path.realpath(folder) + os.sep for folder in folders)
 
 
 @cache
 def _temporary() -> str:
     return os.path.realpath(tempfile.gettempdir()) + os.sep
+
+
+def _is_device(real: str) -> bool:
+    return real.startswith("/dev/") and not real.startswith("/dev/shm/")  # noqa: S108 - may be data
 
 
 def _is_view(real: str) -> bool:
@@ -198,14 +254,15 @@ def _is_view(real: str) -> bool:
 
 @cache
 def _ignored() -> tuple[str, ...]:
-    """Folders whose files are part of no experiment: they come with the machine."""
+    """Folders whose files are part of no experiment: they come with the machine, or with Python."""
     paths = sysconfig.get_paths()
     folders = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")]
-    folders += [sys.prefix, sys.base_prefix, site.getusersitepackages()]
-    home = os.path.expanduser("~")
-    for variable, usual in (("XDG_CACHE_HOME", ".cache"), ("XDG_CONFIG_HOME", ".config")):
-        folders.append(os.environ.get(variable) or os.path.join(home, usual))
-    if "MPLCONFIGDIR" in os.environ:
-        folders.append(os.environ["MPLCONFIGDIR"])
+    folders.append(site.getusersitepackages())
+    for prefix in {sys.prefix, sys.base_prefix}:
+        inner = _OF_PREFIX if os.path.realpath(prefix) in _SHARED_PREFIXES else ("",)
+        folders += [os.path.join(prefix, name) for name in inner]
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folders += [os.path.join(cache, name) for name in _CACHES]
+    folders.append(os.environ.get("MPLCONFIGDIR", ""))
     real = {os.path.realpath(folder) + os.sep for folder in folders if folder}
     return (*_SYSTEM, *(folder for folder in real if folder != os.sep))

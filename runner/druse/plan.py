@@ -16,10 +16,11 @@ from druse.names import BASELINE
 from druse.reads import ABSENT
 from druse.stored import find_artifact
 from druse.task import CellName
-from druse_store import ArtifactRef, Digest, Record, View
+from druse_store import ArtifactRef, Digest, Record
 
 if TYPE_CHECKING:
     from druse.conditions import Condition
+    from druse.glance import Glance
     from druse.ledger import Asked
     from druse.prepared import Input, Prepared
     from druse.stored import StoredArtifact
@@ -67,6 +68,7 @@ _FORCED = (FORCE, DOWNSTREAM)
 MARKER = "its exported folder, or a marker in it, was deleted"
 DEPENDS = "it depends on what is executed upstream"
 TREATMENT_FAILED = "its treatment raised an error"
+GONE = "an artifact of it is needed, and its bytes are gone"
 RAN_ALREADY = "an equal cell of this run was executed"
 
 
@@ -222,9 +224,9 @@ class UpstreamOfPlan:
             return None
         return self._plan.artifact(decision.record, source)
 
-    def stored(self, source: StoredArtifact, replicate: int) -> Digest | None:
+    def stored(self, source: StoredArtifact, replicate: int) -> Digest:
         found = self._stored(source, replicate)
-        return None if found is None else found.ref.root.digest
+        return ABSENT if found is None else found.ref.root.digest
 
 
 class Decider:
@@ -238,22 +240,25 @@ class Decider:
         self.options = options
         self._fresh = fresh
         self._reasons = reasons_to_run(plan.prepared, options)
+        self._commit = -1
         self._by_start: dict[Digest, list[Lookup]] = {}
         for name, lookup in lookups.items():
             self._by_start.setdefault(plan.prepared[name].start, []).append(lookup)
 
-    def decide(self, view: View, cell: CellName) -> Decision:
+    def decide(self, view: Glance, cell: CellName) -> Decision:
         """The decision about a cell as things are now."""
         return next(self._decisions(view, cell.experiment, [cell]))
 
-    def decide_all(self, view: View, experiment: str) -> None:
+    def decide_all(self, view: Glance, experiment: str) -> None:
         """Notes in the plan what is to be done about each cell of an experiment."""
         cells = self._plan.cells(experiment)
+        for condition in self._plan.prepared[experiment].conditions.values():
+            condition.apply(self._plan.prepared[experiment].replicates)
         decided = self._decisions(view, experiment, cells)
         self._plan.decisions.update(zip(cells, decided, strict=True))
 
     def _decisions(
-        self, view: View, experiment: str, cells: Iterable[CellName]
+        self, view: Glance, experiment: str, cells: Iterable[CellName]
     ) -> Iterator[Decision]:
         prepared, options = self._plan.prepared[experiment], self.options
         conditions, find = prepared.conditions, self._lookups[experiment].find
@@ -267,6 +272,19 @@ class Decider:
             needs_answer = reason is None or bool(fresh)
             answer = find(view, condition, replicate) if needs_answer else unasked
             yield decide(prepared, name, answer, options, reason, fresh)
+
+    def is_asked_for(self, cell: CellName) -> bool:
+        """Whether a cell is to be executed whatever the store has."""
+        is_marked = self._plan.decisions[cell].reason == MARKER
+        return is_marked or self._reasons.get(cell.experiment) is not None
+
+    def catch_up(self, view: Glance) -> None:
+        """Other processes may have committed: what was read of the index before may be old."""
+        commit = view.commit
+        if commit != self._commit:
+            self._commit = commit
+            for lookup in self._lookups.values():
+                lookup.forget_records()
 
     def learn(self, experiment: str, record: Record) -> None:
         """A new record of an experiment came: more may be found now."""

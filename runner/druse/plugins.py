@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from druse.errors import DefinitionError
+
 if TYPE_CHECKING:
     from druse.context import FrozenContext
     from druse.experiment import Experiment
@@ -156,17 +158,27 @@ class ArtifactPlugin(BasePlugin):
         self.big_file_threshold_mb = _from_environment(
             "BIG_FILE_THRESHOLD_MB", self.big_file_threshold_mb, default=10
         )
+        threshold = self.big_file_threshold_mb
+        if threshold < 0:
+            raise DefinitionError(
+                f"ArtifactPlugin: big_file_threshold_mb is not negative: {threshold}"
+            )
         self.version: int | None = None
 
 
 def _from_environment(name: str, value: int, *, default: int) -> int:
     """What DRUSE_<name> (or Crystallize's variable) says, where the code left the default."""
+    if type(value) is not int:
+        raise DefinitionError(f"ArtifactPlugin: {name.lower()} is a whole number, not {value!r}")
     if value != default:
         return value
-    for prefix in ("DRUSE_", "CRYSTALLIZE_"):
-        text = os.environ.get(prefix + name, "")
-        if text.strip().lstrip("-").isdigit():
-            return int(text)
+    for variable in (f"DRUSE_{name}", f"CRYSTALLIZE_{name}"):
+        text = os.environ.get(variable, "").strip()
+        if text:
+            try:
+                return int(text)
+            except ValueError:
+                raise DefinitionError(f"{variable} is a whole number, not {text!r}") from None
     return default
 
 

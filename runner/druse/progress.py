@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from druse import origin, views
+from druse import origin, retiring, views
 from druse.plan import Decision, Plan
 from druse.task import CellName, Outcome
 from druse_store import Record, Run, RunWriter, Store
@@ -182,7 +182,9 @@ class ExperimentRun:
 
     def _info(self) -> dict[str, Any]:
         prepared = self._prepared
+        kept = retiring.noted(prepared.artifact_plugin)
         return {
+            **({} if kept is None else {"retention": kept}),
             "conditions": list(prepared.conditions),
             "replicates": prepared.replicates,
             "steps": prepared.step_names,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from druse import names, views
+from druse import layout, names
 from druse.ledger import Ledger
 from druse.stored import step_names
 
@@ -38,6 +38,8 @@ def prune(store: Store, change: LevelChange, root: Path, threshold: int) -> list
     gone = []
     for path, artifact in _files(store, run, folder):
         size = sum(blob.size for blob in artifact.ref.blobs())
+        if _is_elsewhere(path.parent, root):
+            continue  # somebody moved a folder away and left a link: it is an archive of theirs
         if (change.new != _LIGHT or size > threshold) and _is_unchanged(path, artifact):
             path.unlink()
             gone.append(path)
@@ -49,12 +51,21 @@ def prune(store: Store, change: LevelChange, root: Path, threshold: int) -> list
 def _files(store: Store, run: Run, folder: Path) -> Iterator[tuple[Path, ArtifactRef]]:
     """Where an export puts the artifacts of a run."""
     steps = step_names(run)
-    for (condition, replicate), record in views.cells_of(store, run).items():
+    for (condition, replicate), record in layout.cells_of(store, run).items():
         for artifact in record.artifacts:
             known = 0 <= artifact.step < len(steps)
             step = steps[artifact.step] if known else f"step_{artifact.step}"
             place = folder / f"replicate_{replicate}" / condition / step
             yield place / names.check(artifact.name, "an artifact"), artifact
+
+
+def _is_elsewhere(place: Path, root: Path) -> bool:
+    """Whether a link leads out of the folder that was exported."""
+    while place != root:
+        if place.is_symlink():
+            return True
+        place = place.parent
+    return False
 
 
 def _is_unchanged(path: Path, artifact: ArtifactRef) -> bool:

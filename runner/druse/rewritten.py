@@ -38,7 +38,7 @@ class Rewritten:
 
     def _decide_again(self, name: str) -> None:
         session = self._current.session
-        with session.store.reading() as view:
+        with session.glance as view:
             decided = [(c, session.decider.decide(view, c)) for c in self._current.runs[name].hits]
         for cell, decision in decided:
             if decision.state is not State.HIT:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from druse import finish, retiring
-from druse.collecting import uncollected
+from druse.claims import work
+from druse.collecting import seldom_collected, uncollected
 from druse.commit import Committer
 from druse.current import Current
 from druse.dispatch import Dispatcher
@@ -22,6 +23,7 @@ from druse.progress import ExperimentRun
 from druse.runtime import Workplace
 from druse.scheduler import Scheduler
 from druse.task import CellName
+from druse_store import Neighbours
 
 if TYPE_CHECKING:
     from druse.executors.choose import Choice
@@ -49,6 +51,7 @@ class GraphRun:
         self._exchange = exchange or Exchange()
         self._make_lanes = make_lanes
         self._interrupts = Interrupts()
+        self._neighbours = Neighbours(session.store)
         self._wake: Callable[[], None] = lambda: None
         self._runs = {
             name: ExperimentRun(session.store, prepared, self._plan)
@@ -62,7 +65,7 @@ class GraphRun:
 
     def run(self) -> dict[str, Result]:
         """Executes what is due. Raises StoreError; what user code raises is in the results."""
-        with self._session.keys.fingerprinter, self._interrupts:
+        with self._session.keys.fingerprinter, self._interrupts, self._neighbours:
             results = self._run()
             self._interrupts.check()
             return results
@@ -95,6 +98,7 @@ class GraphRun:
                 others = self._note_hits()
             if others:
                 with (
+                    seldom_collected(),
                     session.store.batch(),
                     Committer(session.store, self._durable) as committer,
                     self._make_lanes(
@@ -146,6 +150,7 @@ class GraphRun:
             lanes=lanes,
             listener=self._listener,
             exchange=self._exchange,
+            neighbours=self._neighbours,
             committer=committer,
             scheduler=Scheduler(),
         )
@@ -164,8 +169,9 @@ class GraphRun:
                 if current.scheduler.is_active:
                     raise AssertionError(f"never ready: {current.scheduler.due()[:5]}")
                 return
-            wait = current.scheduler.has_active and not current.over
-            for news in lanes.news(wait=wait and not dispatcher.only_others_work):
+            has_to_wait = current.scheduler.has_active and not current.over
+            wait = dispatcher.patience if has_to_wait and not dispatcher.only_others_work else 0.0
+            for news in lanes.news(wait):
                 uninterrupted(intake.take, news)
                 self._interrupts.check()
 
@@ -207,6 +213,8 @@ class GraphRun:
                 )
 
     def _durable(self, cells: list[CellName]) -> None:
+        prepared = self._plan.prepared
+        self._neighbours.give_back(work(prepared[cell.experiment], cell) for cell in cells)
         for cell in cells:
             self._listener.finished(cell, self._runs[cell.experiment].status(cell))
 

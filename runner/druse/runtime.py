@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from druse.artifact import Artifact, default_loader
 from druse.errors import ArtifactNotFound, DruseError
 from druse.places import Files, State, state
+from druse.reads import ABSENT
 from druse.stepclaims import StepClaims
 from druse.stored import StoredArtifact, materialise
 from druse.task import UpstreamArtifact
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from druse.exchange import Exchange
     from druse.executors.far import Address
     from druse.key import Keys
-    from druse.prepared import Prepared
+    from druse.prepared import Input, Prepared
 
 
 class InputGone(DruseError):
@@ -105,15 +106,22 @@ class Runtime:
 
     def fetch(self, artifact: Artifact, ctx: FrozenContext) -> Any:
         """The value of an input; reading it counts. Raises InputGone, ArtifactNotFound."""
-        alias = next((i.alias for i in self._prepared.inputs if i.artifact is artifact), None)
-        found = None if alias is None else self._upstream.get(alias)
-        if alias is None or found is None:
+        source = next((i for i in self._prepared.inputs if i.artifact is artifact), None)
+        if source is None:
             raise ArtifactNotFound(
                 f"artifact {artifact.name!r} is no input of {self._prepared.name}: name it in the "
                 "experiment's datasource, alone or in an ExperimentInput"
             )
+        alias, found = source.alias, self._upstream.get(source.alias)
         if ctx._reads is not None:
-            ctx._reads.note(f"up:{alias}", found.artifact.ref.root.digest)
+            digest = ABSENT if found is None else found.artifact.ref.root.digest
+            ctx._reads.note(source.read, digest)
+        if found is None:
+            raise ArtifactNotFound(
+                f"{source.producer} has no artifact {artifact.name!r} for {ctx._data['condition']} "
+                f"replicate {ctx._data['replicate']}: it is among that experiment's outputs, and "
+                "no step wrote it"
+            )
         return self._load(alias, artifact, found)
 
     def _load(self, alias: str, artifact: Artifact, given: UpstreamArtifact) -> Any:
@@ -133,14 +141,15 @@ class Runtime:
         with unwatched():
             replicate = int(ctx._data.get("replicate", 0))
             linked = next((i for i in self._prepared.inputs if i.stored is source), None)
-            if linked is None:
-                given = UpstreamArtifact(source.find(self._place.store, replicate))
-            elif linked.alias in self._upstream:
-                given = self._upstream[linked.alias]
-            else:
-                raise source.missing(replicate, "this run")
+            name = f"stored:{source.key}"
+            try:
+                given = self._stored(source, linked, replicate)
+            except ArtifactNotFound:
+                if ctx._reads is not None:
+                    ctx._reads.note(name, ABSENT)
+                raise
             if ctx._reads is not None:
-                ctx._reads.note(f"stored:{source.key}", given.artifact.ref.root.digest)
+                ctx._reads.note(name, given.artifact.ref.root.digest)
             try:
                 self._place.bring_input(given)
                 return self._place.path(given.artifact, given.data)
@@ -148,3 +157,13 @@ class Runtime:
                 if linked is None:
                     raise
                 raise InputGone(linked.alias, error) from error
+
+    def _stored(
+        self, source: StoredArtifact, linked: Input | None, replicate: int
+    ) -> UpstreamArtifact:
+        """Raises ArtifactNotFound."""
+        if linked is None:
+            return UpstreamArtifact(source.find(self._place.store, replicate))
+        if linked.alias not in self._upstream:
+            raise source.missing(replicate, "this run")
+        return self._upstream[linked.alias]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from druse import project, retiring
 from druse.collecting import uncollected
 from druse.errors import ArtifactNotFound
+from druse.glance import Glance
 from druse.key import Keys
 from druse.ledger import Ledger
 from druse.lookup import Lookup
@@ -88,8 +89,10 @@ class Session:
         self.options.control.require_known(thing for each in prepared for thing in each.things)
         self.plan = Plan(prepared)
         self.upstream = UpstreamOfPlan(self.plan, self._find_latest, self._find_stored)
+        self.glance = Glance(self.store)
         self.lookups = {
-            each.name: Lookup(each, self.keys, self.files, self.upstream) for each in prepared
+            each.name: Lookup(each, self.keys, self.files, self.upstream, self.glance.let_go)
+            for each in prepared
         }
         self.decider = Decider(self.plan, self.lookups, self._with_markers(prepared), self.fresh)
 
@@ -122,7 +125,7 @@ class Session:
 
     def decide_all(self) -> Plan:
         """Decides about every cell, upstream first."""
-        with uncollected(), self.store.reading() as view:
+        with uncollected(), self.glance as view:
             for name in self.plan.prepared:
                 self.decider.decide_all(view, name)
         return self.plan

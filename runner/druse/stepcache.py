@@ -15,6 +15,7 @@ from druse import key, seeds
 from druse.context import ArtifactRecord, FrozenContext
 from druse.errors import InvalidMetric, Unhashable
 from druse.fingerprint.values import value_digest
+from druse.glance import Glance
 from druse.plain import plain
 from druse.reads import Frame, Reads
 from druse.task import Outcome, Task
@@ -114,7 +115,7 @@ class StepCache:
         if start is None:
             return True
         with unwatched():
-            with self._place.store.reading() as view:
+            with Glance(self._place.store) as view:
                 ends = self._ends(view, start)
             parts = [("end", end) for end in sorted(ends)]
             for parameter in getattr(step, "taken", ()):
@@ -123,12 +124,14 @@ class StepCache:
                     parts.append((parameter.name, value))
             return claims.take(self._task.cell, key.joined("claim", parts))
 
-    def _ends(self, view: Any, start: Digest) -> list[Digest]:
+    def _ends(self, view: Glance, start: Digest) -> list[Digest]:
         """Where the known reads lead with what they would give now."""
         ends, waiting = [], [start]
         while waiting:
             node = waiting.pop()
-            values = [(name, self._today(name)) for name in view.next_reads(node) if name]
+            names = [name for name in view.next_reads(node) if name]
+            view.let_go()
+            values = [(name, self._today(name)) for name in names]
             following = [extend(node, name, value) for name, value in values if value is not None]
             waiting += following
             if not following:
@@ -147,7 +150,7 @@ class StepCache:
         start = self._start(position, step, data)
         if start is None:
             return None
-        with unwatched(), self._place.store.reading() as view:
+        with unwatched(), Glance(self._place.store) as view:
             signature, replicate = start, self._replicate(step)
             found = self._walk(view, signature, replicate)
         if found is None:
@@ -194,7 +197,7 @@ class StepCache:
     def _replicate(self, step: Any) -> int:
         return 0 if step.shared else self._task.cell.replicate
 
-    def _walk(self, view: Any, start: Digest, replicate: int) -> Record | None:
+    def _walk(self, view: Glance, start: Digest, replicate: int) -> Record | None:
         waiting = [start]
         while waiting:
             node = waiting.pop()
@@ -202,8 +205,9 @@ class StepCache:
                 if not name:
                     record = view.record_at(node, replicate)
                     if record is not None and record.status == "ok":
-                        return record  # type: ignore[no-any-return]
+                        return record
                     continue
+                view.let_go()
                 value = self._today(name)
                 if value is not None:
                     waiting.append(extend(node, name, value))
@@ -262,6 +266,9 @@ class StepCache:
         for name, values in kept.items():
             for place, value in enumerate(values):
                 ctx.metrics.add(name, value, tags[name][place] if name in tags else None)
+        unseen: Any = record.provenance.get("unseen", ())
+        for what in unseen:
+            self._watch.unseen.setdefault((position, what))
         for artifact, value in written:
             if artifact.step == _CONTEXT_VALUE:
                 ctx.add(artifact.name, value)
@@ -333,6 +340,10 @@ class StepCache:
         frame.update(finished(seen, self._place.keys))
         seconds = time.perf_counter() - began
         held = Held(value)
+        changed = self._watch.changed()
+        if changed:
+            self._warn(f"{type(step).__name__} runs uncached: {changed[0]} changed while it ran")
+            return held
         try:
             with unwatched(), self._place.store.batch():
                 self._keep(position, start, frame, before, held, seconds)
@@ -371,6 +382,7 @@ class StepCache:
         for read in reads:
             signature = extend(signature, read.key, read.value)
         metrics, tags = before.new_metrics(ctx)
+        unseen = [what for place, what in self._watch.unseen if place == position]
         provenance: dict[str, Any] = {
             "output": digest.hex(),
             "seconds": seconds,
@@ -378,8 +390,7 @@ class StepCache:
             "step": type(step).__name__,
             "experiment": self._prepared.name,
         }
-        if tags:
-            provenance["tags"] = tags
+        provenance |= {k: v for k, v in (("tags", tags), ("unseen", unseen)) if v}
         record = Record(
             signature=signature,
             replicate=self._replicate(step),

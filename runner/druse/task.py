@@ -103,7 +103,8 @@ class Outcome:
     `outputs`: the digests of what cacheable steps gave, by their places.
     `unstorable` says why the result counts but must not be found again. `seen` is what was opened
     and unpickled, where classes have no digest yet: it is added to the reads. `written` are the
-    real paths of files that were opened for writing.
+    real paths of files that were opened for writing. `unseen` is what no key sees, by the places of
+    the steps that used it.
 
     Of a worker that does not see the run's store: `kept` are the records of its cacheable steps,
     `indexes` the pack indexes of the run's remote that lead to what it hands over.
@@ -127,6 +128,7 @@ class Outcome:
     unstorable: str | None = None
     seen: dict[str, Digest | None] = field(default_factory=dict)
     written: tuple[str, ...] = ()
+    unseen: list[tuple[int, str]] = field(default_factory=list)
     attempts: int = 1
     kept: tuple[bytes, ...] = ()
     indexes: tuple[str, ...] = ()

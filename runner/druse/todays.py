@@ -32,9 +32,20 @@ class Upstream(Protocol):
 
 
 class Todays:
-    """The values of one experiment's reads. Keeps those that are the same for all cells."""
+    """The values of one experiment's reads. Keeps those that are the same for all cells.
 
-    def __init__(self, prepared: Prepared, keys: Keys, files: Files, upstream: Upstream) -> None:
+    `let_go` is called before user code, or what takes long: importing, hashing of files and values.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        keys: Keys,
+        files: Files,
+        upstream: Upstream,
+        let_go: Callable[[], None],
+    ) -> None:
+        self._let_go = let_go
         self._prepared = prepared
         self._keys = keys
         self._files = files
@@ -51,7 +62,7 @@ class Todays:
         if kind == "ctx":
             if rest == "*":
                 return initial.names_digest(), not condition.is_same_everywhere("*")
-            return initial.digest(rest), not condition.is_same_everywhere(rest)
+            return self._of_context(rest, initial), not condition.is_same_everywhere(rest)
         if kind == "param":
             return self._parameter(rest, initial, condition)
         if name in self._shared_values:
@@ -74,11 +85,17 @@ class Todays:
         # A callable treatment may set it in one replicate and not in another one.
         varies = not condition.is_same_everywhere(name)
         if initial.has(name):
-            return initial.digest(name), varies
+            return self._of_context(name, initial), varies
         return (table.default(position, name) if table.knows(position, name) else None), varies
+
+    def _of_context(self, key: str, initial: Initial) -> Digest:
+        if not initial.knows(key):
+            self._let_go()
+        return initial.digest(key)
 
     def _shared_value(self, kind: str, rest: str) -> Digest | None:
         answer = _SHARED.get(kind)
+        self._let_go()
         return None if answer is None else answer(self, rest)
 
     def _setup(self, key: str) -> Digest:

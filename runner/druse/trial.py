@@ -7,6 +7,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from druse import seeds
+from druse.artifact import written_to
 from druse.context import FrozenContext
 from druse.names import BASELINE, CONDITION_KEY, REPLICATE_KEY, SEED_USED_KEY, STEP_NAME_KEY
 from druse.pipelines import without_metrics
@@ -93,7 +94,8 @@ class Trial:
         used = seeds.of_replicate(self._root, self._replicate) if self._seed is None else self._seed
         ctx.add(SEED_USED_KEY, used)
         ctx._log_reads = self._verbose
-        return self._steps(ctx, data), ctx
+        with written_to(ctx):
+            return self._steps(ctx, data), ctx
 
     def _steps(self, ctx: FrozenContext, data: Any) -> Any:
         experiment = self._experiment

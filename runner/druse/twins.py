@@ -9,16 +9,17 @@ differ in any of these are no twins.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from druse.artifact import Artifact
 from druse.datasource import ExperimentInput
 from druse.step import FunctionStep
 from druse.task import CellName, Sighting
-from druse_store import Digest, Record, View, extend
+from druse_store import Digest, Record, extend
 
 if TYPE_CHECKING:
+    from druse.glance import Glance
     from druse.lookup import Fronts, Lookup
     from druse.plan import Plan
     from druse.prepared import Prepared
@@ -52,7 +53,7 @@ class Twins:
         """Whether a cell that has been executed may turn out to equal this one."""
         return self.may_have(cell) and self._group(cell) in self._executed
 
-    def find(self, view: View, cell: CellName) -> CellName | None:
+    def find(self, view: Glance, cell: CellName) -> CellName | None:
         """A cell under way that this one may turn out to equal."""
         if not self.may_have(cell):
             return None
@@ -65,7 +66,23 @@ class Twins:
                 return other
         return None
 
-    def add(self, view: View, cell: CellName) -> bool:
+    def earlier(self, view: Glance, cell: CellName) -> Iterator[CellName]:
+        """The cells before this one, under way or not, that it may turn out to equal."""
+        if not self.may_have(cell):
+            return
+        group, fronts = self._group(cell), self._front(view, cell)[0]
+        for name, prepared in self._plan.prepared.items():
+            for condition in prepared.conditions.values() if prepared.start == group[0] else ():
+                other = CellName(name, condition.name, cell.replicate)
+                if other == cell:
+                    return
+                if other not in self._plan.decisions or condition.fails(cell.replicate):
+                    continue
+                is_alike = self._make_group(other) == group
+                if is_alike and not fronts.isdisjoint(self._front(view, other)[0]):
+                    yield other
+
+    def add(self, view: Glance, cell: CellName) -> bool:
         """A cell begins beside others. Whether it had better tell what it reads: its way is not
         known to the end.
         """
@@ -119,7 +136,7 @@ class Twins:
             if not reaching:
                 del self._reaching[node]
 
-    def _known_fronts(self, view: View, cell: CellName) -> Fronts:
+    def _known_fronts(self, view: Glance, cell: CellName) -> Fronts:
         known = self._fronts.get(cell)
         if known is None:
             known = self._fronts[cell] = self._front(view, cell)[0]
@@ -127,7 +144,7 @@ class Twins:
                 self._reaching.setdefault(node, set()).add(cell)
         return known
 
-    def _front(self, view: View, cell: CellName) -> tuple[Fronts, bool]:
+    def _front(self, view: Glance, cell: CellName) -> tuple[Fronts, bool]:
         condition = self._plan.prepared[cell.experiment].conditions[cell.condition]
         return self._lookups[cell.experiment].fronts(view, condition, cell.replicate)
 

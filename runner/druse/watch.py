@@ -1,7 +1,8 @@
 """What a cell opens, lists and unpickles, seen by the interpreter's audit events.
 
 One hook for the process, set when the first cell is executed; it does nothing outside of cells.
-What C libraries open by themselves raises no event: that is a blind spot.
+What C libraries open by themselves raises no event: that is a blind spot. So is what programs,
+databases and connections give: that these were used is noted (`unseen`).
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from druse import unseen
+from druse.forked import Forked, told_by
 from druse.keeping import Seen, keep, keeper, kept
-from druse.places import Files, State, is_temporary
+from druse.places import Files, State, is_temporary, within
 from druse_store import Digest
 
 _IMPORTING = (
@@ -27,6 +30,7 @@ _IMPORTING = (
     os.path.dirname(importlib.__file__) + os.sep,  # importlib.metadata lists what is installed
 )
 _DRUSE = os.path.dirname(__file__) + os.sep
+_UNSEEN = "unseen:"
 _TICK = 50_000_000  # ns: what is changed twice within a tick of the kernel's clock shows no change
 _SHOWING_SOURCE = frozenset(
     {"linecache.py", "tokenize.py", "inspect.py", "traceback.py", "pkgutil.py"}
@@ -37,6 +41,7 @@ class Watch:
     """The files that one cell opened for reading, the folders that it listed, what it unpickled.
 
     `code` names the functions and classes that the cell's key covers; None: any may be used.
+    `place` is that of the step at hand.
     """
 
     def __init__(self, files: Files, code: frozenset[str] | None = None) -> None:
@@ -46,40 +51,59 @@ class Watch:
         self._stats: dict[str, tuple[str, State | None]] = {}
         self._names: dict[str, str | None] = {}
         self._written: set[str] = set()
+        self._differed: list[str] = []
         self._frames: list[Seen] = []
+        self.forked = Forked()
+        self.made: set[str] = set()
         self.found: Seen = {}
+        self.unseen: unseen.Unseen = {}
+        self.place = 0
 
     def opened(self, path: str, mode: str | None, flags: int, frame: Any) -> None:
         """A file is about to be opened."""
         if path.endswith((".py", ".pyc")) and _is_source(frame):
             return
+        real = os.path.realpath(path)
         if not _reads(mode, flags):
-            self._written.add(os.path.realpath(path))
-        elif os.path.realpath(path) not in self._written:
-            self._note_file(path, frame)
+            self._write(real)
+        elif real not in self._written:
+            self._note_file(path, frame, by_flags=mode is None)
 
-    def _note_file(self, path: str, frame: Any) -> None:
+    def _write(self, real: str) -> None:
+        self._written.add(real)
+        if self.forked.is_child:
+            self.forked.tell(["written", real])
+
+    def _note_file(self, path: str, frame: Any, *, by_flags: bool) -> None:
         absolute = os.path.abspath(path)
         if absolute not in self._names:
-            self._names[absolute] = self._file_name(path)
+            self._names[absolute] = self._file_name(path, frame, by_flags=by_flags)
         name = self._names[absolute]
         if name is None:
             return
         if name not in self.found:
             self._stats[name] = (absolute, self._files.stat(absolute))
-            self.found[name] = self._files.digest(absolute)
+            self.found[name] = self._files.digest(absolute, alone=self.forked.is_child)
         self._add(name, self.found[name], frame)
 
-    def _file_name(self, path: str) -> str | None:
+    def _file_name(self, path: str, frame: Any, *, by_flags: bool) -> str | None:
         name = self._files.name(path)
         if name is None or os.path.isdir(path) or self._is_passing(path):
             return None
+        sentence = unseen.of_path(path, by_flags=by_flags)
+        if sentence is not None:
+            self.note_unseen(sentence, frame)
+            if os.path.exists(path):
+                return None  # a pipe, say: reading from it would take away what the step is to read
         return f"file:{name}"
 
     def _is_passing(self, path: str) -> bool:
         """A temporary file that came to be while the cell ran is the cell's own."""
         if not is_temporary(path) or self._files.is_own(path):
             return False
+        real = os.path.realpath(path)
+        if within(real, self.made) or within(real, _made_here):
+            return True
         try:
             return os.stat(path).st_ctime_ns >= self._began
         except OSError:
@@ -97,12 +121,43 @@ class Watch:
         """A class or function is about to be looked up for a pickle."""
         self._add(f"class:{module}:{name}", None, frame)
 
+    def note_unseen(self, sentence: str, frame: Any) -> None:
+        """Something from which results may come in ways that nothing here can see."""
+        self._add(f"{_UNSEEN}{sentence}", None, frame)
+
     def _add(self, name: str, digest: Digest | None, frame: Any) -> None:
-        for seen in (self.found, *self._frames):
-            seen.setdefault(name, digest)
+        if self.forked.is_child:
+            path, state = self._stats.get(name, ("", None))
+            self.forked.tell(["seen", name, digest and digest.hex(), path, state])
+        self._note(name, digest)
         keeping = keeper(frame, _DRUSE)
         if keeping is not None:
             keep(keeping, name, digest)
+
+    def _note(self, name: str, digest: Digest | None) -> None:
+        if name.startswith(_UNSEEN):
+            self.unseen.setdefault((self.place, name.removeprefix(_UNSEEN)))
+            return
+        for seen in (self.found, *self._frames):
+            seen.setdefault(name, digest)
+
+    def _gather(self, *, at_end: bool = False) -> None:
+        """Takes over what forked processes have seen."""
+        for kind, *told in told_by(self.forked, at_end=at_end):
+            if kind == "written":
+                self._written.add(told[0])
+            else:
+                self._take_over(*told)
+
+    def _take_over(self, name: str, text: str | None, path: str, state: list[int] | None) -> None:
+        if path and os.path.realpath(path) in self._written:
+            return
+        digest = None if text is None else Digest.fromhex(text)
+        if path:
+            self._stats.setdefault(name, (path, tuple(state) if state else None))  # type: ignore[arg-type]
+        if self.found.get(name, digest) != digest:
+            self._differed.append(path or name)
+        self._note(name, digest)
 
     @contextmanager
     def recording(self) -> Iterator[Seen]:
@@ -111,6 +166,7 @@ class Watch:
         self._frames.append(frame)
         try:
             yield frame
+            self._gather()
             self._add_kept(frame)
         finally:
             self._frames.remove(frame)
@@ -121,12 +177,15 @@ class Watch:
             if digest is not None and self._files.current(name) != digest:
                 return False
         for name, digest in seen.items():
-            for found in (self.found, *self._frames):
-                found.setdefault(name, digest)
+            self._note(name, digest)
         return True
 
     def close(self) -> None:
         """The cell is over: what others made, and it may have used, counts for it too."""
+        if self.forked.is_child:
+            return
+        self._gather(at_end=True)
+        _made_here.update(path for path in self.made if os.path.lexists(path))
         self._add_kept(self.found)
         for name in [each for each in self.found if each.startswith("dir:")]:
             folder = os.path.realpath(self._files.path(name[4:])) + os.sep
@@ -135,11 +194,14 @@ class Watch:
 
     def _add_kept(self, seen: Seen) -> None:
         for name, digest in kept(self._code):
-            seen.setdefault(name, digest)
+            if name.startswith(_UNSEEN):
+                self._note(name, None)
+            else:
+                seen.setdefault(name, digest)
 
     def changed(self) -> list[str]:
         """The input files that hold something else than when they were opened."""
-        return [
+        return self._differed + [
             path
             for name, (path, before) in self._stats.items()
             if self._may_have_changed(path, before) and self._files.digest(path) != self.found[name]
@@ -178,11 +240,15 @@ def _is_source(frame: Any) -> bool:
 
 
 _STARTS = frozenset({"_thread.start_new_thread", "_thread.start_joinable_thread"})
-_EVENTS = _STARTS | {"open", "os.listdir", "os.scandir", "pickle.find_class"}
+_FORKS = frozenset({"os.fork", "os.forkpty"})
+_MAKES = frozenset({"tempfile.mkstemp", "tempfile.mkdtemp"})
+_OPENS = frozenset({"open", "os.listdir", "os.scandir"})
+_EVENTS = _STARTS | _FORKS | _MAKES | _OPENS | unseen.EVENTS | {"pickle.find_class"}
 _current: ContextVar[Watch | None] = ContextVar("druse.watch", default=None)
 _active: list[Watch] = []
 _threads: WeakKeyDictionary[threading.Thread, Watch] = WeakKeyDictionary()
 _own = threading.local()
+_made_here: set[str] = set()  # temporary, and left by cells of this process
 _installed = threading.Lock()
 _is_installed = False
 
@@ -253,11 +319,26 @@ def _tell(watch: Watch, event: str, args: tuple[Any, ...], frame: Any) -> None:
         if isinstance(thread, threading.Thread):
             _threads[thread] = watch
         return
-    if event == "pickle.find_class":
+    if event in _OPENS:
+        _tell_of_path(watch, event, args, frame)
+    elif event == "pickle.find_class":
         watch.unpickled(str(args[0]), str(args[1]), frame)
-        return
+    elif event in _FORKS:
+        watch.forked.prepare()
+    elif event in _MAKES:
+        watch.made.add(os.path.realpath(os.fsdecode(args[0])))
+    else:
+        sentence = unseen.sentence(event, args)
+        if sentence is not None:
+            watch.note_unseen(sentence, frame)
+
+
+def _tell_of_path(watch: Watch, event: str, args: tuple[Any, ...], frame: Any) -> None:
     path = "." if args[0] is None else args[0]
     if isinstance(path, int):
+        sentence = unseen.started_anew(frame.f_code.co_filename)
+        if sentence is not None:
+            watch.note_unseen(sentence, frame)
         return
     path = os.fsdecode(path)
     if event == "open":

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from druse_store.gc.undo import Undone
     from druse_store.index.values import Origin
     from druse_store.leases import Lease
+    from druse_store.neighbours import Neighbours
     from druse_store.policy import Policy
     from druse_store.rebuild import Rebuilt, rebuild_index
     from druse_store.records import ArtifactRef, BlobRef, ObjectRef, Read, Record, extend
@@ -94,6 +95,7 @@ __all__ = [
     "LevelChange",
     "Listing",
     "Look",
+    "Neighbours",
     "ObjectRef",
     "Origin",
     "Policy",
@@ -161,6 +163,7 @@ _HOMES = {
     "gc.roots": ("LevelChange",),
     "gc.undo": ("Undone",),
     "leases": ("Lease",),
+    "neighbours": ("Neighbours",),
     "policy": ("Policy",),
     "rebuild": ("Rebuilt", "rebuild_index"),
     "records": ("ArtifactRef", "BlobRef", "ObjectRef", "Read", "Record", "extend"),

@@ -9,11 +9,13 @@ have dropped its dirty pages.
 from __future__ import annotations
 
 import os
-import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from druse_store import disk, frames
+from druse_store.early import EarlySync
 from druse_store.errors import ForkedStore, FrameDamaged, StorageFailed
 from druse_store.index.values import OPEN, SEALED, FileEntry
 from druse_store.location import Location
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 _BUFFER = 1 << 20
 SMALL = 64 << 10
-_SYNC_EVERY = 16 << 20  # bytes; the disk works while the rest is cut and encoded
+_PIECE = 16 << 20  # bytes; the disk begins before all of a large frame is handed over
 
 
 class Appender:
@@ -45,10 +47,8 @@ class Appender:
         self._buffer = bytearray()
         self._written = 0
         self._synced = 0
-        self._begun = 0
         self._is_new = False
-        self._syncing: threading.Thread | None = None
-        self._early_error: OSError | None = None
+        self._early = EarlySync(fd)
         disk.close_in_child(self)
 
     # --- opening -------------------------------------------------------------------------------
@@ -113,7 +113,8 @@ class Appender:
                     raise FrameDamaged(f"the last frame of {self.path} is damaged")
             if size > entry.end:
                 os.ftruncate(self.fd, entry.end)
-        self.end = self._written = self._synced = self._begun = entry.end
+        self.end = self._written = self._synced = entry.end
+        self._early.start_at(entry.end)
         self.last = entry.last
 
     # --- appending -----------------------------------------------------------------------------
@@ -151,11 +152,34 @@ class Appender:
             self.write_out()
         return offset
 
-    def append_frames(self, data: memoryview, count: int) -> int:
-        """Appends whole frames that lie side by side; returns the offset of the first."""
-        offset = self.append(b"", data)
-        self.frames += count - 1
-        return offset
+    def append_many(self, frames_of: Sequence[Sequence[Buffer]]) -> list[int]:
+        """Appends frames, each in parts, in one go; returns the offsets of their headers.
+
+        Nothing of the parts is needed after this returns.
+        """
+        offsets: list[int] = []
+        parts: list[Buffer] = [bytes(self._buffer)] if self._buffer else []
+        end = self.end
+        for frame in frames_of:
+            offsets.append(end)
+            end += sum(memoryview(part).nbytes for part in frame)
+            parts += frame
+        with self._writing():
+            self._written = disk.write_parts(self.fd, parts, self._written)
+        self._buffer.clear()
+        self.end, self.last = end, offsets[-1]
+        self.frames += len(offsets)
+        self._early.written(self._written)
+        return offsets
+
+    def append_frames(self, pieces: Sequence[Buffer], count: int) -> None:
+        """Appends `count` whole frames, whose bytes these pieces are, without a copy of them."""
+        self.write_out()
+        with self._writing():
+            self.end = self._written = disk.write_parts(self.fd, pieces, self._written)
+        self.frames += count
+        # No sync in between, as what is written next would wait for it; `sync` leaves nothing out.
+        self._early.start_at(self._written)
 
     def write_out(self) -> None:
         """Hands everything appended to the operating system."""
@@ -166,54 +190,39 @@ class Appender:
     def _write_large(self, view: memoryview) -> None:
         self.write_out()
         view = view.cast("B")
-        for start in range(0, len(view), _SYNC_EVERY):  # the disk begins before all is handed over
-            self._write(view[start : start + _SYNC_EVERY])
+        for start in range(0, len(view), _PIECE):
+            self._write(view[start : start + _PIECE])
 
     def _write(self, view: memoryview) -> None:
+        with self._writing():
+            self._written = disk.write_all(self.fd, view, self._written)
+        self._early.written(self._written)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         self._check_usable()
         try:
-            self._written = disk.write_all(self.fd, view, self._written)
+            yield
         except OSError as error:
             self.failed = True
             self.doubtful = self.doubtful or error.errno not in disk.FULL
             raise disk.os_error(error, "appending to", self.path) from error
-        if self._written - self._begun >= _SYNC_EVERY:
-            self._sync_early()
 
     def start_sync(self) -> None:
         """Begins to make a sealed file durable, while others are appended to."""
         self.write_out()
-        self._sync_early()
-
-    def _sync_early(self) -> None:
-        """Makes what is written durable in the background. Counts only once `sync` has seen it."""
-        before, self._begun = self._syncing, self._written
-
-        def work() -> None:
-            if before is not None:
-                before.join()
-            try:
-                os.fdatasync(self.fd)
-            except OSError as error:
-                self._early_error = self._early_error or error
-
-        self._syncing = threading.Thread(target=work, name="druse-sync", daemon=True)
-        self._syncing.start()
+        self._early.begin(self._written)
 
     def sync(self) -> None:
         """Makes everything appended durable, and the file's name with it."""
         self.write_out()
-        if self._syncing is not None:
-            self._syncing.join()
-            self._syncing = None
+        self._early.wait()
         if self._synced == self._written:
             return
         self._check_usable()
         written = self._written
         try:
-            # The kernel reports a failed write-back once only: to the early sync, if there was one.
-            if self._early_error is not None:
-                raise self._early_error
+            self._early.check()
             os.fdatasync(self.fd)
             if self._is_new:
                 disk.sync_folder(self.path.parent)
@@ -230,7 +239,8 @@ class Appender:
             os.ftruncate(self.fd, end)
         except OSError:
             self.failed = True
-        self.end = self._written = self._synced = self._begun = end
+        self.end = self._written = self._synced = end
+        self._early.start_at(end)
         self.last = last
 
     def seal(self) -> None:
@@ -256,15 +266,14 @@ class Appender:
 
     def close(self) -> None:
         """Closes the file, which also gives up its lock."""
-        if self._syncing is not None:
-            self._syncing.join()
+        self._early.wait()
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
 
     def leave_to_parent(self) -> None:
         """In a forked child: closes its copy of the descriptor, and nothing else."""
-        self._syncing = None
+        self._early.leave_to_parent()
         self.close()
 
     def _check_usable(self) -> None:

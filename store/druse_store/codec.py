@@ -19,23 +19,22 @@ from __future__ import annotations
 
 import re
 import struct
-import sys
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from enum import IntEnum
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, cast
 
+from druse_store import planes
 from druse_store.errors import FrameDamaged, UnknownCodec
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     import zstandard
     from typing_extensions import Buffer
 
 Level = Literal["fast", "balanced", "small"]
+Part: TypeAlias = bytes | memoryview
 
 
 class Codec(IntEnum):
@@ -69,7 +68,19 @@ _WORTH: Final = 0.98  # a codec must save 2 %, or the bytes stay raw and can be 
 _MIN_PLANE: Final = 1024  # bytes; part of the format
 _PLAIN_HANDICAP: Final = 1.20  # at about the same size, numbers are faster shuffled
 _PLANE_COST: Final = 16  # bytes that each plane costs in a sample, and hardly any in a whole chunk
+_STRIPS: Final = 4  # samples of neighbours
+_STRIP: Final = 8 * 1024  # bytes of each
+_NOISY: Final = 0.97  # a plane that saves less in a sample is not worth its time
 _NPY: Final = re.compile(rb"\x93NUMPY.{4,6}\{'descr': '[<>|=]([a-zA-Z])(\d{1,4})'", re.DOTALL)
+
+
+class Way(NamedTuple):
+    """How bytes are encoded. Of shuffled numbers, `noisy` has a bit for each byte of an element
+    that seems not to compress, and is not tried."""
+
+    width: int  # 1: not shuffled
+    effort: int
+    noisy: int = 0
 
 
 def encode(data: Buffer, *, level: Level = "balanced", itemsize: int = 1) -> tuple[Codec, Buffer]:
@@ -79,17 +90,53 @@ def encode(data: Buffer, *, level: Level = "balanced", itemsize: int = 1) -> tup
     code and the bytes to store: `data` itself where compression does not pay.
     """
     view = flat(data)
-    if len(view) <= _SMALL and itemsize == 1:
-        width, effort = 1, _EFFORTS[level][0][0]
+    codec, parts = encode_as(way_of(view, level, itemsize), view)
+    if codec == Codec.RAW:
+        return codec, data
+    return codec, parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def encode_as(
+    way: Way | None, data: memoryview, at: int = 0, room: memoryview | None = None
+) -> tuple[Codec, list[Part]]:
+    """Encodes in this way (None: raw); returns the code, and what to store, in parts.
+
+    `data` begins at byte `at` of the numbers that the way was chosen for. With a `room` of as many
+    bytes, parts may lie in there.
+    """
+    if way is None:
+        return Codec.RAW, [data]
+    width, effort, noisy = way
+    if width == 1:
+        parts: list[Part] = [_compress(data, effort)]
     else:
-        way = _choose(view, itemsize, level)
-        if way is None:
-            return Codec.RAW, data
-        width, effort = way
-    stored = _compress(view, effort) if width == 1 else _pack(view, width, effort)
-    if len(stored) > _WORTH * len(view):
-        return Codec.RAW, data
-    return _BY_NUMBER[width], stored
+        parts = _pack(data, width, effort, _turned(noisy, at % width, width), room)
+    if sum(map(len, parts)) > _WORTH * len(data):
+        return Codec.RAW, [data]
+    return _BY_NUMBER[width], parts
+
+
+def way_of(chunk: memoryview, level: Level, itemsize: int = 1) -> Way | None:
+    """The way for one chunk by itself; None to store it raw."""
+    if len(chunk) <= _SMALL and itemsize == 1:
+        return Way(1, _EFFORTS[level][0][0])
+    return _choose(chunk, itemsize, level)
+
+
+def choose(pieces: Sequence[memoryview], itemsize: int, level: Level, at: int = 0) -> Way | None:
+    """The way for neighbours that hold numbers of a known size, the first at byte `at` of them."""
+    sample = _numbers(pieces, at)
+    plain, shuffled = _EFFORTS[level]
+    size, way = len(_compress(sample, min(plain[0], 3))), Way(1, plain[-1])
+    for width in _candidates(itemsize):
+        whole = len(sample) // width
+        sizes = [len(_compress(plane, _PLANES)) for plane in planes.split(sample, width)]
+        total = sum(min(packed, whole) for packed in sizes)
+        if total <= size * _PLAIN_HANDICAP:
+            quick = shuffled == _PLANES
+            noisy = (1 << i for i, packed in enumerate(sizes) if quick and packed > _NOISY * whole)
+            size, way = total, Way(width, shuffled, sum(noisy))
+    return way if size < _WORTH * len(sample) else None
 
 
 def decode(codec: int, stored: Buffer, size: int) -> bytes:
@@ -111,6 +158,14 @@ def decode(codec: int, stored: Buffer, size: int) -> bytes:
     if codec == Codec.ZSTD:
         return _decompress(flat(stored), size)
     return _unpack(flat(stored), codec, size)
+
+
+def decode_into(codec: int, stored: Buffer, room: memoryview) -> None:
+    """As `decode`, to exactly the bytes of `room`; what it holds after an error is undefined."""
+    if codec in _WIDTHS and len(room) >= codec * _MIN_PLANE:
+        planes.join(*_planes(flat(stored), codec, len(room)), room)
+    else:
+        room[:] = decode(codec, stored, len(room))
 
 
 def decode_many(chunks: Sequence[tuple[int, Buffer, int]]) -> list[Buffer | None]:
@@ -154,18 +209,19 @@ def flat(data: Buffer) -> memoryview:
     return view.cast("B") if view.nbytes else memoryview(b"")
 
 
-def _choose(view: memoryview, itemsize: int, level: Level) -> tuple[int, int] | None:
-    """The width (1: no shuffle) and zstd level that a sample favours; None to store it raw."""
+def _choose(view: memoryview, itemsize: int, level: Level) -> Way | None:
+    """The way that a sample of one chunk favours; None to store it raw."""
     plain, shuffled = _EFFORTS[level]
     sample = _sample(view)
     known = itemsize > 1  # then shuffling is likely right, and needs less proof
-    tried: list[tuple[float, int, tuple[int, int]]] = []
+    tried: list[tuple[float, int, Way]] = []
     for width in _candidates(itemsize):
-        size = len(_pack(sample, width, _PLANES))
-        tried.append((size - (_PLANE_COST * width if known else 0), size, (width, shuffled)))
+        size = sum(map(len, _pack(sample, width, _PLANES)))
+        cost = _PLANE_COST * width if known else 0
+        tried.append((size - cost, size, Way(width, shuffled)))
     for effort in plain:
         size = len(_compress(sample, min(effort, 3)))
-        tried.append((size * (_PLAIN_HANDICAP if known else 1), size, (1, effort)))
+        tried.append((size * (_PLAIN_HANDICAP if known else 1), size, Way(1, effort)))
     _, size, way = min(tried)
     return way if size < _WORTH * len(sample) else None
 
@@ -182,6 +238,23 @@ def _sample(view: memoryview) -> memoryview:
     half = _PROBE // 2
     middle = len(view) // 2 // 16 * 16  # keeps the phase of the elements
     return memoryview(bytes(view[:half]) + bytes(view[middle : middle + half]))
+
+
+def _numbers(pieces: Sequence[memoryview], at: int) -> memoryview:
+    """Samples from all over neighbours, which begin at byte `at`: whole numbers, side by side."""
+    found: list[memoryview] = []
+    every = max(len(pieces) // _STRIPS, 1)
+    for number, piece in enumerate(pieces):
+        if number % every == 0:
+            start = len(piece) // 2 // 16 * 16 + -at % 16
+            found.append(piece[start : start + _STRIP])
+        at += len(piece)
+    return memoryview(b"".join(found))
+
+
+def _turned(noisy: int, by: int, width: int) -> int:
+    """The bits of a chunk whose first byte is byte `by` of an element."""
+    return (noisy >> by | noisy << width - by) & (1 << width) - 1
 
 
 class _PerThread(threading.local):
@@ -255,14 +328,18 @@ def _decompress_many(stored: list[memoryview], sizes: list[int]) -> list[Buffer]
     return [cast("Buffer", found[place]) for place in range(len(found))]
 
 
-def _pack(data: memoryview, width: int, effort: int) -> bytes:
+def _pack(
+    data: memoryview, width: int, effort: int, noisy: int = 0, room: memoryview | None = None
+) -> list[Part]:
     count = len(data) // width
-    planes, tail = _shuffle(data, width), data[width * count :]
+    split, tail = planes.split(data, width, room), data[width * count :]
     if count < _MIN_PLANE:
-        return _compress(memoryview(b"".join((*planes, tail))), effort)
-    packed = [_smaller(_compress(plane, effort), plane) for plane in planes]
-    lengths = b"".join(len(plane).to_bytes(4, "little") for plane in packed)
-    return b"".join((lengths, *packed, tail))
+        return [_compress(memoryview(b"".join((*split, tail))), effort)]
+    packed = [
+        plane if noisy >> i & 1 else _smaller(_compress(plane, effort), plane)
+        for i, plane in enumerate(split)
+    ]
+    return [b"".join(len(plane).to_bytes(4, "little") for plane in packed), *packed, tail]
 
 
 def _smaller(packed: bytes, plane: memoryview) -> bytes | memoryview:
@@ -271,50 +348,30 @@ def _smaller(packed: bytes, plane: memoryview) -> bytes | memoryview:
 
 def _unpack(stored: memoryview, width: int, size: int) -> bytes:
     count = size // width
-    if count < _MIN_PLANE:
-        shuffled = memoryview(_decompress(stored, size))
-        planes = [shuffled[i * count : (i + 1) * count] for i in range(width)]
-        return _unshuffle(planes, shuffled[width * count :])
-    planes = []
+    if count >= _MIN_PLANE:
+        return _unshuffle(*_planes(stored, width, size))
+    shuffled = memoryview(_decompress(stored, size))
+    parts = [shuffled[i * count : (i + 1) * count] for i in range(width)]
+    return _unshuffle(parts, shuffled[width * count :])
+
+
+def _planes(stored: memoryview, width: int, size: int) -> tuple[list[memoryview], memoryview]:
+    """The planes of a larger chunk, and its tail. Raises FrameDamaged."""
+    count = size // width
+    found = []
     start = 4 * width
     for head in range(0, start, 4):
         end = start + int.from_bytes(stored[head : head + 4], "little")
         plane = stored[start:end]
-        planes.append(plane if end - start == count else memoryview(_decompress(plane, count)))
+        found.append(plane if end - start == count else memoryview(_decompress(plane, count)))
         start = end
     tail = stored[start:]
-    if len(tail) != size % width or any(len(plane) != count for plane in planes):
+    if len(tail) != size % width or any(len(plane) != count for plane in found):
         raise FrameDamaged(f"a shuffled chunk of {size} bytes is cut short, or too long")
-    return _unshuffle(planes, tail)
+    return found, tail
 
 
-def _numpy() -> ModuleType | None:
-    """numpy, if the program has loaded it: importing it would cost more than it saves.
-
-    Both ways give the same bytes; numpy also releases the interpreter lock.
-    """
-    return sys.modules.get("numpy")
-
-
-def _shuffle(data: memoryview, width: int) -> list[memoryview]:
-    """The planes of `data`, without the tail."""
-    whole = len(data) // width * width
-    if (numpy := _numpy()) is not None:
-        elements = numpy.frombuffer(data[:whole], "u1").reshape(-1, width)
-        return [memoryview(plane) for plane in numpy.ascontiguousarray(elements.T)]
-    return [memoryview(data[plane:whole:width].tobytes()) for plane in range(width)]
-
-
-def _unshuffle(planes: Sequence[memoryview], tail: memoryview) -> bytes:
-    count, width = len(planes[0]), len(planes)
-    whole = count * width
-    data = bytearray(whole + len(tail))
-    if (numpy := _numpy()) is not None:
-        elements = numpy.frombuffer(data, "u1", whole).reshape(count, width)
-        for i, plane in enumerate(planes):  # a third faster than one transposed assignment
-            elements[:, i] = numpy.frombuffer(plane, "u1")
-    else:
-        for i, plane in enumerate(planes):
-            data[i:whole:width] = plane
-    data[whole:] = tail
+def _unshuffle(parts: Sequence[memoryview], tail: memoryview) -> bytes:
+    data = bytearray(len(parts) * len(parts[0]) + len(tail))
+    planes.join(parts, tail, memoryview(data))
     return bytes(data)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from druse_store import disk
+from druse_store import disk, whole
 from druse_store.digest import Digest
+from druse_store.disk import OpenFile
+from druse_store.early import EarlySync
+from druse_store.frames import ChunkList
 from druse_store.records import BlobRef
 
 if TYPE_CHECKING:
@@ -28,15 +31,24 @@ def get_to(session: Session, digest: Digest, path: Path) -> None:
     with disk.translated("writing", aside):
         fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
-            offset = 0
-            for piece in session.reader.pieces(outline):
-                offset = disk.write_all(fd, piece, offset)
-            os.fsync(fd)
+            with closing(OpenFile(fd)) as file:
+                _write(session, outline, file)
             aside.replace(path)
         except BaseException:
             with suppress(OSError):
                 aside.unlink()
             raise
-        finally:
-            os.close(fd)
         disk.sync_folder(path.parent)
+
+
+def _write(session: Session, outline: ChunkList, file: OpenFile) -> None:
+    early = EarlySync(file.fd)
+    try:
+        if not whole.to_file(session.reader, outline, file, early):
+            offset = 0
+            for piece in session.reader.pieces(outline):
+                offset = file.write(piece, offset)
+    finally:
+        early.wait()
+    early.check()
+    os.fsync(file.fd)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from druse_store import chunker, codec, frames, parallel
+from druse_store import chunker, codec, frames, memory, parallel
 from druse_store.digest import Digest, Hasher
 from druse_store.errors import InvalidInput
 from druse_store.frames import ChunkList
@@ -28,13 +28,24 @@ _SAMPLES = 8
 _SAMPLE = 64 << 10
 
 
-class Encoded(NamedTuple):
-    """A chunk on its way in; `stored` is None where it is here already."""
+class Group(NamedTuple):
+    """Neighbours, of which the first begins at byte `at` of their blob."""
 
-    digest: Digest
-    size: int
-    codec: int
-    stored: Buffer | None
+    at: int
+    pieces: list[memoryview]
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.pieces))
+
+
+class Encoded(NamedTuple):
+    """A group on its way in: what its chunks are, and those that are not here, as they are to be
+    stored: (digest, size, codec, parts). Parts may lie in `room`."""
+
+    named: list[tuple[Digest, int]]
+    fresh: list[tuple[Digest, int, int, list[codec.Part]]]
+    room: memoryview
 
 
 class Ingest:
@@ -61,10 +72,10 @@ class Ingest:
         if _lies_raw(view, itemsize):
             return self._blob(digest, size, self._put_raw(view))
         parts: list[tuple[Digest, int]] = []
-        for chunks in parallel.ordered(
-            lambda pieces: self._encode(pieces, itemsize), _groups(chunker.cuts(view)), _weight
+        for encoded in parallel.ordered(
+            lambda group: self._encode(group, itemsize), _groups(chunker.cuts(view)), _weight
         ):
-            parts += self._append(chunks)
+            parts += self._append(encoded)
         return self._blob(digest, size, parts)
 
     def put_stream(self, reader: BinaryIO) -> BlobRef:
@@ -73,19 +84,19 @@ class Ingest:
         parts: list[tuple[Digest, int]] = []
         itemsize = 1
 
-        def groups() -> Iterator[list[memoryview]]:
+        def groups() -> Iterator[Group]:
             nonlocal itemsize
-            for number, pieces in enumerate(_groups(chunker.chunks(reader))):
-                if number == 0:
-                    itemsize = codec.itemsize_of(pieces[0])
-                for piece in pieces:
+            for group in _groups(chunker.chunks(reader)):
+                if group.at == 0:
+                    itemsize = codec.itemsize_of(group.pieces[0])
+                for piece in group.pieces:
                     hasher.update(piece)
-                yield pieces
+                yield group
 
-        for chunks in parallel.ordered(
-            lambda pieces: self._encode(pieces, itemsize), groups(), _weight
+        for encoded in parallel.ordered(
+            lambda group: self._encode(group, itemsize), groups(), _weight
         ):
-            parts += self._append(chunks)
+            parts += self._append(encoded)
             if self._writer.is_full():
                 self._writer.flush()
         if not parts:
@@ -114,23 +125,29 @@ class Ingest:
 
     # --- chunks --------------------------------------------------------------------------------
 
-    def _encode(self, pieces: list[memoryview], itemsize: int) -> list[Encoded]:
+    def _encode(self, group: Group, itemsize: int) -> Encoded:
         """Runs in any thread: hashes, and encodes what is not here."""
-        found = []
-        for piece in pieces:
+        found = Encoded([], [], memory.take(group.size))
+        way = None
+        if itemsize > 1:  # numbers, all of one kind: looked at together
+            way = codec.choose(group.pieces, itemsize, self._level, group.at)
+        start = 0
+        for piece in group.pieces:
             digest = Digest.of(piece)
-            if self._is_small_here(digest):
-                found.append(Encoded(digest, len(piece), codec.Codec.RAW, None))
-            else:
-                kind, stored = codec.encode(piece, level=self._level, itemsize=itemsize)
-                found.append(Encoded(digest, len(piece), kind, stored))
+            found.named.append((digest, len(piece)))
+            if not self._is_small_here(digest):
+                if itemsize == 1:
+                    way = codec.way_of(piece, self._level)
+                end = start + len(piece)
+                encoded = codec.encode_as(way, piece, group.at + start, found.room[start:end])
+                found.fresh.append((digest, len(piece), *encoded))
+            start += len(piece)
         return found
 
-    def _append(self, chunks: list[Encoded]) -> list[tuple[Digest, int]]:
-        for digest, size, kind, stored in chunks:
-            if stored is not None:
-                self._writer.add_chunk(digest, size, kind, stored)
-        return [chunk[:2] for chunk in chunks]
+    def _append(self, encoded: Encoded) -> list[tuple[Digest, int]]:
+        self._writer.add_chunks(encoded.fresh)
+        memory.give_back(encoded.room)
+        return encoded.named
 
     def _put_raw(self, view: memoryview) -> list[tuple[Digest, int]]:
         """Appends the chunks that are not here in extents, as few as there are gaps."""
@@ -167,26 +184,26 @@ class Ingest:
         return BlobRef(digest, size, name)
 
 
-def _name(pieces: list[memoryview]) -> list[tuple[Digest, int]]:
-    return [(Digest.of(piece), len(piece)) for piece in pieces]
+def _name(group: Group) -> list[tuple[Digest, int]]:
+    return [(Digest.of(piece), len(piece)) for piece in group.pieces]
 
 
-def _groups(pieces: Iterable[memoryview]) -> Iterator[list[memoryview]]:
+def _groups(pieces: Iterable[memoryview]) -> Iterator[Group]:
     """Neighbours together, so that a task is worth its hand-over."""
     group: list[memoryview] = []
-    weight = 0
+    at = weight = 0
     for piece in pieces:
         group.append(piece)
         weight += len(piece)
         if weight >= _GROUP:
-            yield group
-            group, weight = [], 0
+            yield Group(at, group)
+            group, at, weight = [], at + weight, 0
     if group:
-        yield group
+        yield Group(at, group)
 
 
-def _weight(pieces: list[memoryview]) -> int:
-    return sum(map(len, pieces))
+def _weight(group: Group) -> int:
+    return group.size
 
 
 def _lies_raw(view: memoryview, itemsize: int) -> bool:

@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 
 from druse_store import disk
+from druse_store.disk import OpenFile
 from druse_store.errors import FrameDamaged
 from druse_store.location import Location
 
@@ -17,24 +18,12 @@ _MAX_OPEN = 128
 _LOOK_EVERY = 10.0  # seconds: whether files that are open here are gone
 
 
-class _OpenFile:
-    """A descriptor that is closed once nobody reads from it any more."""
-
-    __slots__ = ("fd",)
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    def __del__(self) -> None:
-        os.close(self.fd)
-
-
 class PackFiles:
     """The files of a store that are being read. Thread-safe."""
 
     def __init__(self, location: Location) -> None:
         self._location = location
-        self._open: OrderedDict[bytes, _OpenFile] = OrderedDict()
+        self._open: OrderedDict[bytes, OpenFile] = OrderedDict()
         self._lock = threading.Lock()
         self._looked = 0.0
 
@@ -55,6 +44,12 @@ class PackFiles:
                 raise FrameDamaged(f"{path} cannot be read at byte {offset}") from error
             raise disk.os_error(error, "reading", path) from error
         return data
+
+    def read_into(self, pack: bytes, offset: int, room: memoryview) -> None:
+        """Fills `room`. Raises FrameDamaged where the file is shorter or gone."""
+        file = self._open.get(pack) or self._get(pack)
+        if os.preadv(file.fd, [room], offset) != len(room):
+            room[:] = self.read(pack, offset, len(room))
 
     def map(self, pack: bytes, offset: int, size: int) -> memoryview:
         """A read-only map of `size` bytes, which lives as long as the view does."""
@@ -93,7 +88,7 @@ class PackFiles:
         with self._lock:
             self._open.clear()
 
-    def _get(self, pack: bytes) -> _OpenFile:
+    def _get(self, pack: bytes) -> OpenFile:
         with self._lock:
             file = self._open.get(pack)
             if file is not None:
@@ -103,7 +98,7 @@ class PackFiles:
             self.let_go()
         path = self._location.pack(pack)
         try:
-            made = _OpenFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            made = OpenFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         except FileNotFoundError as error:
             raise FrameDamaged(f"{path} is not there") from error
         except OSError as error:

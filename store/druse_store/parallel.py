@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-WINDOW = 24 << 20  # bytes in flight
+WINDOW = 12 << 20  # bytes in flight
 
 _pool: ThreadPoolExecutor | None = None
 _guard = threading.Lock()

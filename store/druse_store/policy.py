@@ -15,6 +15,7 @@ keep them for as long as they are kept at all. An experiment takes what it does 
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -126,6 +127,13 @@ def _integer(value: Any) -> int:
     return value
 
 
+def _megabytes(value: Any) -> int:
+    """Bytes: as ArtifactPlugin has it, whose megabytes are 2 to the power of 20."""
+    if type(value) is not int or value < 0:
+        raise ValueError("a whole number of MiB, 0 or more (big_file_threshold takes 500KB)")
+    return value << 20
+
+
 def _or_none(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None else parse(value)
 
@@ -156,13 +164,18 @@ def _split(section: Any, where: str) -> tuple[dict[str, Any], Mapping[str, Any]]
             if not isinstance(experiments, Mapping):
                 raise InvalidPolicy(f"{where}.experiments: experiments by name, not {value!r}")
         elif key == "big_file_threshold_mb":
-            rules["big_file_threshold"] = _parsed(where, key, value, _integer) << 20
+            rules["big_file_threshold"] = _parsed(where, key, value, _megabytes)
         elif key in _PARSERS:
             rules[key] = _parsed(where, key, value, _PARSERS[key])
         else:
-            known = ", ".join(sorted(_PARSERS))
-            raise InvalidPolicy(f"{where}.{key}: no such rule; there are {known}")
+            raise InvalidPolicy(f"{where}.{key}: no such rule; {_hint(str(key))}")
     return rules, experiments
+
+
+def _hint(key: str) -> str:
+    known = sorted({*_PARSERS, "big_file_threshold_mb", "experiments"})
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
 
 
 def _parsed(where: str, key: str, value: Any, parse: Callable[[Any], Any]) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from druse_store import codec, frames, parallel
+from druse_store import codec, frames, parallel, whole
 from druse_store.digest import Digest, Hasher
 from druse_store.errors import BlobDamaged, BlobNotFound, Damaged, FrameDamaged, StoreError
 from druse_store.frames import ChunkList
@@ -186,10 +186,18 @@ class Reader:
         outline = self.outline(digest)
         if len(outline.chunks) == 1:
             return self.read_chunk(outline.chunks[0][0])
-        return b"".join(self.pieces(outline))
+        return bytes(self._whole(outline))
+
+    def _whole(self, outline: ChunkList) -> Buffer:
+        """A blob of several chunks, checked, in private memory."""
+        room = whole.in_memory(self, outline)
+        return b"".join(self.pieces(outline)) if room is None else room
 
     def read_ref(self, ref: BlobRef, may_map: bool) -> Buffer:
-        """The blob of a reference, checked; mapped where that is allowed and possible."""
+        """The blob of a reference, checked; mapped where that is allowed and possible.
+
+        What can be written to is private, and nobody else's.
+        """
         if may_map and ref.size >= MAP_FROM and (again := self._map_again(ref)) is not None:
             return again
         outline = self.chunk_list(ref.digest, ref.chunks, ref.size)
@@ -197,7 +205,7 @@ class Reader:
             return mapped
         if len(outline.chunks) == 1:
             return self.read_chunk(ref.digest)
-        return b"".join(self.pieces(outline))
+        return self._whole(outline)
 
     def _suspect(self, digest: Digest, place: tuple[bytes, int] | None) -> None:
         """Says that a chunk at this place, or (no place) a blob, did not check when it was read.

@@ -76,7 +76,12 @@ def look(snapshot: Snapshot, after: int = 0) -> Trash:
 
 
 def empty(tables: Tables, upto: int) -> int:
-    """Forgets what was thrown away at `upto` or before; returns how many rows that were."""
+    """Forgets what was thrown away at `upto` or before; returns how many rows that were.
+
+    `upto` is negative where a hold may be older than every commit.
+    """
+    if upto < 0:
+        return 0
     keys = [key for key, _ in tables.trash() if key[:8] <= values.clock_key(upto)]
     for key in keys:
         tables.drop(values.TRASH, key)

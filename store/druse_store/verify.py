@@ -30,6 +30,8 @@ INDEX, LOG, PACK, CHUNK, BLOB = "index", "log", "pack", "chunk", "blob"
 _SAVE_EVERY = 5.0  # seconds
 _SLICE = 5_000
 
+_Places = dict[Digest, tuple[tuple[int, ...], ...]]
+
 
 class Finding(NamedTuple):
     """One thing that is wrong: what kind of thing, which one, and how."""
@@ -64,10 +66,10 @@ class Progress(NamedTuple):
 
 
 class _Checked(NamedTuple):
-    """What reading one pack gave."""
+    """What reading one pack gave: its good chunks, with all the places where it has them."""
 
     file_id: bytes
-    good: dict[Digest, tuple[int, ...]]
+    good: _Places
     findings: list[Finding]
 
 
@@ -193,16 +195,17 @@ class Verify:
         """How many of a pack's good chunks the index has, exactly where they were found."""
         matching = 0
         with self._session.snapshot() as snapshot:
-            for digest, place in checked.good.items():
+            for digest, places in checked.good.items():
                 entry = snapshot.chunk(digest)
-                matching += entry is not None and entry[:5] == (checked.file_id, *place)
+                if entry is not None and entry.pack == checked.file_id:
+                    matching += entry[1:5] in places
         return matching
 
-    def _compare(self, file_id: bytes, good: dict[Digest, tuple[int, ...]]) -> None:
+    def _compare(self, file_id: bytes, good: _Places) -> None:
         """Names the chunks that the index has in a pack, and that are not good there."""
         for rows in self._slices(values.CHUNKS):
             for key, value in rows:
-                if value[:8] != file_id or good.get(Digest(key)) == _place(key, value):
+                if value[:8] != file_id or _place(key, value) in good.get(Digest(key), ()):
                     continue
                 with self._session.snapshot() as snapshot:  # it may have moved meanwhile
                     now = snapshot.chunk(key)
@@ -213,7 +216,7 @@ class Verify:
     def _check_pack(self, named: tuple[bytes, FileEntry]) -> _Checked:
         file_id, entry = named
         path = self._session.location.pack(file_id)
-        good: dict[Digest, tuple[int, ...]] = {}
+        good: _Places = {}
         found: list[Finding] = []
         try:
             with FrameFile(path, entry.end) as file:
@@ -320,7 +323,7 @@ def _check_chunks(
     file: FrameFile,
     frame: frames.Frame,
     file_id: bytes,
-    good: dict[Digest, tuple[int, ...]],
+    good: _Places,
     found: list[Finding],
 ) -> None:
     try:
@@ -330,7 +333,8 @@ def _check_chunks(
         return
     for chunk in chunks:
         if chunk.checks:
-            good[chunk.digest] = chunk[1:5]
+            # A pack has a chunk twice that was dead when it was put again, and so came to life.
+            good[chunk.digest] = (*good.get(chunk.digest, ()), chunk[1:5])
         else:
             what = f"the chunk {chunk.digest} at byte {chunk.offset} is damaged"
             found.append(Finding(PACK, file_id.hex(), what))

@@ -113,6 +113,31 @@ class Writer:
             self._appended(pending, pack, length)
         return pending
 
+    def add_chunks(self, chunks: Sequence[tuple[Digest, int, int, Sequence[Buffer]]]) -> None:
+        """As `add_chunk`, for several (digest, size, codec, what is stored, in parts) in one go."""
+        with self._lock:
+            pending = self._pending
+            fresh = {c[0]: c for c in chunks if c[0] not in pending.chunks}
+            if not fresh:
+                return
+            lengths = [sum(memoryview(p).nbytes for p in parts) for *_, parts in fresh.values()]
+            pack = self._open_pack()
+            offsets = pack.append_many(
+                [
+                    [frames.header(frames.CHUNK, codec, digest, size, length), *parts]
+                    for (digest, size, codec, parts), length in zip(
+                        fresh.values(), lengths, strict=True
+                    )
+                ]
+            )
+            for (digest, size, codec, _), at, length in zip(
+                fresh.values(), offsets, lengths, strict=True
+            ):
+                place = at + frames.HEADER_SIZE
+                pending.chunks[digest] = ChunkEntry(pack.file_id, place, length, size, codec)
+            pending.operations += len(fresh) - 1
+            self._appended(pending, pack, sum(lengths))
+
     def add_extent(self, chunks: list[tuple[Digest, int]], data: memoryview) -> Pending:
         """Appends chunks raw and side by side, aligned, so that they can be mapped as one."""
         table = frames.table(chunks)

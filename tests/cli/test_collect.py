@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.forked import Forked, Server
-from support.project import Project
+from support.project import Project, numbers
 
 STEPS = """
     import random
@@ -136,13 +136,73 @@ def test_a_dry_run_says_what_gc_does_and_undo_brings_it_back(versions: Project) 
     assert versions.druse("gc", "--undo").out.strip() == "0 records and 0 chunks are back"
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--undo", "--dry-run"), "--dry-run cannot be combined with --undo"),
+        (("--undo", "--now", "--keep-last", "1"), "--keep-last, --now cannot be combined"),
+        (("--now", "--grace", "1h"), "--grace cannot be combined with --now"),
+        (("--remote", "x", "--undo"), "--undo cannot be combined with --remote"),
+        (("--remote", "x", "--max-size", "1GB"), "--max-size cannot be combined with --remote"),
+    ],
+)
+def test_options_that_contradict_each_other_change_nothing(
+    versions: Project, options: tuple[str, ...], said: str
+) -> None:
+    run_versions(versions, 2)
+    versions.druse("rm", "exp/v0", "--yes")
+    refused = versions.druse("gc", *options)
+    assert refused.status == 2, refused
+    assert said in refused.err
+    assert len(levels(versions)) == 1
+
+
+def test_what_a_plugin_said_holds_for_every_collection_of_the_store(versions: Project) -> None:
+    environment = {"DRUSE_BIG_FILE_THRESHOLD_MB": "0", "DRUSE_ARTIFACT_RETENTION": "2"}
+    for number in range(3):
+        write(versions, number)
+        versions.run("exp", env=environment)
+    assert levels(versions) == ["metrics", "light", "full"]
+    done = json.loads(versions.druse("gc", "--now", "--json").out)  # which sees no such variable
+    assert [(share["version"], share["freed"] > 100_000) for share in done["by_run"][:2]] == [
+        (0, True),
+        (1, True),
+    ]
+    lacks = versions.druse("export", "exp/v1", "--to", "there")
+    assert "missing: replicate_0/baseline/MeasureStep/large.bin (its bytes" in lacks.err, lacks
+
+
+@pytest.mark.parametrize("name", ["ARTIFACT_RETENTION", "BIG_FILE_THRESHOLD_MB"])
+def test_a_variable_that_is_no_number_is_named_before_anything_runs(
+    versions: Project, name: str
+) -> None:
+    done = versions.druse("run", "exp", env={f"DRUSE_{name}": "ten"})
+    assert done.status == 2, done
+    assert f"DRUSE_{name} is a whole number, not 'ten'" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_folder_that_was_moved_away_behind_a_link_is_left_alone(
+    versions: Project, tmp_path: Path
+) -> None:
+    run_versions(versions, 2)
+    view = versions.root / "data/exp/v0"
+    view.rename(tmp_path / "archive")
+    view.symlink_to(tmp_path / "archive")
+    versions.druse("gc", "--now", "--keep-last", "1")
+    assert levels(versions) == ["metrics", "full"]
+    assert (tmp_path / "archive/replicate_0/baseline/MeasureStep/large.bin").exists()
+
+
 def test_runs_are_removed_when_asked_twice_and_come_back(versions: Project) -> None:
     run_versions(versions, 2)
-    assert "exp/v0: 1 cells" in versions.druse("rm", "exp/v0", "--dry-run").out
+    assert "exp/v0: 1 cell, light" in versions.druse("rm", "exp/v0", "--dry-run").out
     asked = Project(versions.root).druse("rm", "exp/v0")  # in a process with no input
     assert asked.status == 130, asked
     assert len(levels(versions)) == 2
-    assert versions.druse("rm", "exp/v0", "--yes").status == 0
+    removed = versions.druse("rm", "exp/v0", "exp/v0", "--yes")  # once is enough
+    assert removed.status == 0, removed
+    assert removed.out.count("exp/v0") == 1
     assert len(levels(versions)) == 1
     assert "exp/v0 is back" in versions.druse("rm", "exp/v0", "--undo").out
     assert len(levels(versions)) == 2
@@ -158,6 +218,8 @@ def test_runs_are_removed_when_asked_twice_and_come_back(versions: Project) -> N
 def test_pins_are_listed_keep_and_are_taken_away(versions: Project) -> None:
     run_versions(versions, 2)
     assert versions.druse("pin", "paper", "exp/v0").out == "paper: exp/v0\n"
+    assert versions.druse("pin", "paper", "exp/v1").out == "paper: exp/v1 (before: exp/v0)\n"
+    versions.druse("pin", "paper", "exp/v0")
     assert json.loads(versions.druse("pins", "--json").out) == {"paper": "exp/v0"}
     versions.druse("gc", "--now", "--keep-last", "1")
     assert levels(versions) == ["light", "full"]  # as at the end of its run, not less
@@ -196,3 +258,24 @@ def test_the_large_view_is_left_alone_where_nothing_was_exported(
     (versions.root / "data").rename(tmp_path / "elsewhere")
     versions.druse("gc", "--now", "--keep-last", "1", "--views", str(tmp_path / "elsewhere"))
     assert (tmp_path / "elsewhere/exp/v0/replicate_0/baseline/MeasureStep/large.bin").exists()
+
+
+def test_a_plan_names_the_producers_whose_dropped_bytes_are_needed_and_a_run_executes_just_these(
+    tmp_path: Path, server: Server
+) -> None:
+    project = Forked(tmp_path, server)
+    project["pyproject.toml"] = ""
+    numbers(project)
+    project.run("total")
+    assert project.druse("gc", "--now", "--max-size", "1", "--json").status == 1  # all may go
+    project.replace("total/steps.py", "* 2}", "* 3}")
+    project.replace("total/config.yaml", "replicates: 5", "replicates: 2")
+    planned = json.loads(project.druse("plan", "total", "--json").out)["experiments"]
+    draw, total = ({each["name"]: each for each in planned}[name] for name in ("draw", "total"))
+    assert (total["run"], draw["run"], draw["hit"]) == (6, 6, 3)
+    reasons = {group["reason"] for group in draw["groups"] if group["state"] == "run"}
+    assert reasons == {"an artifact of it is needed, and its bytes are gone"}
+    cells = {tuple(c) for g in draw["groups"] if g["state"] == "run" for c in g["cells"]}
+    executed = project.executed("total")
+    assert set(executed["draw"]) == set(executed["total"]) <= cells  # equal ones run once
+    assert {condition for condition, _ in executed["draw"]} >= {"baseline", "shifted"}

@@ -235,11 +235,11 @@ def test_two_processes_that_resume_at_once_leave_one_record_for_each_cell(exp: E
             cells = {cell.record for run in store.runs() for cell in run.cells}
             records = [store.record_by_digest(digest) for digest in cells]
             current = {(r.signature, r.replicate): r.digest for r in records}
-            print(len(current), all(store.record(*k).digest for k in current))
+            print(len(current), store.stats().records)
             for signature, replicate in current:
                 assert len([r for r in store.records(signature) if r.replicate == replicate]) == 1
     """
-    assert exp.python(program).split() == ["12", "True"]
+    assert exp.python(program).split() == ["12", "12"]
 
 
 def test_a_cacheable_step_on_one_input_is_computed_once_for_the_conditions_of_a_replicate(

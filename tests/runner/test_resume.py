@@ -158,6 +158,11 @@ def test_two_runs_at_once_both_end_well_with_one_record_for_each_cell(chained: P
     first, second = (json.loads(out)["experiments"] for out, _, _ in ended)
     assert [e["metrics"] for e in first] == [e["metrics"] for e in second]
     assert chained.executed("total") == {"draw": [], "total": []}
+    alone = chained.druse("run", "total", "--json", env={"DRUSE_STORE": "elsewhere/.druse"})
+    for one, other, all_of_them in zip(
+        first, second, json.loads(alone.out)["experiments"], strict=True
+    ):
+        assert one["run"] + other["run"] == all_of_them["run"], "each cell by one of them"
 
 
 def test_interrupting_a_run_keeps_what_has_finished(project: Project) -> None:

@@ -3,10 +3,12 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from druse import seeds
+from druse.executors import generators
 
 NUMBERS = st.integers(0, 2**63)
 
@@ -37,3 +39,22 @@ def test_generators_are_set() -> None:
     random.random()
     seeds.seed_generators(5)
     assert (random.random(), np.random.random()) == first
+
+
+def test_the_generator_of_torch_is_set_too() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    seeds.seed_generators(5)
+    first = torch.rand(3)
+    torch.rand(3)
+    seeds.seed_generators(5)
+    assert torch.equal(torch.rand(3), first)
+
+
+def test_what_torch_draws_between_is_seen_and_taken_back() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    before = generators.state()
+    first = torch.rand(3)
+    assert generators.state() != before
+    generators.restore(before)
+    assert generators.state() == before
+    assert torch.equal(torch.rand(3), first)

@@ -36,6 +36,42 @@ def state_of(store, file_id):
         return snapshot.file(file_id).state
 
 
+def test_frames_in_many_parts_lie_side_by_side(location, monkeypatch):
+    """Also where the system takes few parts in a call, and not all of their bytes."""
+    made = Appender.create(location, frames.PACK)
+    monkeypatch.setattr(disk, "_PARTS", 3)
+    write = os.pwritev
+    monkeypatch.setattr(
+        os, "pwritev", lambda fd, parts, at: write(fd, [b"".join(parts)[: 5 + at % 2]], at)
+    )
+    first = made.append(b"small", b"waits")
+    parts = [[b"head%d" % n, content(10 * n, n), memoryview(b"tail")] for n in range(1, 6)]
+    offsets = made.append_many(parts)
+    assert offsets[0] == first + len(b"smallwaits")
+    made.append(b"end")
+    made.sync()
+    whole = b"smallwaits" + b"".join(map(b"".join, parts)) + b"end"
+    assert made.path.read_bytes()[first:] == whole
+    assert made.end == first + len(whole)
+    assert made.frames == 7
+    made.close()
+
+
+def test_a_full_disk_while_many_are_appended_gives_the_file_up(location, monkeypatch):
+    made = Appender.create(location, frames.PACK)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(os, "pwritev", full)
+    with pytest.raises(DiskFull):
+        made.append_many([[b"a", b"b"]])
+    made.append(b"more")
+    with pytest.raises(StorageFailed):
+        made.write_out()
+    made.close()
+
+
 # --- taking over -------------------------------------------------------------------------------
 
 

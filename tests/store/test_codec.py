@@ -59,7 +59,7 @@ def test_a_shuffle_is_undone_whatever_the_length_and_width(count, width, tail):
     data = noise(count * width)[: count * width // 2].ljust(count * width, b"x") + bytes(
         tail % width
     )
-    packed = codec._pack(memoryview(data), width, 1)
+    packed = b"".join(codec._pack(memoryview(data), width, 1))
     assert codec.decode(width, packed, len(data)) == data
 
 
@@ -79,6 +79,65 @@ def test_numbers_are_shuffled_and_that_beats_zstd_alone(dtype, expected):
     assert code == expected
     assert len(stored) < 0.95 * len(zstandard.ZstdCompressor(level=3).compress(array))
     assert codec.decode(code, stored, array.nbytes) == array.tobytes()
+
+
+def neighbours(data: bytes, sizes: list[int]) -> list[memoryview]:
+    view, pieces = memoryview(data), []
+    for size in sizes:
+        pieces.append(view[:size])
+        view = view[size:]
+    return [piece for piece in (*pieces, view) if len(piece)]
+
+
+@given(
+    dtype=st.sampled_from(["f8", "f4", "i8", "u2", "c16", "V3", "V12"]),
+    sizes=st.lists(st.integers(1, 90_000), max_size=5),
+    level=st.sampled_from(LEVELS),
+    at=st.integers(0, 40),
+    with_room=st.booleans(),
+)
+def test_neighbours_that_are_looked_at_together_decode_to_the_same_bytes(
+    dtype, sizes, level, at, with_room
+):
+    width = np.dtype(dtype).itemsize
+    data = (walk("f8", 40_000 // 8 * 8).tobytes() * 2)[at:]
+    pieces = neighbours(data, sizes)
+    way = codec.choose(pieces, width, level, at)
+    for piece in pieces:
+        room = memoryview(bytearray(len(piece))) if with_room else None
+        code, parts = codec.encode_as(way, piece, at, room)
+        at += len(piece)
+        assert codec.decode(code, b"".join(parts), len(piece)) == piece
+        back = memoryview(bytearray(len(piece)))
+        codec.decode_into(code, b"".join(parts), back)
+        assert back == piece
+
+
+@pytest.mark.parametrize("shift", [0, 1, 3, 7])
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i8"])
+def test_planes_that_are_not_tried_would_not_have_compressed(dtype, shift):
+    """Also where chunks begin within an element: which plane is which turns with that."""
+    array = walk(dtype, 200_000)
+    pieces = neighbours(array.tobytes(), [250_000 + shift, 300_001 - shift])
+    way = codec.choose(pieces, array.itemsize, "balanced")
+    assert way.width == array.itemsize
+    assert dtype != "f8" or 4 <= way.noisy.bit_count() < 8
+    at = together = alone = 0
+    for piece in pieces:
+        code, parts = codec.encode_as(way, piece, at)
+        assert code == array.itemsize
+        together += len(b"".join(parts))
+        alone += len(b"".join(codec.encode_as(way._replace(noisy=0), piece, at)[1]))
+        at += len(piece)
+    assert alone <= together <= 1.01 * alone
+
+
+def test_neighbours_that_do_not_compress_stay_raw():
+    pieces = neighbours(noise(500_000), [100_000, 300_000])
+    assert codec.choose(pieces, 8, "balanced") is None
+    code, (part,) = codec.encode_as(None, pieces[0])
+    assert code == Codec.RAW
+    assert part is pieces[0]
 
 
 def test_numbers_of_unknown_type_are_recognised():
@@ -226,7 +285,8 @@ def test_hostile_bytes_raise_frame_damaged_or_decode_to_the_promised_size(
     data, code, flip, cut, size
 ):
     view = memoryview(data)
-    stored = bytearray(codec._compress(view, 1) if code == 1 else codec._pack(view, code, 1))
+    parts = [codec._compress(view, 1)] if code == 1 else codec._pack(view, code, 1)
+    stored = bytearray().join(parts)
     stored[flip[0] % len(stored)] ^= flip[1]
     del stored[len(stored) - cut :]
     with contextlib.suppress(FrameDamaged):

@@ -69,6 +69,7 @@ def test_an_array_in_a_pack_that_others_can_write_to_is_copied(path):
 
 
 def is_mapped(thing):
+    """Whether it lies in the file: private memory, which can be written to, is a map of no file."""
     while thing is not None and not isinstance(thing, mmap.mmap):
         thing = thing.obj if isinstance(thing, memoryview) else getattr(thing, "base", None)
-    return thing is not None
+    return thing is not None and memoryview(thing).readonly

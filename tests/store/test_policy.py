@@ -73,7 +73,9 @@ def test_sizes_have_units_or_are_bytes(text, count):
 @pytest.mark.parametrize(
     ("section", "said"),
     [
-        ({"keep_lsat": 3}, r"retention\.keep_lsat: no such rule; there are .*keep_last"),
+        ({"keep_lsat": 3}, r"retention\.keep_lsat: no such rule; did you mean keep_last\?"),
+        ({"colour": 3}, r"retention\.colour: no such rule; there are .*experiments, keep_daily"),
+        ({"big_file_threshold_mb": -1}, r"big_file_threshold_mb: a whole number of MiB, 0 or more"),
         ({"keep_last": -1}, r"retention\.keep_last: .*not -1"),
         ({"keep_last": True}, r"retention\.keep_last: .*not True"),
         ({"keep_within": 30}, r"retention\.keep_within: a duration is .*30d.*not 30"),

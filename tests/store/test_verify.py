@@ -1,5 +1,6 @@
 import random
 import shutil
+import time
 
 import pytest
 
@@ -157,3 +158,15 @@ def flip_in_blob(path, store, digest):
     chunk = store._session.reader.outline(digest).chunks[0][0]
     entry = store._session.reader.chunk(chunk)
     flip(store._session.location.pack(entry.pack), entry.offset + 5)
+
+
+def test_a_chunk_that_a_pack_holds_twice_is_good_wherever_the_index_has_it(path):
+    with Store.open(path) as store:
+        store.put(content(1000))
+        store.gc(grace=3600, now=time.time() + 7200)  # dead, and to be swept in an hour
+        store.put(content(1000))
+        store.put(content(1000, 1))
+        assert store.verify().clean
+        assert store.repair().clean
+        assert store.get(store.put(content(1000))) == content(1000)
+        assert store.stats().chunks == 2

@@ -64,7 +64,7 @@ def run_rows(rows, folder, rounds):
 
 def _run_once(contestant, result, folder):
     folder.mkdir(parents=True)
-    trial = contestant(folder)
+    trial, here = contestant(folder), Path.cwd()
     try:
         action = next(trial)
         os.sync()  # nobody pays for what others left to be written
@@ -74,10 +74,11 @@ def _run_once(contestant, result, folder):
         result.cpu.append(_cpu() - cpu)
         result.seconds.append(taken if isinstance(taken, float) else seconds)
         result.size = next(trial)
-        trial.close()
+        next(trial, None)  # what comes after the last yield
     except Missing as missing:
         result.missing = str(missing)
     finally:
+        os.chdir(here)
         shutil.rmtree(folder)
 
 

@@ -120,7 +120,6 @@ def resume(folder, cells, *, read):
 
     yield action
     yield None
-    os.chdir("/")
 
 
 def joblib_hits(folder, cells):
@@ -150,7 +149,6 @@ def execute(folder, cells):
 
         yield action
     yield None
-    os.chdir("/")
 
 
 # --- many experiments, in processes of their own since memory is measured --------------------

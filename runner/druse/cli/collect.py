@@ -50,8 +50,9 @@ def _rule_options(command: Command) -> Command:
     return command
 
 
-def _policy(rules: dict[str, Any]) -> Policy:
-    """What druse.yaml says, with the flags in its place. Raises ConfigError, UsageError."""
+def _policy(rules: dict[str, Any], store: Store) -> Policy:
+    """What druse.yaml says, with the flags in its place; what runs noted for experiments about
+    which neither says anything. Raises ConfigError, UsageError."""
     from dataclasses import replace
 
     from druse import project, retiring
@@ -70,7 +71,7 @@ def _policy(rules: dict[str, Any]) -> Policy:
         name: replace(each, **{k: v for k, v in fields.items() if k != "max_size"})
         for name, each in said.experiments.items()
     }
-    return replace(said, **fields, experiments=experiments)
+    return retiring.with_noted(replace(said, **fields, experiments=experiments), store)
 
 
 class _Phases:
@@ -147,17 +148,19 @@ def gc_command(
     """
     from druse_store import Store
 
+    given = _given(grace=grace, now=now, undo=undo, dry_run=dry_run, **rules)
+    _refuse_together(given)
     if remote is not None:
         from druse.cli import remotegc
 
-        _refuse_for_remotes(now, undo, rules)
+        _refuse("--remote", given - {"grace", "dry_run", "keep_last"})
         seconds = _duration(grace or "7d")
         return remotegc.collect(store, remote, seconds, rules["keep_last"], dry_run, quiet, as_json)
     grace = grace or "1h"
     with Store.open(named_store(store), create=False) as opened:
         if undo:
             return _undo(opened, None, as_json)
-        policy, seconds = _policy(rules), 0.0 if now else _duration(grace)
+        policy, seconds = _policy(rules, opened), 0.0 if now else _duration(grace)
         with _Phases(quiet=quiet or as_json) as phases:
             plan = opened.plan_gc(policy, grace=seconds, progress=phases.show)
             if dry_run:
@@ -174,11 +177,22 @@ def gc_command(
     return 1 if report.problems else 0
 
 
-def _refuse_for_remotes(now: bool, undo: bool, rules: dict[str, Any]) -> None:
-    asked = [name for name, value in rules.items() if value is not None and name != "keep_last"]
-    if now or undo or asked:
-        what = "--now" if now else "--undo" if undo else "--" + asked[0].replace("_", "-")
-        raise click.UsageError(f"{what} does not go with --remote")
+def _given(**options: Any) -> set[str]:
+    return {name for name, value in options.items() if value not in (None, False)}
+
+
+def _refuse_together(given: set[str]) -> None:
+    """Raises UsageError for options that contradict each other."""
+    if "undo" in given:
+        _refuse("--undo", given - {"undo"})
+    if "now" in given:
+        _refuse("--now", given & {"grace"})
+
+
+def _refuse(option: str, others: set[str]) -> None:
+    if others:
+        what = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(others))
+        raise click.UsageError(f"{what} cannot be combined with {option}")
 
 
 def _duration(value: str) -> float:
@@ -232,7 +246,9 @@ def _print_report(report: GcReport) -> None:
     if report.later:
         waits = f"; {text.size(report.later)} leave after the grace (`druse gc --undo` until then)"
     evicted = (
-        f"; {report.evicted} cells lose their artifacts to the limit" if report.evicted else ""
+        f"; for the limit, {_count(report.evicted, 'cell')} without artifacts"
+        if report.evicted
+        else ""
     )
     click.echo(f"{verb} {_signed(report.freed)}{waits}{evicted}")
 
@@ -277,11 +293,11 @@ def rm_command(
     with Store.open(named_store(store), create=False) as opened:
         if undo:
             return _undo(opened, [RunName(*_version(name)) for name in names], as_json)
-        runs = [run for name in names for run in _runs(opened, name)]
+        runs = list({run.name: run for name in names for run in _runs(opened, name)}.values())
         _refuse_pinned(opened, runs)
         if not as_json:
             for run in runs:
-                click.echo(f"{run.name}: {run.count} cells, {run.level}")
+                click.echo(f"{run.name}: {_count(run.count, 'cell')}, {run.level}")
         if not dry_run:
             if not yes and not click.confirm(f"Remove {_count(len(runs), 'run')}?"):
                 return 1
@@ -290,7 +306,10 @@ def rm_command(
     if as_json:
         print_json({"removed": [] if dry_run else [run.name for run in runs]})
     elif not dry_run:
-        click.echo("removed; `druse rm --undo` brings back, `druse gc` frees the space")
+        click.echo(
+            "removed; `druse rm --undo` brings back, `druse gc` frees the space, exported folders "
+            "stay"
+        )
     return 0
 
 
@@ -331,19 +350,17 @@ def pin_command(name: str, target: str, store: str | None) -> None:
     from druse_store import Store, StoreError
 
     with Store.open(named_store(store), create=False) as opened:
+        before = opened.pins().get(name)
         try:
-            run = find_run(opened, target)
-            opened.pin(name, run)
-            click.echo(f"{name}: {run.name}")
-        except RunNotFound:
+            opened.pin(name, find_run(opened, target))
+        except RunNotFound as error:
             try:
                 digest = opened.resolve(target)
             except StoreError:
-                digest = None
-            if digest is None:
-                raise
+                raise error from None
             opened.pin(name, digest)
-            click.echo(f"{name}: {digest}")
+        kept = opened.pins()[name]
+    click.echo(f"{name}: {kept}" + ("" if before in (None, kept) else f" (before: {before})"))
 
 
 @click.command("unpin")
@@ -392,7 +409,7 @@ def du_command(
         from druse_store import Store
 
         with Store.open(named_store(store), create=False) as opened:
-            shares = opened.reclaimable(_policy(rules))
+            shares = opened.reclaimable(_policy(rules, opened))
         _print_reclaimable(shares, experiment, as_json)
         return
     with open_for_reading(store) as opened:

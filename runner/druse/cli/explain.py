@@ -172,7 +172,7 @@ def differences_as_json(explanation: Explanation | None) -> dict[str, Any]:
 def _print_coverage(session: Session, experiment: str, as_json: bool) -> None:
     from druse.explain import coverage
 
-    found = coverage(session.plan.prepared[experiment])
+    found = coverage(session, experiment)
     if as_json:
         print_json({"experiment": experiment, "parts": found})
         return
@@ -194,7 +194,9 @@ def _print_coverage(session: Session, experiment: str, as_json: bool) -> None:
             click.echo(f"    runs uncached: {part['uncacheable']}")
         for spot in part["blind_spots"]:
             click.echo(f"    blind spot: {spot}")
+        for sentence in part["unseen"]:
+            click.echo(f"    not seen when it ran: it {sentence}")
         for warning in part["warnings"]:
             click.echo(f"    {warning}")
-    if not any(part["blind_spots"] for part in found):
+    if not any(part["blind_spots"] or part["unseen"] for part in found):
         click.echo("no blind spots were found; files that are opened count by themselves")

@@ -127,6 +127,7 @@ def show_command(name: str, as_json: bool, store: str | None) -> None:
         click.echo("\n" + table)
     _show_artifacts(cells)
     _show_notes(cells)
+    _show_unseen(run, cells)
     _show_failures(cells)
 
 
@@ -141,6 +142,21 @@ def _show_notes(cells: list[Cell]) -> None:
                 noted[tell(known)] += 1
     for sentence, count in noted.items():
         click.echo(f"\n{count} {'cell' if count == 1 else 'cells'}: {sentence}")
+
+
+def _show_unseen(run: Run, cells: list[Cell]) -> None:
+    """What no key sees and cells used all the same: if that changes, they are hits nevertheless."""
+    from druse.stored import step_names
+    from druse.unseen import noted
+
+    steps, counts = step_names(run), Counter[tuple[str, str]]()
+    for _, _, _, record in cells:
+        for place, sentence in noted(record) if record is not None else ():
+            name = steps[place] if 0 <= place < len(steps) else "datasource"
+            counts[name, sentence] += 1
+    for (name, sentence), count in counts.items():
+        which = "1 cell" if count == 1 else f"{count} cells"
+        click.echo(f"\n{which}: {name} {sentence}; no key sees what that gave")
 
 
 Cell = tuple[str, int, str, "Record | None"]
@@ -161,7 +177,7 @@ def _ordered(run: Run, record_of: Callable[[Digest], Record | None]) -> list[Cel
 
 
 def _metrics(cells: list[Cell]) -> dict[str, dict[str, list[Any]]]:
-    from druse.views import merged
+    from druse.layout import merged
 
     by_condition: dict[str, list[Record]] = {}
     for condition, _, _, record in cells:

@@ -46,6 +46,7 @@ def plan_command(
     """Show what a run of CONFIG would take from the store, what it would execute, and why."""
     from druse import api
     from druse.forecast import forecast
+    from druse.foreseen import foresee
     from druse.graph import ExperimentGraph
 
     graph = ExperimentGraph.from_yaml(config)
@@ -56,6 +57,7 @@ def plan_command(
         open_exchange(opened, named_remote(remote, config), heard.append, config) as exchange,
         api.planning(opened, wanted, strategy=strategy, exchange=exchange, **control) as session,
     ):
+        foresee(session, alone=exchange.is_alone)
         found = forecast(session)
         warnings = heard + [w for each in session.plan.prepared.values() for w in each.warnings]
     if as_json:

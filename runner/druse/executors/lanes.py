@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -127,10 +128,11 @@ class Lanes:
             return LoopExecutor(self._place, self._queue.put, self._due[str(spec.address)])
         return self._make(spec, self._place, self._queue.put)
 
-    def news(self, *, wait: bool) -> Iterable[News]:
-        """What was reported; waits for the first of it if asked to."""
-        if wait:
-            yield self._noted(self._queue.get())
+    def news(self, wait: float | None) -> Iterable[News]:
+        """What was reported; waits for the first of it for so many seconds, or (None) for ever."""
+        if wait is None or wait > 0:
+            with suppress(queue.Empty):
+                yield self._noted(self._queue.get(timeout=wait))
         while not self._queue.empty():
             yield self._noted(self._queue.get())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from types import CodeType
 from typing import Any, Final
 
 from druse.fingerprint.template import Template
@@ -73,6 +74,9 @@ _EXTERNAL: Final = {
     "ctypes": "calls compiled code that Python does not see",
     "importlib.import_module": "imports modules by computed names: declare them in depends_on",
     "importlib.metadata": "looks installed packages up",
+    "typing.get_type_hints": "evaluates annotations: declare what they name in depends_on",
+    "inspect.get_annotations": "evaluates annotations: declare what they name in depends_on",
+    "importlib.reload": "executes modules anew",
     "pkgutil": "looks modules up by names that it computes",
 }
 _BUILTIN: Final = {
@@ -84,6 +88,24 @@ _BUILTIN: Final = {
     "globals": "looks globals up by names that it computes",
     "input": "reads what a person types",
 }
+
+
+_FILES: Final = "asks for a file without opening it: declare InputFile(path)"
+_ATTRIBUTE: Final = {
+    "__subclasses__": "looks subclasses up: declare them in depends_on",
+    **dict.fromkeys(("exists", "is_file", "is_dir", "isfile", "isdir", "lexists"), _FILES),
+    **dict.fromkeys(("stat", "lstat", "getsize", "getmtime", "getctime"), _FILES),
+}
+
+
+def note_attributes(unit: Unit, code: CodeType) -> None:
+    """By what attributes are called, since what has them may be anything."""
+    for name in code.co_names:
+        if name in _ATTRIBUTE:
+            _note(unit, f"{name} {_ATTRIBUTE[name]}", code.co_firstlineno)
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            note_attributes(unit, inner)
 
 
 def note_external(unit: Unit, dotted: str, line: int | None) -> None:

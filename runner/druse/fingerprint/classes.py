@@ -7,14 +7,17 @@ made from is counted instead.
 
 from __future__ import annotations
 
+import abc
+import copyreg
 import dataclasses
 import enum
 import inspect
-from typing import TYPE_CHECKING, Any, Final
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from druse.fingerprint.encoding import length, tag, text
 from druse.fingerprint.externals import external_name, is_made_here, origin_of
-from druse.fingerprint.graph import Edge
+from druse.fingerprint.graph import Bag, Edge
 from druse.fingerprint.locate import class_annotations, class_node
 from druse.fingerprint.packages import Origin, origin_of_module
 from druse.fingerprint.places import shown_file
@@ -40,7 +43,7 @@ _LEFT_OUT: Final = frozenset(
             "__classcell__",
             "__class__",
         ),
-        *("__orig_bases__", "__parameters__", "__type_params__", "__match_args__"),
+        *("__orig_bases__", "__parameters__", "__type_params__"),
         *("__dataclass_fields__", "__dataclass_params__", "__attrs_attrs__", "__attrs_props__"),
         *("_is_protocol", "_is_runtime_protocol", "__protocol_attrs__", "_abc_registry"),
         *("__callable_proto_members_only__", "__non_callable_proto_members__"),
@@ -79,7 +82,7 @@ def expand_class(builder: Builder, cls: type, node: Node) -> list[Part]:
         if external is None:
             return [tag("druse") + text(f"{cls.__module__}.{cls.__qualname__}")]
         return builder.external(external.dotted, external.origin)
-    parts: list[Part] = [tag("class"), length(len(cls.__bases__))]
+    parts: list[Part] = [tag("class"), _own_name(cls), length(len(cls.__bases__))]
     parts += [builder.part(base, node.path) for base in cls.__bases__]
     if type(cls) is not type:
         parts += [b"m", builder.part(type(cls), f"{node.path}, its metaclass")]
@@ -89,21 +92,63 @@ def expand_class(builder: Builder, cls: type, node: Node) -> list[Part]:
         states = rebound_of_class(cls)
         node.unit.rebinds |= {_owned(cls, name) for name in states.rebound}
         node.unit.fills |= {_owned(cls, name) for name in states.filled}
-    return parts + _members(builder, cls, node)
+    return parts + _beyond_the_body(builder, cls, node) + _members(builder, cls, node)
+
+
+def _own_name(cls: type) -> bytes:
+    """What tells a class from others of the same body: `except`, `isinstance` and pickles ask.
+
+    Steps, sources and plugins are used by their places, so their names are for people.
+    """
+    if any(str(base.__module__).partition(".")[0] == "druse" for base in cls.__mro__):
+        return text("")
+    return text(cls.__qualname__.rpartition("<locals>.")[2])
+
+
+def _beyond_the_body(builder: Builder, cls: type, node: Node) -> list[Part]:
+    """What its members do not show: given types, virtual subclasses, how it is copied."""
+    parts: list[Part] = []
+    given = vars(cls).get("__orig_bases__", ())
+    if any(get_args(base) for base in given):
+        parts += [tag("given"), builder.part(tuple(map(get_args, given)), node.path)]
+    registered = _registered(cls)
+    if registered:
+        parts += [tag("registered"), Bag([[builder.part(each, node.path)] for each in registered])]
+    reduced = copyreg.dispatch_table.get(cls)
+    if reduced is not None:
+        parts += [tag("reduced"), builder.part(reduced, f"{node.path}, in copyreg")]
+    return parts
+
+
+def _registered(cls: type) -> list[type]:
+    """The user's classes that were registered with an abstract one."""
+    if not isinstance(cls, abc.ABCMeta):
+        return []
+    dump = vars(abc).get("_get_dump")
+    found = (reference() for reference in dump(cls)[0]) if dump is not None else ()
+    return [each for each in found if each is not None and is_made_here(each)]
 
 
 def _annotations(builder: Builder, cls: type, node: Node) -> list[Part]:
     """The fields that the body annotates: what dataclasses and models are made from."""
     import sys
 
-    template = class_annotations(cls)
-    if template is None:
-        found = vars(cls).get("__annotations__")
-        names = sorted(found) if isinstance(found, dict) else []
-        return [tag("fields"), *(text(name) for name in names)]
     module = sys.modules.get(cls.__module__)
+    template = class_annotations(cls)
+    found = vars(cls).get("__annotations__")
+    live = dict(found) if isinstance(found, dict) else {}
+    if template is None:
+        return [tag("fields"), *(text(name) for name in sorted(live))]
+    if not _is_certain(cls, module):
+        return [tag("fields"), builder.part(live, f"{node.path}.__annotations__")]
     around = Surroundings(vars(module) if module else _globals_of(cls), {}, cls.__qualname__)
     return [tag("fields"), *references(builder, template, around, node)]
+
+
+def _is_certain(cls: type, module: ModuleType | None) -> bool:
+    """Whether the text of a class is that of what is loaded."""
+    found = class_node(cls)
+    return found is not None and (module is None or found[0].says(module))
 
 
 def _owned(cls: type, name: str) -> tuple[int, str]:
@@ -156,12 +201,16 @@ def _made_by_dataclass(builder: Builder, cls: type, held: dict[str, Any], node: 
     params = held.get("__dataclass_params__")
     if params is None:
         return []
+    fields = held.get("__dataclass_fields__", {}).values()
+    made = tuple(field.name for field in fields if field.init and not field.kw_only)
+    if held.get("__match_args__") == made:
+        del held["__match_args__"]
     for name in _DATACLASS_METHODS & held.keys():
         if not _is_written(held[name]):
             del held[name]
     flags = [builder.part(bool(getattr(params, name)), node.path) for name in _DATACLASS_PARAMS]
     parts: list[Part] = [tag("dataclass"), *flags]
-    for field in held.get("__dataclass_fields__", {}).values():
+    for field in fields:
         parts += [b"." + text(field.name)]
         for name in _FIELD:
             value = getattr(field, name)
@@ -183,6 +232,7 @@ def _made_by_attrs(builder: Builder, cls: type, held: dict[str, Any], node: Node
     fields = held.get("__attrs_attrs__")
     if fields is None:
         return []
+    held.pop("__match_args__", None)
     for name, value in list(held.items()):
         if is_function(value) and value.__code__.co_filename.startswith("<attrs"):
             del held[name]
@@ -226,7 +276,7 @@ def _made_by_namedtuple(
     for name in ("__new__", "_make", "_replace", "__replace__", "__repr__", "_asdict"):
         if not _is_users_function(held.get(name)) or name in ("__new__", "__repr__"):
             held.pop(name, None)
-    for name in ("__getnewargs__", "__slots__", "_fields", "_field_defaults"):
+    for name in ("__getnewargs__", "__slots__", "_fields", "_field_defaults", "__match_args__"):
         held.pop(name, None)
     return [
         tag("namedtuple"),

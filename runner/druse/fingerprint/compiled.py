@@ -18,6 +18,7 @@ from typing import Final
 _MARGIN_NS: Final = 2_000_000_000
 _GRAIN_NS: Final = 50_000_000  # clocks of file systems lag a little
 _ANCESTORS: Final = 8
+_PARENT, _STARTED, _STACK = 1, 19, 25  # places in /proc/<pid>/stat, behind the program's name
 
 
 def codes(file: str, text: bytes) -> frozenset[CodeType]:
@@ -57,19 +58,23 @@ def outdated_compilation(file: str) -> bool:
 
 
 def _began() -> int:
-    """When this process began, or the first of those of one program that led to it.
+    """When this process began, or the first of those that it was forked from.
 
-    A child may have been forked after its parent imported what it runs. 0 where the system does
-    not say: then nothing is older.
+    A child may have been forked after its parent imported what it runs; a program that was started
+    anew has imported all by itself. 0 where the system does not say: then nothing is older.
     """
-    pid, began = "self", 0
+    pid, began, stack = "self", 0, b""
     try:
         exe = Path("/proc/self/exe").readlink()
         for _ in range(_ANCESTORS):
             if Path(f"/proc/{pid}/exe").readlink() != exe:
                 break
             fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-            pid, ticks = str(int(fields[1])), int(fields[19]) / os.sysconf("SC_CLK_TCK")
+            # Where the stack begins is drawn when a program is started: a fork leaves it as it is.
+            if stack not in (b"", fields[_STACK]):
+                break
+            stack, pid = fields[_STACK], str(int(fields[_PARENT]))
+            ticks = int(fields[_STARTED]) / os.sysconf("SC_CLK_TCK")
             since = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks
             began = time.time_ns() - int(since * 1e9)
     except (OSError, ValueError, IndexError, AttributeError):

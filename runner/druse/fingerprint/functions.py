@@ -62,6 +62,7 @@ def _syntax(builder: Builder, function: FunctionType, template: Template, node: 
         parts += reference(builder, Ref(OUTER, "__class__", (), 0), around, node)
     builder.state.note_rebinds(unit, template, around)
     blindspots.note_calls(unit, template, around.globals)
+    blindspots.note_attributes(unit, code)
     return parts
 
 

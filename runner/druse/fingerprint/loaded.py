@@ -6,14 +6,13 @@ become of the files meanwhile.
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from types import ModuleType
 
-from druse.fingerprint.compiled import unchanged_since_start
-from druse.fingerprint.sources import Source, known_files, source_of
+from druse.fingerprint.sources import known_files, source_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,8 @@ def user_modules(
 ) -> tuple[list[LoadedModule], list[ModuleType]]:
     """The modules whose text fingerprints rest on, and `others`, with the packages they lie in.
 
-    Also those that are not what their text says any more: these have to be sent by value.
+    Also those that are not what their text says any more, or import such a one: these have to be
+    sent by value.
     """
     files = known_files()
     found: dict[str, LoadedModule] = {}
@@ -43,14 +43,43 @@ def user_modules(
         if file not in files and name not in others:
             continue
         source = source_of(file, vars(module))
-        if source is None or not source.on_disk or not _says(source, module):
+        if source is None or not source.on_disk or not source.says(module):
             changed.append(module)
             continue
         found[name] = LoadedModule(name, file, _paths(module), source.text)
         for package in _packages(name):
             if package not in found and package in sys.modules:
                 found[package] = _package(package)
+    _import_changed(found, changed)
     return list(found.values()), changed
+
+
+def _import_changed(found: dict[str, LoadedModule], changed: list[ModuleType]) -> None:
+    """Modules that would import another text than they did here are to be sent by value, too."""
+    names = {module.__name__ for module in changed}
+    while names:
+        importing = [n for n, each in found.items() if not names.isdisjoint(_imported(each))]
+        names = set(importing)
+        for name in importing:
+            del found[name]
+            changed.append(sys.modules[name])
+
+
+def _imported(module: LoadedModule) -> Iterator[str]:
+    """The names that a module's text imports, wherever in it."""
+    try:
+        nodes = list(ast.walk(ast.parse(module.text or b"")))
+    except (SyntaxError, ValueError, RecursionError):
+        return
+    package = module.name if module.paths is not None else module.name.rpartition(".")[0]
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join([*(above if node.level else []), *filter(None, [node.module])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
 def _packages(name: str) -> Iterator[str]:
@@ -70,23 +99,3 @@ def _package(name: str) -> LoadedModule:
 def _paths(module: ModuleType) -> tuple[str, ...] | None:
     paths = getattr(module, "__path__", None)
     return None if paths is None else tuple(str(path) for path in paths)
-
-
-def _says(source: Source, module: ModuleType) -> bool:
-    """Whether the text is that of what is loaded, as far as its functions show."""
-    if all(source.holds(code) for code in _codes(module, source.file)):
-        return True
-    return unchanged_since_start(source.file)  # some tool rewrote the code while it was imported
-
-
-def _codes(module: ModuleType, file: str) -> Iterator[CodeType]:
-    for value in list(vars(module).values()):
-        members: list[Any] = [value]
-        if isinstance(value, type) and value.__module__ == module.__name__:
-            members += vars(value).values()
-        for member in members:
-            function = getattr(member, "__func__", getattr(member, "fget", member))
-            while isinstance(function, FunctionType):
-                if function.__code__.co_filename == file:
-                    yield function.__code__
-                function = getattr(function, "__wrapped__", None)

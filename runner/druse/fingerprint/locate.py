@@ -72,9 +72,13 @@ def _find(code: CodeType, source: Source | None) -> FunctionNode | NoSource:
     except (SyntaxError, ValueError, RecursionError) as error:
         return NoSource(f"{name}: {source.file} cannot be parsed ({error})")
     if not source.holds(code) and not _trusted(source, candidates):
-        return NoSource(
-            f"{name}: {source.file} has changed since it was imported, or is not what was imported"
+        # On Python 3.13, "<string>" is what `python -c` was given, while this came from an `exec`.
+        why = (
+            "its source is not to be had"
+            if source.file == "<string>"
+            else f"{source.file} has changed since it was imported, or is not what was imported"
         )
+        return NoSource(f"{name}: {why}")
     if len(candidates) > 1 and code.co_name == "<lambda>":
         candidates = _by_position(candidates, code)
     if not candidates:

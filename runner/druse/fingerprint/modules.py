@@ -37,6 +37,8 @@ def expand_module(builder: Builder, module: ModuleType, node: Node) -> list[Part
     source = source_of(file, vars(module)) if isinstance(file, str) else None
     if source is None:
         return [tag("module") + text(module.__name__)]
+    if not source.says(module):
+        node.unit.uncacheable = f"{module.__name__}: {file} has changed since it was imported"
     try:
         template = statements_template(source.tree.body)
     except (SyntaxError, ValueError, RecursionError):

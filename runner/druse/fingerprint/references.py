@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from druse.fingerprint import blindspots
 from druse.fingerprint.encoding import tag, text
 from druse.fingerprint.externals import external_name, is_made_here
 from druse.fingerprint.graph import Edge, Node, settle
 from druse.fingerprint.places import below_project
-from druse.fingerprint.proxies import is_class, is_code
+from druse.fingerprint.proxies import is_class, is_code, is_module
 from druse.fingerprint.resolve import (
     External,
     Found,
@@ -86,7 +86,18 @@ def _found(builder: Builder, meaning: Found, ref: Ref, node: Node) -> list[Part]
         path = f"{reader} reads {meaning.name}"
         stands = builder.named(meaning.value, path, "global", meaning.name, ref.line)
     rest = b"".join(b"." + text(name) for name in meaning.rest)
+    if _is_sentinel(meaning.value):
+        rest = b"is" + text(meaning.name.rpartition(".")[2]) + rest
     return [stands, rest] if rest else [stands]
+
+
+def _is_sentinel(value: Any) -> bool:
+    """Whether only its identity tells a value from others: then its name has to."""
+    if type(value) is object:
+        return True
+    if is_code(value) or is_module(value) or not is_made_here(type(value)):
+        return False
+    return getattr(value, "__dict__", None) == {}
 
 
 def _of_the_project(meaning: Found, ref: Ref) -> Part | None:

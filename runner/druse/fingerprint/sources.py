@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final
 
 from druse.fingerprint import compiled
@@ -30,6 +30,7 @@ class Source:
     text: bytes
     on_disk: bool
     is_older: bool  # than the process, so that it is what was imported
+    was_executed: bool = False  # as this process knows, having done it
     _tree: ast.Module | None = None
     _functions: dict[tuple[str, int], list[FunctionNode]] = field(default_factory=dict)
     _classes: dict[str, list[ast.ClassDef]] = field(default_factory=dict)
@@ -67,6 +68,14 @@ class Source:
             self._codes = compiled.codes(self.file, self.text)
         return code in self._codes
 
+    def says(self, module: ModuleType) -> bool:
+        """Whether the text is that of a module that is loaded, as far as its functions show."""
+        codes = list(_codes(module, self.file))
+        if all(self.holds(code) for code in codes) and (codes or self.was_executed):
+            return True
+        # Some tool may have rewritten the code while it was imported.
+        return not self.on_disk or compiled.unchanged_since_start(self.file)
+
     def _index(self, body: list[Any], prefix: str) -> None:
         for node in body:
             inner = prefix
@@ -84,6 +93,7 @@ class Source:
 
 
 _known: dict[str, tuple[Any, Source | None]] = {}
+_executed: dict[str, bytes] = {}
 _looked_at: set[str] = set()  # while a block of `one_look` is open
 guard: Final = threading.RLock()  # of all that the process remembers about code
 
@@ -127,6 +137,19 @@ def one_look() -> Iterator[None]:
                 gc.enable()
 
 
+def _codes(module: ModuleType, file: str) -> Iterator[CodeType]:
+    for value in list(vars(module).values()):
+        members: list[Any] = [value]
+        if isinstance(value, type) and value.__module__ == module.__name__:
+            members += vars(value).values()
+        for member in members:
+            function = getattr(member, "__func__", getattr(member, "fget", member))
+            while isinstance(function, FunctionType):
+                if function.__code__.co_filename == file:
+                    yield function.__code__
+                function = getattr(function, "__wrapped__", None)
+
+
 def _state(file: str) -> Any:
     """What changes when the text does."""
     try:
@@ -137,12 +160,22 @@ def _state(file: str) -> Any:
     return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
+def executed(file: str, text: bytes) -> None:
+    """Notes what was executed of a file, in whatever state the file is by the time it is read."""
+    with guard:
+        _executed[file] = text
+        _known.pop(file, None)
+
+
 def _read(file: str, state: Any, module_globals: dict[str, Any] | None) -> Source | None:
+    if file in _executed:
+        return Source(file, _executed[file], True, False, was_executed=True)
     if type(state) is tuple and len(state) == 4:
         try:
-            older = compiled.unchanged_since_start(file) and not compiled.outdated_compilation(file)
-            return Source(file, Path(file).read_bytes(), True, older)
+            text = Path(file).read_bytes()
         except OSError:
             return None
+        older = compiled.unchanged_since_start(file) and not compiled.outdated_compilation(file)
+        return Source(file, text, True, older)
     lines = linecache.getlines(file, module_globals)
     return Source(file, "".join(lines).encode("utf-8", "replace"), False, False) if lines else None

@@ -58,7 +58,9 @@ class Collector:
     def execute(self, plan: GcPlan) -> GcReport:
         """Does what the plan says, as far as it still holds. Raises StoreBusy."""
         with self.lock():
-            return Executor(self._session, plan, self.meter, self._step).run()
+            report = Executor(self._session, plan, self.meter, self._step).run()
+            self._remember(plan.settings, report)
+            return report
 
     def collect(self, settings: Settings, *, alone: bool, details: bool) -> GcReport:
         """Plans and executes, without another collection in between. `alone`: nobody else may have

@@ -6,26 +6,29 @@ An entry is swapped only if it still names the place that was copied. A pack wit
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from druse_store import disk, frames
 from druse_store.appender import Appender
 from druse_store.changes import Change
 from druse_store.frames import HEADER_SIZE
 from druse_store.gc import copying
-from druse_store.gc.copying import PLACE, Source, Swap
+from druse_store.gc.copying import Source
 from druse_store.gc.packs import Group
+from druse_store.gc.swaps import Swap, Swaps
 from druse_store.gc.sweep import SLICE, Sweeper
-from druse_store.index import values
 from druse_store.index.bulk import Bulk, Scan
 from druse_store.index.environment import Environment
 from druse_store.index.values import CHUNKS, QUARANTINED, SEALED
 from druse_store.location import Location
 
-_WAVE = 1_000_000  # chunks whose rows are in memory at once
+_WAVE = 500_000  # chunks whose rows are in memory at once
 
 Advance = Callable[[str, int, int], None]
 Step = Callable[[str], None]
@@ -107,19 +110,17 @@ class Compactor:
 
     # --- removal -------------------------------------------------------------------------------
 
-    def _remove(self, gone: list[bytes], others: Callable[[Bulk], None] | None = None) -> None:
+    def _remove(self, gone: list[bytes]) -> None:
         """Takes packs out of the index, and then off the disk."""
 
         def work(tables: Bulk) -> list[Change]:
-            if others is not None:
-                others(tables)
             for pack in gone:
                 entry = tables.file(pack)
                 if entry is not None:
                     tables.drop_file(pack, entry)
             return []
 
-        if gone or others is not None:
+        if gone:
             self._sweeper.transact("forget packs", work)
         for pack in gone:
             self._unlink(self._location.pack(pack))
@@ -152,14 +153,17 @@ class Compactor:
     def _groups(self, groups: list[Group]) -> None:
         total = sum(group.size for group in groups)
         done = 0
-        for wave in _waves(groups, self._chunk_size()):
+        for wave in _waves(groups, self._chunk_size(), self._room):
             # First nobody can append to them any more, then their chunks are looked up.
             free = [[pack for pack in group.packs if self._may_touch(pack)] for group in wave]
             rows = self._rows({pack for packs in free for pack in packs})
-            for group, packs in zip(wave, free, strict=True):
-                self._advance("write packs anew", done, total)
-                self._group([Source.open(self._location, p, rows.pop(p)) for p in packs])
-                done += group.size
+            with _Wave() as written:
+                for group, packs in zip(wave, free, strict=True):
+                    self._advance("write packs anew", done, total)
+                    sources = [Source.open(self._location, p, rows.pop(p)) for p in packs]
+                    self._copy(sources, written)
+                    done += group.size
+                self._swap(written)
 
     def _chunk_size(self) -> float:
         """The bytes that a chunk takes, on average."""
@@ -167,65 +171,86 @@ class Compactor:
             sizes = [entry.end for _, entry in scan.files() if entry.kind == frames.PACK]
             return max(sum(sizes) / max(scan.count(CHUNKS), 1), HEADER_SIZE)
 
-    def _group(self, sources: list[Source]) -> None:
-        if not any(source.extents or source.frames for source in sources):
-            self._finish(sources)
-            return
-        out = Appender.create(self._location, frames.PACK)
-        try:
-            swaps = [swap for s in sources for swap in copying.copy_extents(s, out)]
-            swaps += [swap for s in sources for swap in copying.copy_frames(s, out)]
+    def _room(self) -> int:
+        """The bytes that may be written before others are given free for them."""
+        return shutil.disk_usage(self._location.packs).free // 4
+
+    def _copy(self, sources: list[Source], written: _Wave) -> None:
+        """Copies what some packs still have into a new one."""
+        if any(source.extents or source.frames for source in sources):
+            out = written.begin(Appender.create(self._location, frames.PACK))
+            for source in sources:
+                copying.copy_extents(source, out, written.swaps)
+            for source in sources:
+                copying.copy_frames(source, out, written.swaps)
             out.seal()
-            out.sync()
+            out.write_out()
             self._step("copy packs")
-            self._swap(swaps, out, sources)
-            self.done.written += 1
-            self.done.freed -= out.end
-        finally:
-            out.close()
-
-    def _swap(self, swaps: list[Swap], out: Appender, sources: list[Source]) -> None:
-        """Points entries at their new places; the old packs go with the last of them."""
-        swaps.sort()
-        parts = [swaps[at : at + SLICE] for at in range(0, len(swaps), SLICE)] or [[]]
-        for part in parts[:-1]:
-
-            def work(tables: Bulk, part: list[Swap] = part) -> list[Change]:
-                _move(tables, part, out)
-                return []
-
-            self._sweeper.transact("swap places", work)
-        self._finish(sources, lambda tables: _move(tables, parts[-1], out))
-
-    def _finish(self, sources: list[Source], others: Callable[[Bulk], None] | None = None) -> None:
         for source in sources:
             self.done.damaged += source.damaged
-        self._remove([source.file_id for source in sources if not source.damaged], others)
+            if not source.damaged:
+                written.over.append(source.file_id)
+            source.data = memoryview(b"")
+
+    def _swap(self, written: _Wave) -> None:
+        """Points entries at their new places, once these are durable; then the old packs go."""
+        for out in written.packs:
+            out.sync()
+            self.done.written += 1
+            self.done.freed -= out.end
+
+        def name(tables: Bulk) -> list[Change]:
+            for out in written.packs:
+                tables.put_file(out.file_id, out.entry())
+            return []
+
+        if written.packs:
+            self._sweeper.transact("name packs", name)
+        for part in written.swaps.slices(SLICE):
+
+            def move(tables: Bulk, part: list[Swap] = part) -> list[Change]:
+                tables.move_chunks(part)
+                return []
+
+            self._sweeper.transact("swap places", move)
+        self._remove(written.over)
 
 
-def _move(tables: Bulk, swaps: list[Swap], out: Appender) -> None:
-    tables.put_file(out.file_id, out.entry())
-    by_key = {swap.key: swap for swap in swaps}
-    rows = []
-    for key, value in tables.rows(CHUNKS, list(by_key)):
-        swap = by_key[key]
-        if value[:PLACE] == swap.old:
-            body = values.body(CHUNKS, key, value)
-            rows.append((key, values.seal(CHUNKS, key, swap.new + body[PLACE:])))
-    tables.put_rows(CHUNKS, rows)
+class _Wave:
+    """What is written before entries are pointed at it."""
+
+    def __init__(self) -> None:
+        self.packs: list[Appender] = []
+        self.swaps = Swaps()
+        self.over: list[bytes] = []  # packs of which all was copied
+
+    def begin(self, out: Appender) -> Appender:
+        self.packs.append(out)
+        return out
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for out in self.packs:
+            out.close()
 
 
-def _waves(groups: list[Group], chunk: float) -> Iterator[list[Group]]:
-    """Groups, so many at a time that the rows of their chunks fit into memory: a `chunk` takes so
-    many bytes."""
+def _waves(groups: list[Group], chunk: float, room: Callable[[], int]) -> Iterator[list[Group]]:
+    """Groups, so many at a time that the rows of their chunks fit into memory (a `chunk` takes so
+    many bytes), and their bytes into the room that there is: at least one."""
     wave: list[Group] = []
-    chunks = 0.0
+    size, limit = 0, room()
     for group in groups:
-        count = group.size / chunk
-        if wave and chunks + count > _WAVE:
+        if wave and (size + group.size > limit or (size + group.size) / chunk > _WAVE):
             yield wave
-            wave, chunks = [], 0.0
+            wave, size, limit = [], 0, room()
         wave.append(group)
-        chunks += count
+        size += group.size
     if wave:
         yield wave

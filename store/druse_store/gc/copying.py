@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate, compress
+from operator import not_
 from pathlib import Path
-from typing import NamedTuple
+from typing import TypeAlias
+
+from blake3 import blake3
 
 from druse_store import codec, disk, frames
 from druse_store.appender import Appender
@@ -19,30 +24,15 @@ from druse_store.digest import SIZE, Digest, trusted
 from druse_store.errors import StoreError
 from druse_store.frames import HEADER_SIZE, RAW
 from druse_store.gc import packs
+from druse_store.gc.swaps import PUT, Swaps
 from druse_store.location import Location
 
-PLACE = 16  # bytes of a chunk's row that say where it is: pack and offset
-_ROW = struct.Struct(f"<{SIZE}s{PLACE}sIIB13x")
-_BATCH = 4 << 20  # bytes that are verified at once
+_ROW = struct.Struct(f"<{SIZE}s8xQIIB13x")
+_BATCH = 4 << 20  # bytes that are verified, and written, at once
 
-
-class Chunk(NamedTuple):
-    """A chunk, where it lies, and the place as its row has it."""
-
-    offset: int
-    stored: int
-    size: int
-    codec: int
-    key: Digest
-    place: bytes
-
-
-class Swap(NamedTuple):
-    """A chunk that was copied: where it was and where it is, as its row has it."""
-
-    key: bytes
-    old: bytes
-    new: bytes
+# A chunk: its offset, the bytes that are stored, its size, its codec, its digest. A plain tuple,
+# since there may be a million of them.
+Chunk: TypeAlias = "tuple[int, int, int, int, bytes]"
 
 
 @dataclass(slots=True)
@@ -60,7 +50,12 @@ class Source:
     def open(cls, location: Location, pack: bytes, rows: bytes | bytearray) -> Source:
         """Maps a pack; `rows` are the keys and values of its chunks, one behind the other."""
         path = location.pack(pack)
-        chunks = sorted(_chunks(bytes(rows)))
+        chunks = sorted(
+            [
+                (at, length, size, kind, key)
+                for key, at, length, size, kind in _ROW.iter_unpack(rows)
+            ]
+        )
         source = cls(pack, path, memoryview(b""), *_sorted_out(chunks))
         if chunks:
             try:
@@ -71,123 +66,109 @@ class Source:
                 source.extents, source.frames = [], []
         return source
 
-
-def _chunks(rows: bytes) -> Iterator[Chunk]:
-    for key, place, stored, size, kind in _ROW.iter_unpack(rows):
-        offset = int.from_bytes(place[8:], "little")
-        yield Chunk(offset, stored, size, kind, trusted(key), place)
+    def lacks(self, chunk: Chunk) -> None:
+        """Notes a chunk that does not check."""
+        offset, _, _, _, key = chunk
+        self.damaged.append(f"the chunk {trusted(key)} at byte {offset} is damaged")
 
 
 def _sorted_out(chunks: list[Chunk]) -> tuple[list[list[Chunk]], list[Chunk]]:
-    raw = [chunk for chunk in chunks if chunk.codec == RAW]
-    found = list(packs.extents([(chunk.offset << 32) | chunk.size for chunk in raw]))
+    raw = [chunk for chunk in chunks if chunk[3] == RAW]
+    found = list(packs.extents([(chunk[0] << 32) | chunk[2] for chunk in raw]))
+    if not found:
+        return [], chunks
     extents = [raw[first:last] for first, last, _ in found]
-    taken = {chunk.offset for extent in extents for chunk in extent}
-    return extents, [chunk for chunk in chunks if chunk.offset not in taken]
+    taken = {chunk[0] for extent in extents for chunk in extent}
+    return extents, [chunk for chunk in chunks if chunk[0] not in taken]
 
 
 # --- extents -----------------------------------------------------------------------------------
 
 
-def copy_extents(source: Source, out: Appender) -> Iterator[Swap]:
+def copy_extents(source: Source, out: Appender, swaps: Swaps) -> None:
     """Copies raw chunks that lie side by side."""
     for chunks in source.extents:
         good = _verified(source.data, chunks)
         if all(good):
-            yield from _append_extent(source.data, chunks, out)
+            _append_extent(source, chunks, out, swaps)
         else:
-            bad = chunks[good.index(False)]
-            source.damaged.append(_damage(bad))
+            source.lacks(chunks[good.index(False)])
 
 
-def _append_extent(data: memoryview, chunks: list[Chunk], out: Appender) -> Iterator[Swap]:
-    table = frames.table([(chunk.key, chunk.size) for chunk in chunks])
+def _append_extent(source: Source, chunks: list[Chunk], out: Appender, swaps: Swaps) -> None:
+    data = source.data
+    table = frames.table([(trusted(key), size) for _, _, size, _, key in chunks])
     pad = frames.padding(out.end + HEADER_SIZE + len(table))
-    start, end = chunks[0].offset, chunks[-1].offset + chunks[-1].size
+    start, end = chunks[0][0], chunks[-1][0] + chunks[-1][2]
     head = frames.header(
         frames.EXTENT, RAW, Digest.of(table), end - start, end - start, len(chunks), pad
     )
     place = out.append(head, table, bytes(pad), data[start:end])
-    place += HEADER_SIZE + len(table) + pad
-    for chunk in chunks:
-        yield Swap(chunk.key, chunk.place, _place(out, place))
-        place += chunk.size
+    moved = place + HEADER_SIZE + len(table) + pad - start
+    for offset, _, _, _, key in chunks:
+        swaps.parts[key[0]] += PUT.pack(key, source.file_id, offset, out.file_id, offset + moved)
 
 
 # --- frames ------------------------------------------------------------------------------------
 
 
-def copy_frames(source: Source, out: Appender) -> Iterator[Swap]:
+def copy_frames(source: Source, out: Appender, swaps: Swaps) -> None:
     """Copies all other chunks, a frame each; neighbours together."""
-    data = source.data
     for batch in _batches(source.frames):
-        good = _verified(data, batch)
-        run: list[Chunk] = []
-        for chunk, checks in zip(batch, good, strict=True):
-            if not checks:
-                source.damaged.append(_damage(chunk))
-            elif not _has_header(data, chunk):
-                place = out.append(_header(chunk), data[chunk[0] : chunk[0] + chunk[1]])
-                yield Swap(chunk.key, chunk.place, _place(out, place + HEADER_SIZE))
-            elif run and _follows(run[-1], chunk):
-                run.append(chunk)
-            else:
-                yield from _append_run(data, run, out)
-                run = [chunk]
-        yield from _append_run(data, run, out)
+        good = _verified(source.data, batch)
+        for chunk in compress(batch, map(not_, good)):
+            source.lacks(chunk)
+        chunks = list(compress(batch, good))
+        out.append_frames(_pieces(source, chunks, out, swaps), len(chunks))
 
 
-def _append_run(data: memoryview, run: list[Chunk], out: Appender) -> Iterator[Swap]:
-    """Appends neighbours, as they lie."""
-    if run:
-        first, last = run[0], run[-1]
-        start = first.offset - HEADER_SIZE
-        moved = out.append_frames(data[start : last.offset + last.stored], len(run)) - start
-        for offset, _, _, _, key, place in run:
-            yield Swap(key, place, _place(out, offset + moved))
-
-
-def _follows(before: Chunk, chunk: Chunk) -> bool:
-    return before[0] + before[1] + HEADER_SIZE == chunk[0]
-
-
-def _header(chunk: Chunk, kind: int = frames.CHUNK) -> bytes:
-    return frames.header(kind, chunk.codec, chunk.key, chunk.size, chunk.stored)
-
-
-def _has_header(data: memoryview, chunk: Chunk) -> bool:
-    """Whether the frame that its entry asks for lies around a chunk."""
-    found = data[chunk.offset - HEADER_SIZE : chunk.offset]
-    return found == _header(chunk) or found == _header(chunk, frames.LIST)
+def _pieces(
+    source: Source, chunks: list[Chunk], out: Appender, swaps: Swaps
+) -> list[memoryview | bytes]:
+    """What is to be written for these chunks: runs of frames as they lie side by side, and new
+    headers where the old ones do not check. One loop: there may be a million of them."""
+    data, old, new = source.data, source.file_id, out.file_id
+    parts, put, head_of = swaps.parts, PUT.pack, frames.header
+    found: list[memoryview | bytes] = []
+    start = end = 0  # of the run
+    moved = out.end  # what is to be added to a place in the run
+    for offset, stored, size, kind, key in chunks:
+        begin = offset - HEADER_SIZE
+        there = data[begin:offset]
+        head = head_of(frames.CHUNK, kind, key, size, stored)
+        is_whole = there == head or there == head_of(frames.LIST, kind, key, size, stored)
+        if not is_whole or begin != end:
+            if end != start:
+                found.append(data[start:end])
+            if not is_whole:
+                found.append(head)
+                begin = offset
+                moved += HEADER_SIZE
+            moved += end - begin
+            start = begin
+        end = offset + stored
+        parts[key[0]] += put(key, old, offset, new, offset + moved)
+    if end != start:
+        found.append(data[start:end])
+    return found
 
 
 def _verified(data: memoryview, chunks: list[Chunk]) -> list[bool]:
     """Whether each gives the bytes that its name says."""
-    stored = [
-        (kind, data[offset : offset + length], size) for offset, length, size, kind, _, _ in chunks
-    ]
-    return [
-        plain is not None and Digest.of(plain) == chunk.key
-        for plain, chunk in zip(codec.decode_many(stored), chunks, strict=True)
-    ]
+    if all(kind == RAW and stored == size for _, stored, size, kind, _ in chunks):
+        found = [blake3(data[place : place + size]).digest() for place, size, _, _, _ in chunks]
+    else:
+        encoded = [(kind, data[at : at + stored], size) for at, stored, size, kind, _ in chunks]
+        plain = codec.decode_many(encoded)
+        found = [b"" if each is None else blake3(each).digest() for each in plain]
+    return [digest == chunk[4] for digest, chunk in zip(found, chunks, strict=True)]
 
 
-def _damage(chunk: Chunk) -> str:
-    return f"the chunk {chunk.key} at byte {chunk.offset} is damaged"
-
-
-def _batches(chunks: Iterable[Chunk]) -> Iterator[list[Chunk]]:
-    batch: list[Chunk] = []
-    weight = 0
-    for chunk in chunks:
-        batch.append(chunk)
-        weight += chunk.stored
-        if weight >= _BATCH:
-            yield batch
-            batch, weight = [], 0
-    if batch:
-        yield batch
-
-
-def _place(out: Appender, offset: int) -> bytes:
-    return out.file_id + offset.to_bytes(8, "little")
+def _batches(chunks: list[Chunk]) -> Iterator[list[Chunk]]:
+    """Chunks of about `_BATCH` bytes together."""
+    ends = list(accumulate([chunk[1] for chunk in chunks]))
+    start = done = 0
+    while start < len(chunks):
+        stop = bisect_left(ends, done + _BATCH, start) + 1
+        yield chunks[start:stop]
+        start, done = stop, ends[min(stop, len(ends)) - 1]

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 STEPS = (
     *("levels", "remove records", "evict", "recall records", "revive"),
     *("tombstone blobs", "tombstone chunks", "sweep records", "sweep blobs", "sweep chunks"),
-    *("empty the trash", "forget packs", "unlink a pack", "copy packs", "swap places"),
-    *("thin the clock", "drop edges", "write the log anew"),
+    *("empty the trash", "forget packs", "unlink a pack", "copy packs", "name packs"),
+    *("swap places", "thin the clock", "drop edges", "write the log anew"),
 )
 
 
@@ -136,7 +136,21 @@ class Executor:
             self._sweeper.sweep(table, bytes(doomed.due), limit)
             if self._plan.immediate:
                 self._sweeper.sweep(table, bytes(doomed.fresh), limit)
-        self._sweeper.empty_trash(limit)
+        self._empty_trash(limit)
+
+    def _empty_trash(self, limit: int) -> None:
+        """Forgets what was thrown away so long ago that its bytes have left, and not before: until
+        then it can be brought back. Its bytes got tombstones from the first collection behind the
+        grace of it (up to `thrown`, at `marked`), and leave behind the grace of those."""
+        memory = self._plan.collector.memory
+        if self._plan.immediate:
+            self._sweeper.empty_trash(limit)
+            memory.pop("thrown", None)
+        elif "thrown" not in memory or memory.get("marked", 0) <= limit:
+            if "thrown" in memory:
+                self._sweeper.empty_trash(int(memory["thrown"]))
+            with Snapshot(self._session.environment) as snapshot:
+                memory.update(thrown=self._plan.limit, marked=snapshot.head().commit)
 
     def _sweep_limit(self) -> int:
         """Tombstones of this commit or before are swept: none that a live hold may not know of."""

@@ -31,7 +31,7 @@ _BATCH = 2_000
 def by_run(plan: GcPlan, environment: Environment, read_list: ReadList) -> list[Freed]:
     """The shares of what a plan frees. Call it before the plan is executed."""
     with Scan(environment) as scan:
-        owners = list(_owners(plan))
+        owners = [*_owners(plan), *_evicted_from(scan, plan)]
         held = [_Held(scan, _records(scan, plan, name), read_list) for name, _, _ in owners]
         sums = [[0, 0, 0] for _ in owners]
         dead = _Dead(scan, plan)
@@ -60,6 +60,15 @@ def _owners(plan: GcPlan) -> Iterator[tuple[RunName, str, str]]:
             yield name, trash.levels.get(name, old), new
         elif name in trash.runs:
             yield name, trash.levels.get(name, str(trash.runs[name].header[4])), GONE
+
+
+def _evicted_from(scan: Scan, plan: GcPlan) -> Iterator[tuple[RunName, str, str]]:
+    """The runs that lose artifacts to the limit of the store, and nothing else."""
+    others = {name for name, _, _ in _owners(plan)} if plan.evicted else set()
+    for name, run in sorted(plan.roots.runs.items() if plan.evicted else ()):
+        pieces = () if name in others else run_cells(scan, name)
+        if any(cell[2] in plan.evicted for piece in pieces for cell in piece):
+            yield name, run.level, run.level
 
 
 def _records(scan: Scan, plan: GcPlan, name: RunName) -> list[bytes]:

@@ -17,10 +17,12 @@ from druse_store.digest import SIZE, trusted
 from druse_store.gc.spared import Spared
 from druse_store.index import values
 from druse_store.index.bulk import Bulk, Row, state_of, with_state
+from druse_store.index.snapshot import pack_edges
 from druse_store.index.tables import catch_up
 from druse_store.index.values import BLOBS, CHUNKS, EVICTED, LIVE, RECORDS, SUSPECT, TOMBSTONED
 from druse_store.records import Record
 
+_LAST = pack_edges(("",))  # nothing more is read: of a signature
 SLICE = 10_000  # keys per transaction
 _RECORDS = 4_000  # records per transaction: each has rows in several tables
 
@@ -144,16 +146,14 @@ class Sweeper:
         for part in self._parts(name, digests, SLICE):
 
             def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
-                due: list[bytes] = []
-                for key, value in tables.rows(table, part):
-                    if self._is_gone(key, value, limit):
-                        values.body(table, key, value)
-                        due.append(key)
-                    elif table == BLOBS:
+                due, rest = self._sorted_out(tables.rows(table, part), limit)
+                values.check(table, due)
+                for key in rest:
+                    if table == BLOBS:
                         self._came_back(tables, key)
                     elif key in self.spared.digests:
                         self._comeback.add(key)
-                tables.drop_rows(table, due)
+                tables.drop_rows(table, [key for key, _ in due])
                 self.swept[table] += len(due)
                 return []
 
@@ -170,10 +170,20 @@ class Sweeper:
 
         self.transact("empty the trash", work)
 
-    def _is_gone(self, key: bytes, value: bytes, limit: int) -> bool:
-        if _is_due(value, limit):
-            return key not in self.spared.digests
-        return self.direct and self._may_go(key, value)
+    def _sorted_out(self, rows: list[Row], limit: int) -> tuple[list[Row], list[bytes]]:
+        """The rows that go, and the keys of those that do not. One loop: there may be millions."""
+        spared, direct, old = self.spared.digests, self.direct, self._limit
+        due: list[Row] = []
+        rest: list[bytes] = []
+        for row in rows:
+            key, value = row
+            state, since = state_of(value)
+            is_due = since <= limit if state == TOMBSTONED else direct and since <= old
+            if is_due and key not in spared:
+                due.append(row)
+            else:
+                rest.append(key)
+        return due, rest
 
     def _may_go(self, key: bytes, value: bytes) -> bool:
         state, since = state_of(value)
@@ -205,17 +215,22 @@ def _is_due(value: bytes, limit: int) -> bool:
 
 
 def _drop_records(tables: Bulk, rows: list[Row]) -> None:
-    """Drops records, and what of the other tables leads to them alone."""
+    """Drops records, and what of the other tables leads to them alone: each in its own order."""
     for table in (RECORDS, values.ORIGINS, values.ATTESTED):
-        tables.drop_rows(table, [key for key, _ in rows])
-    signatures = set()
+        if tables.count(table):
+            tables.drop_rows(table, [key for key, _ in rows])
+    cells: dict[bytes, tuple[bytes, bytes]] = {}  # of each cell the record, and its base
     for key, value in rows:
         record = Record.decode(values.body(RECORDS, key, value))
-        cell = values.record_key(record.signature, record.replicate)
-        if tables.current(cell) == key:
-            tables.drop(values.CURRENT, cell)
-            tables.drop(values.BASES, record.base + cell)
-            signatures.add(record.signature)
-    for signature in sorted(signatures):
-        if tables.edges(signature) == ("",) and not tables.currents(signature):
-            tables.drop(values.EDGES, signature)
+        cells[values.record_key(record.signature, record.replicate)] = key, record.base
+    found = tables.rows(values.CURRENT, sorted(cells))
+    current = [cell for cell, value in found if value[:SIZE] == cells[cell][0]]
+    values.check(values.CURRENT, found)
+    tables.drop_rows(values.CURRENT, current)
+    tables.drop_rows(values.BASES, sorted(cells[cell][1] + cell for cell in current))
+    leaves = tables.rows(values.EDGES, sorted({cell[:SIZE] for cell in current}))
+    values.check(values.EDGES, leaves)
+    tables.drop_rows(
+        values.EDGES,
+        [key for key, value in leaves if value[:-4] == _LAST and not tables.has_current(key)],
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
+from zlib import crc32
 
 from druse_store.digest import SIZE
 from druse_store.errors import IndexDamaged
@@ -22,6 +23,7 @@ Row = tuple[bytes, bytes]
 # records, which end with the same two fields.
 _TAIL = struct.Struct("<BQ4x")
 _HEADS = 256
+_PLACE = 16  # bytes of a chunk's row that say where it is
 
 
 def state_of(value: bytes) -> tuple[int, int]:
@@ -94,6 +96,29 @@ class Bulk(Tables):
         """Puts whole rows, which are in the order of their keys."""
         if rows:
             self._txn.cursor(db=self._dbs[table]).putmulti(rows)
+
+    def has_current(self, signature: bytes) -> bool:
+        """Whether any replicate of a signature has a record."""
+        cursor = self._txn.cursor(db=self._dbs[values.CURRENT])
+        return bool(cursor.set_range(signature) and cursor.key().startswith(signature))
+
+    def move_chunks(self, swaps: Sequence[tuple[bytes, bytes, bytes]]) -> None:
+        """Gives chunks other places: of each, in order, the key, the place that its row has, and
+        the new one. What is not there any more stays as it is. Raises IndexDamaged."""
+        rows = self.rows(values.CHUNKS, [swap[0] for swap in swaps])
+        if len(rows) != len(swaps):
+            there = dict(rows)
+            swaps = [swap for swap in swaps if swap[0] in there]
+        moved, seed = [], values.SEEDS[values.CHUNKS]
+        for (key, old, new), (_, value) in zip(swaps, rows, strict=True):
+            if value[:_PLACE] == old:  # what follows is values.body and values.seal, in one
+                begun = crc32(key, seed)
+                body = value[:-4]
+                if crc32(body, begun) != int.from_bytes(value[-4:], "little"):
+                    raise values.damaged(values.CHUNKS, key)
+                body = new + body[_PLACE:]
+                moved.append((key, body + crc32(body, begun).to_bytes(4, "little")))
+        self.put_rows(values.CHUNKS, moved)
 
     def drop_rows(self, table: str, keys: Iterable[bytes]) -> None:
         delete, db = self._txn.delete, self._dbs[table]

@@ -26,7 +26,7 @@ Bodies of variable length are msgpack, except `edges` (see `snapshot.pack_edges`
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 from zlib import crc32
 
@@ -134,6 +134,14 @@ def body(table: str, key: bytes, value: memoryview | bytes, size: int | None = N
     if len(data) < 4 or int.from_bytes(data[-4:], "little") != check:
         raise damaged(table, key)
     return stored[:-RECORD_TAIL] if table == RECORDS else stored
+
+
+def check(table: str, rows: Iterable[tuple[bytes, bytes]]) -> None:
+    """Raises IndexDamaged where a stored value does not check: `body` for many."""
+    seed = SEEDS[table]
+    for key, value in rows:
+        if crc32(value[:-4], crc32(key, seed)) != int.from_bytes(value[-4:], "little"):
+            raise damaged(table, key)
 
 
 def damaged(table: str, key: bytes) -> IndexDamaged:

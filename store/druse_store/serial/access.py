@@ -14,4 +14,6 @@ Put: TypeAlias = "Callable[[Buffer, int], BlobRef]"
 """Store bytes whose numbers have this size (1 where that is not known)."""
 
 Get: TypeAlias = "Callable[[BlobRef, bool], Buffer]"
-"""Read a blob, verified; as a read-only memory map where the flag allows it and it lies raw."""
+"""Read a blob, verified; as a read-only memory map where the flag allows it and it lies raw.
+
+What can be written to is nobody else's."""

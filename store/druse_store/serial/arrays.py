@@ -81,7 +81,7 @@ def rebuild(meaning: Mapping[str, Any], data: Buffer, writable: bool) -> Array:
         raise ObjectDamaged(f"an array of {needed} bytes is stored in {held}")
     if needed == 0:
         return numpy.empty(shape, dtype, order)
-    line: Array = numpy.frombuffer(bytearray(data) if writable else view, dtype)
+    line: Array = numpy.frombuffer(bytearray(data) if writable and view.readonly else view, dtype)
     line.flags.writeable = writable
     return line.reshape(shape, order=order)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import cloudpickle
 
@@ -16,6 +16,9 @@ from druse_store.errors import Unserialisable
 from druse_store.records import ObjectRef
 from druse_store.serial import tensors
 from druse_store.serial.access import Get, Put
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 _MIN_BUFFER: Final = 1024  # bytes; a smaller array costs less within the pickle than as a blob
 
@@ -53,8 +56,15 @@ def dump(obj: Any, put: Put) -> ObjectRef:
 
 
 def load(ref: ObjectRef, get: Get, writable: bool) -> Any:
-    buffers = (bytearray(get(blob, False)) if writable else get(blob, True) for blob in ref.buffers)
+    buffers = (_buffer(get(blob, not writable), writable) for blob in ref.buffers)
     return pickle.loads(get(ref.root, False), buffers=buffers)  # noqa: S301, TID251 (see above)
+
+
+def _buffer(data: Buffer, writable: bool) -> Buffer:
+    view = memoryview(data)
+    if not writable:
+        return view.toreadonly()
+    return bytearray(view) if view.readonly else view
 
 
 def _is_flat(buffer: pickle.PickleBuffer) -> bool:

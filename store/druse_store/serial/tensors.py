@@ -60,7 +60,7 @@ def memory(tensor: Any) -> memoryview:
 
 
 def rebuild(meaning: Mapping[str, Any], data: Buffer) -> Any:
-    """The tensor over a private copy of `data`: torch knows no read-only memory.
+    """The tensor over `data`, or a copy where that is read-only: torch knows no such memory.
 
     Stored pickles call it by this name: it never moves.
 
@@ -79,7 +79,7 @@ def rebuild(meaning: Mapping[str, Any], data: Buffer) -> Any:
     if 0 in shape:
         tensor = torch.empty(shape, dtype=dtype)
     else:
-        private = data if isinstance(data, bytearray) else bytearray(data)
+        private = bytearray(data) if memoryview(data).readonly else data
         tensor = torch.frombuffer(private, dtype=dtype).reshape(shape)
     if meaning["parameter"]:
         return torch.nn.Parameter(tensor, requires_grad=meaning["grad"])

@@ -285,7 +285,7 @@ def test_torch_modules_count_by_class_state_and_mode_not_by_device() -> None:
             t.int(),
             t.reshape(3, 2),
             t + 1,
-            t.requires_grad_(),
+            t.clone().requires_grad_(),
             t.to(torch.bfloat16),
             torch.float32,
         ]

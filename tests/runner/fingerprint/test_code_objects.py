@@ -8,6 +8,25 @@ import pytest
 from support.edited import Failed, Project
 
 MISS = {
+    "which of two alike exceptions is caught": (
+        "class E1(Exception): pass\nclass E2(Exception): pass\ndef step(x):\n    try: return x()\n    except E{}: return 0"),
+    "which of two alike classes is asked for": (
+        "class A1: pass\nclass A2: pass\ndef step(x): return isinstance(x, A{})"),
+    "which of two sentinels is meant": "S1, S2 = object(), object()\ndef step(x): return x is S{}",
+    "which of two empty instances is meant": (
+        "class S: pass\nS1, S2 = S(), S()\ndef step(x): return x is S{}"),
+    "positional patterns": (
+        "class P:\n    __match_args__ = ('a{}',)\ndef step(x):\n    match x:\n        case P(a): return a"),
+    "positional patterns of a dataclass": (
+        "import dataclasses\n@dataclasses.dataclass\nclass P:\n    a1: int\n    a2: int\n    __match_args__ = ('a{}',)\n"
+        "def step(x):\n    match x:\n        case P(a): return a"),
+    "a virtual subclass": (
+        "import abc\nclass B(abc.ABC): pass\nclass C1: pass\nclass C2: pass\nB.register(C{})\ndef step(x): return isinstance(x, B)"),
+    "a registered reduction": (
+        "import copyreg\nclass C: pass\ndef reduced(c): return int, ({},)\ncopyreg.pickle(C, reduced)\ndef step(x): return C()"),
+    "a type that is given to a generic base": (
+        "import typing\nT = typing.TypeVar('T')\nclass B(typing.Generic[T]): pass\n"
+        "class C(B[typing.Literal[{}]]): pass\ndef step(x): return C"),
     "a default argument": "def step(x, k={}): return k",
     "a keyword-only default": "def step(x, *, k={}): return k",
     "a default of a nested function": "def step(x):\n    def f(k={}): return k\n    return f()",

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -226,6 +228,27 @@ def test_functions_of_a_test_module_have_source() -> None:
     key = closure(lambda x: helper_of_a_test(x) + 1)
     assert key.uncacheable is None
     assert {c.name.rpartition(".")[2] for c in key.components} == {"<lambda>", "helper_of_a_test"}
+
+
+STARTED = """
+import os, pathlib, subprocess, sys
+pathlib.Path("module.py").write_text("def f():\\n    return 1\\n")
+show = "from druse.fingerprint import compiled; print(compiled.unchanged_since_start('module.py'))"
+import time; time.sleep(0.2)
+print(subprocess.run([sys.executable, "-c", show], capture_output=True, text=True).stdout)
+if not os.fork():
+    exec(show)
+    sys.exit()
+os.wait()
+"""
+
+
+def test_a_file_may_be_older_than_a_program_that_the_writer_of_it_started(tmp_path: Path) -> None:
+    """Not than one that was forked: it may have been imported before, and changed."""
+    done = subprocess.run(
+        [sys.executable, "-c", STARTED], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True", "False"]
 
 
 # --- packages --------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Collections beside writers and readers, each way in which such stores have lost data."""
 
+import fcntl
 import signal
 import threading
 import time
@@ -65,6 +66,21 @@ def test_a_writer_that_died_holds_nothing(path):
         store.gc(grace=0)
         assert store.stats()[:2] == (0, 0)
         assert not list(path.glob("packs/*/*"))
+
+
+def test_beside_a_process_that_is_about_to_say_what_it_holds_nothing_is_swept(path):
+    with Store.open(path) as store:
+        add_run(store, "exp", [[b"old"]])
+        add_run(store, "exp", [[b"new"]])
+        store.gc(Policy(keep_last=1), grace=0)
+        hold = path / "holds" / "1-000000000000.hold"
+        with hold.open("wb") as file:  # made, locked, and still empty
+            fcntl.flock(file, fcntl.LOCK_EX)
+            add_run(store, "exp", [[b"newest"]])
+            done = store.gc(Policy(keep_last=1), grace=0)
+            assert not any(done.swept)
+        assert store.gc(Policy(keep_last=1), grace=0).swept.chunks
+        assert not hold.exists()
 
 
 def test_what_a_worker_put_stays_for_the_parent_that_holds(path):

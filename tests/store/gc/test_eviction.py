@@ -27,6 +27,9 @@ def test_what_is_cheapest_to_compute_again_for_its_bytes_goes_first(path):
         done = store.gc(policy, grace=3600)
         assert said.freed == done.freed > 200 * KIB
         assert (said.evicted, done.evicted, done.problems) == (1, 1, [])
+        share = said.by_run[0]
+        assert (share.experiment, share.version, share.blobs) == ("cheap", 0, 1)
+        assert share.freed > 300 * KIB
         assert done.size <= policy.max_size
         assert payloads_of(store, "cheap") == [BlobNotFound]
         assert payloads_of(store, "dear") == [noise(300 * KIB, "dear")]

@@ -101,3 +101,26 @@ def test_what_was_removed_cannot_be_read_by_name(path):
             store.get(ref.root.digest)
         store.undo()
         assert store.get_object(ref) == noise(600_000)
+
+
+def test_what_left_its_level_long_ago_comes_back_while_its_bytes_are_there(path):
+    later = time.time() + 7200
+    with Store.open(path) as store:
+        before = fill(store)
+        store.after_runs(["exp", "light"], POLICY)  # retention goes by at the end of a run
+        store.gc(POLICY, grace=3600, now=later)  # and a collection behind the grace of that
+        undone = store.undo()
+        assert undone.runs == [RunName("exp", 0), RunName("exp", 1), RunName("light", 0)]
+        assert undone.levels == [RunName("light", 1)]
+        assert everything(store) == before
+
+
+def test_the_trash_is_emptied_once_the_bytes_are_gone(path):
+    with Store.open(path) as store:
+        fill(store)
+        store.after_runs(["exp", "light"], POLICY)
+        for hours in (2, 4, 6):  # each has gone by behind the grace of the one before
+            store.gc(POLICY, grace=3600, now=time.time() + 3600 * hours)
+            time.sleep(0.01)
+        undone = store.undo()
+        assert (undone.runs, undone.levels, undone.records, undone.chunks) == ([], [], 0, 0)

@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 import pytest
 
-from druse_store import serial
+from druse_store import Store, serial
 from druse_store.digest import Digest
 from druse_store.errors import ObjectDamaged
 from druse_store.records import ObjectRef
@@ -93,6 +93,22 @@ def test_a_model_comes_back_trainable(writable):
     with torch.no_grad():
         back.weight += 1
     assert_same(round_trip(model, encoding="pickle").weight, model.weight)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_large_tensors_and_models_come_back_from_a_store_each_in_memory_of_its_own(path, dtype):
+    """Of several chunks: decoded in place, into memory that nobody else has."""
+    weight = torch.randn(3_000_000).to(getattr(torch, dtype))
+    model = torch.nn.ParameterDict({"weight": torch.nn.Parameter(weight)})
+    with Store.open(path) as store:
+        refs = [store.put_object(value) for value in (weight, model.state_dict(), model)]
+        assert len({blob.digest for ref in refs for blob in ref.blobs() if blob.size > 10**6}) == 1
+        for writable in (False, True):
+            plain, state, back = (store.get_object(ref, writable=writable) for ref in refs)
+            for found in (plain, state["weight"], back["weight"].data):
+                assert_same(found, weight)
+                found.zero_()
+        assert_same(store.get_object(refs[0]), weight)
 
 
 @pytest.mark.parametrize(

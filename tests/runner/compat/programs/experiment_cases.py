@@ -287,6 +287,28 @@ def text(data, ctx):
     return data, {"text": data.read_text(), "name": data.name}
 
 
+DEFAULT = Artifact("default.txt")
+
+
+@pipeline_step()
+def write_default(data, ctx, by_default: Artifact = DEFAULT):
+    by_default.write("d")
+    return data
+
+
+def case_an_artifact_by_default():
+    made = experiment(
+        write_default(),
+        name="writer",
+        outputs=[DEFAULT],
+        plugins=[ArtifactPlugin(root_dir="here")],
+    )
+    return {
+        "metrics": shown(made.run()),
+        "files": sorted(str(p) for p in Path("here").rglob("*.txt")),
+    }
+
+
 def case_applying():
     made = experiment(value(), replicates=3, treatments=[Treatment("t", {"factor": 2})])
     return [
