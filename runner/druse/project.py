@@ -3,6 +3,8 @@
     views: full            # or: metrics, none - what a run exports by itself
     packages: used         # or: ignore - whether the versions of used packages count
     remote: team           # the remote that is used unless a command names another one
+    remote_timeouts:       # seconds, see TIMEOUTS
+      request: 30
     retention:             # how long runs are kept (druse gc)
       keep_last: 5
 
@@ -22,7 +24,10 @@ from druse.errors import ConfigError
 FILE = "druse.yaml"
 VIEWS = ("full", "metrics", "none")
 PACKAGES = ("used", "ignore")
-_KEYS = ("packages", "remote", "retention", "views")
+TIMEOUTS = ("request", "patience", "first", "total")
+"""For one answer; for a server that was there; for one that was not heard of; for one operation of
+a run in all."""
+_KEYS = ("packages", "remote", "remote_timeouts", "retention", "views")
 
 
 class Section:
@@ -78,6 +83,15 @@ class Section:
             return value
         raise self.fail(key, f"has to be a whole number from {least}, and not {value!r}")
 
+    def seconds(self, key: str) -> float | None:
+        """A length of time."""
+        value = self.get(key)
+        if value is None:
+            return None
+        if type(value) in (int, float) and 0 < value < float("inf"):
+            return float(value)
+        raise self.fail(key, f"has to be a number of seconds above 0, and not {value!r}")
+
     def section(self, key: str) -> Section:
         """The mapping below a key; an empty one where there is none."""
         value = self.get(key)
@@ -97,6 +111,7 @@ class Project:
     views: str
     packages: str
     remote: str | None
+    remote_timeouts: Mapping[str, float]
     retention: Section
 
 
@@ -114,11 +129,15 @@ def load(start: Path) -> Project:
     file = find(start)
     top = Section(file or start / FILE, "", {} if file is None else _read(file))
     top.allow(*_KEYS)
+    timeouts = top.section("remote_timeouts")
+    timeouts.allow(*TIMEOUTS)
+    seconds = {name: timeouts.seconds(name) for name in timeouts}
     return Project(
         file=file,
         views=top.choice("views", VIEWS) or "full",
         packages=top.choice("packages", PACKAGES) or "used",
         remote=top.text("remote"),
+        remote_timeouts={name: value for name, value in seconds.items() if value is not None},
         retention=top.section("retention"),
     )
 

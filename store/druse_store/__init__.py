@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         remotes_of,
     )
     from druse_store.remote.site import Site
-    from druse_store.remote.tier import Tier, Traffic
+    from druse_store.remote.tier import RUN_TIMEOUTS, Tier, Traffic
     from druse_store.remote.transfer import Transferred
     from druse_store.repaired import Fetch, Repaired
     from druse_store.run import Cell, Run, RunName
@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from druse_store.view import View
 
 __all__ = [
+    "RUN_TIMEOUTS",
     "ArtifactRef",
     "ArtifactUsage",
     "BlobRef",
@@ -206,7 +207,7 @@ _HOMES = {
         "remotes_of",
     ),
     "remote.site": ("Site",),
-    "remote.tier": ("Tier", "Traffic"),
+    "remote.tier": ("RUN_TIMEOUTS", "Tier", "Traffic"),
     "remote.transfer": ("Transferred",),
     "trust": ("PublicKey", "Signer", "Trust"),
 }

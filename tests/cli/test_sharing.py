@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import json
 import shutil
+import socket
 import subprocess
 
 import pytest
@@ -149,6 +150,22 @@ def test_a_remote_that_is_gone_costs_a_warning_and_nothing_else(person, remote):
     assert "druse push" in done.err
     remote.with_name("away").rename(remote)
     assert ann.json("push")["records"] == CELLS
+
+
+def test_how_long_a_remote_may_take_is_a_setting(person, tmp_path):
+    ann = person("ann")
+    with socket.socket() as silent:  # takes connections, and never answers
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(16)
+        ann["druse.yaml"] = "remote_timeouts: {request: 0.2, first: 0.2, total: 1}"
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/team"
+        done = ann.druse("pull", "--remote", url)
+    assert done.status == 3
+    assert url in done.err
+    ann["druse.yaml"] = "remote_timeouts: {request: soon}"
+    done = ann.druse("run", ".")
+    assert done.status == 2
+    assert "remote_timeouts.request has to be a number of seconds" in done.err
 
 
 def test_changed_code_hits_what_a_teammate_ran_with_the_same_change(person):

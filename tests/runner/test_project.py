@@ -38,10 +38,16 @@ def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("view: full", "view is not a setting (did you mean 'views'?)"),
-        ("colour: red", "colour is not a setting (known: packages, remote, retention, views)"),
+        (
+            "colour: red",
+            "colour is not a setting (known: packages, remote, remote_timeouts, retention, views)",
+        ),
         ("views: some", "views has to be one of full, metrics, none, and not 'some'"),
         ("packages: all", "packages has to be one of used, ignore"),
         ("remote: 3", "remote has to be text, and not 3"),
+        ("remote_timeouts: {request: 0}", "remote_timeouts.request has to be a number of seconds"),
+        ("remote_timeouts: {total: .inf}", "remote_timeouts.total has to be a number of seconds"),
+        ("remote_timeouts: {reqest: 3}", "did you mean 'request'?"),
         ("retention: 5", "retention has to be a mapping of settings, and not 5"),
         ("views: [", "is no valid YAML"),
         ("- views", "has to be a mapping with the settings"),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -108,13 +109,19 @@ def named_store(store: str | None) -> Path:
 
 
 def open_exchange(
-    store: Store, remote: str | None, warn: Callable[[str], None], *, claim: bool = False
+    store: Store,
+    remote: str | None,
+    warn: Callable[[str], None],
+    config: Path | None = None,
+    *,
+    claim: bool = False,
 ) -> AbstractContextManager[Exchange]:
     """What a run exchanges with a remote, if there is one; it is closed with the block."""
     from druse.exchange import Exchange
-    from druse_store import Tier
+    from druse_store import RUN_TIMEOUTS, Tier
 
-    tier = None if remote == "none" else Tier.open(store, remote, warn=warn)
+    limits = replace(RUN_TIMEOUTS, **remote_timeouts(config))
+    tier = None if remote == "none" else Tier.open(store, remote, warn=warn, timeouts=limits)
     if claim and tier is None and remote in (None, "none"):
         raise click.UsageError("--claim needs a remote: `druse remote add NAME URL`, or --remote")
     return closing(Exchange(tier, claim=claim))
@@ -125,6 +132,13 @@ def named_remote(remote: str | None, start: Path | None = None) -> str | None:
     from druse import project
 
     return remote or project.load(start or Path.cwd()).remote
+
+
+def remote_timeouts(start: Path | None = None) -> Mapping[str, float]:
+    """What druse.yaml says of how long a remote may take."""
+    from druse import project
+
+    return project.load(start or Path.cwd()).remote_timeouts
 
 
 def open_for_reading(store: str | None) -> Store:

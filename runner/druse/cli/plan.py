@@ -54,7 +54,7 @@ def plan_command(
     heard: list[str] = []
     with (
         open_for_planning(store) as opened,
-        open_exchange(opened, named_remote(remote, config), heard.append) as exchange,
+        open_exchange(opened, named_remote(remote, config), heard.append, config) as exchange,
         api.planning(opened, wanted, strategy=strategy, exchange=exchange, **control) as session,
     ):
         foresee(session, alone=exchange.is_alone)

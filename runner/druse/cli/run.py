@@ -91,7 +91,7 @@ def run_command(
         with (
             Store.open(named_store(store)) as opened,
             open_exchange(
-                opened, named_remote(remote, config), listener.warned, claim=claim
+                opened, named_remote(remote, config), listener.warned, config, claim=claim
             ) as exchange,
         ):
             api.run(

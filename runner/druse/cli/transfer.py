@@ -9,7 +9,14 @@ import click
 
 from druse.cli import text
 from druse.cli.bar import Bar
-from druse.cli.options import json_option, named_remote, named_store, print_json, store_option
+from druse.cli.options import (
+    json_option,
+    named_remote,
+    named_store,
+    print_json,
+    remote_timeouts,
+    store_option,
+)
 
 if TYPE_CHECKING:
     from druse_store import Fetched, Pushed, PushPlan, Transferred
@@ -38,14 +45,14 @@ def push_command(
     """Send runs, their records and bytes to a remote: the latest of every experiment, those that
     are named, or everything. What is there already is not sent again; an interrupted push goes on
     where it was."""
-    from druse_store import Signer, Store, choose_runs, open_site, prepare_push
+    from druse_store import Signer, Store, Timeouts, choose_runs, open_site, prepare_push
 
     signer = Signer.load()
     with (
         Bar("pushing", quiet=quiet or as_json) as bar,
         Store.open(named_store(store), create=False) as opened,
     ):
-        site = open_site(opened, named_remote(remote))
+        site = open_site(opened, named_remote(remote), Timeouts(**remote_timeouts()))
         runs = choose_runs(opened, names)
         push = prepare_push(opened, site, signer, runs, everything=everything, show=_shown_by(bar))
         answer = _plan(push.plan()) if dry_run else _pushed(push.execute())
@@ -111,14 +118,14 @@ def pull_command(
 ) -> None:
     """Bring what trusted keys published of EXPERIMENTS, or of all. Records come now; the bytes of
     their artifacts when they are needed, or with --all."""
-    from druse_store import Store, Trust, open_site, published, pull
+    from druse_store import Store, Timeouts, Trust, open_site, published, pull
 
     trust = Trust()
     with (
         Bar("pulling", quiet=quiet or as_json) as bar,
         Store.open(named_store(store)) as opened,
     ):
-        site = open_site(opened, named_remote(remote))
+        site = open_site(opened, named_remote(remote), Timeouts(**remote_timeouts()))
         if dry_run:
             names = experiments or (None,)
             found = [run for name in names for run in published(site, trust, name).runs]
