@@ -49,13 +49,14 @@ def cuts(data: memoryview) -> Iterator[memoryview]:
 def chunks(reader: BinaryIO) -> Iterator[memoryview]:
     """The chunks of a stream, cut exactly where `split` cuts the same bytes.
 
-    Holds one segment of 8 MiB; a chunk stays valid for as long as it is referenced, since no
-    segment's memory is used again.
+    Holds a segment of 8 MiB, or a few, if chunks are referenced: for as long as they are, they stay
+    valid, and the memory of their segment is not used again.
     """
     cutter = _cutter()
     rest = memoryview(b"")
+    segments: list[bytearray] = []
     while True:
-        segment, ended = _fill(reader, rest)
+        segment, ended = _fill(reader, rest, _unused(segments))
         start = 0
         # A cut depends on the MAX bytes from its start on: nearer to the end, more must be read.
         while len(segment) - start > (0 if ended else MAX):
@@ -67,9 +68,22 @@ def chunks(reader: BinaryIO) -> Iterator[memoryview]:
         rest = segment[start:]
 
 
-def _fill(reader: BinaryIO, rest: memoryview) -> tuple[memoryview, bool]:
-    """A new segment that begins with `rest`, and whether the stream ended with it."""
-    segment = memoryview(bytearray(_SEGMENT))
+def _unused(segments: list[bytearray]) -> bytearray:
+    """One that nobody refers to, new if need be: fresh memory costs as much as reading into it."""
+    for segment in segments:
+        try:
+            segment.pop()  # impossible while there is a view of it
+        except BufferError:
+            continue
+        segment.append(0)
+        return segment
+    segments.append(bytearray(_SEGMENT))
+    return segments[-1]
+
+
+def _fill(reader: BinaryIO, rest: memoryview, room: bytearray) -> tuple[memoryview, bool]:
+    """A segment that begins with `rest`, and whether the stream ended with it."""
+    segment = memoryview(room)
     segment[: len(rest)] = rest
     filled = len(rest)
     while filled < _SEGMENT:
