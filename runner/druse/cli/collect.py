@@ -250,7 +250,12 @@ def _print_report(report: GcReport) -> None:
         if report.evicted
         else ""
     )
-    click.echo(f"{verb} {_signed(report.freed)}{waits}{evicted}")
+    left = (
+        f"; {text.size(report.left)} of garbage stay in packs until a fifth of one is waste"
+        if report.left > report.freed
+        else ""
+    )
+    click.echo(f"{verb} {_signed(report.freed)}{waits}{evicted}{left}")
 
 
 def _signed(count: int) -> str:
@@ -267,7 +272,12 @@ def _undo(store: Store, runs: list[Any] | None, as_json: bool) -> int:
     for run in undone.runs:
         click.echo(f"{run} is back")
     for run in undone.levels:
-        click.echo(f"{run} is whole again")
+        now = store.run(*run)
+        if now is not None:
+            level = "whole" if now.level == "full" else now.level
+            click.echo(f"{run} is {level} again")
+    if undone.levels:
+        click.echo("`druse export` writes the artifacts of their folders again")
     if not undone.runs and not undone.levels:
         click.echo(f"{undone.records} records and {undone.chunks} chunks are back")
     return 0
