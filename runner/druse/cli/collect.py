@@ -71,6 +71,8 @@ def _policy(rules: dict[str, Any], store: Store) -> Policy:
         name: replace(each, **{k: v for k, v in fields.items() if k != "max_size"})
         for name, each in said.experiments.items()
     }
+    for name in sorted(set(experiments) - set(store.experiments())):
+        click.echo(f"druse.yaml: retention.experiments.{name}: it has no runs here", err=True)
     return retiring.with_noted(replace(said, **fields, experiments=experiments), store)
 
 
@@ -172,6 +174,9 @@ def gc_command(
         print_json(_described(report))
     elif not quiet:
         _print_report(report)
+        lost = [share for share in report.by_run if share.experiment is not None]
+        if lost and not now and not report.freed + report.later + report.left:
+            click.echo(f"what these runs lost is younger than the grace of {grace}")
     for problem in report.problems:
         click.echo(problem, err=True)
     return 1 if report.problems else 0
