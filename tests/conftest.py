@@ -65,7 +65,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def program(name: str) -> str | None:
-    return os.environ.get(f"DRUSE_TEST_{name.upper()}") or shutil.which(name)
+    variable = name.upper().replace("-", "_")
+    return os.environ.get(f"DRUSE_TEST_{variable}") or shutil.which(name)
 
 
 def leave_out(item: pytest.Item, why: str, *, strict: bool) -> None:

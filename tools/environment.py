@@ -53,6 +53,20 @@ def ensure_peer(name="crystallize"):
     return venv / "bin" / "python"
 
 
+def ensure_azurite():
+    """Return the path of an Azure blob server from npm, installed once; None without npm."""
+    folder = ROOT / ".azurite"
+    program = folder / "node_modules" / ".bin" / "azurite-blob"
+    npm = shutil.which("npm")
+    with one_at_a_time():
+        if not program.exists() and npm:
+            print("installing azurite into .azurite ...", flush=True)
+            folder.mkdir(exist_ok=True)
+            install_it = [npm, "install", "--silent", "--no-audit", "--no-fund", "azurite"]
+            run([*install_it, "--prefix", str(folder)], "npm could not install azurite")
+    return program if program.exists() else None
+
+
 def use_a_new_enough_python():
     """Continue in a newer Python of this machine when `python3` is too old, else say so."""
     if sys.version_info >= OLDEST:

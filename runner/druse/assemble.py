@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from druse.collecting import uncollected
 from druse.errors import Blocked, PipelineExecutionError
+from druse.layout import merged
 from druse.names import BASELINE, SOURCE
 from druse.result import (
     CellResult,
@@ -17,7 +18,6 @@ from druse.result import (
     Result,
     TreatmentMetrics,
 )
-from druse.views import merged
 from druse_store import Record
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,3 +21,28 @@ def uncollected() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+_SELDOM = 100  # searches of the middle generation before one of everything; Python's own: 10
+_lock = threading.Lock()
+_under_way: list[tuple[int, int, int]] = []  # the thresholds, for each block that is under way
+
+
+@contextmanager
+def seldom_collected() -> Iterator[None]:
+    """Within the block, only the oldest objects are searched more seldom than otherwise.
+
+    What a run knows of its cells grows, and holds no cycles; what cells leave behind is found by
+    the searches among young objects, which stay as they are. Blocks may overlap.
+    """
+    with _lock:
+        found = _under_way[0] if _under_way else gc.get_threshold()
+        _under_way.append(found)
+        gc.set_threshold(found[0], found[1], max(found[2], _SELDOM))
+    try:
+        yield
+    finally:
+        with _lock:
+            before = _under_way.pop()
+            if not _under_way:
+                gc.set_threshold(*before)

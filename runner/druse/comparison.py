@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from druse.fingerprint.manifest import Manifest, diff
-from druse.views import merged
+from druse.layout import merged
 from druse_store import Digest, Record
 
 Key = tuple[str, int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from druse import views
+from druse import layout, views
 from druse.assemble import make_result
 from druse.plugins import BasePlugin
 from druse_store import StoreError
@@ -55,7 +55,7 @@ def _export(
     root = Path(plugin.root_dir)
     folder = root / prepared.name / views.folder_name(run.run, versioned=plugin.versioned)
     plugin.version = run.run.version if plugin.versioned else 0
-    selection = views.EVERYTHING if session.views == "full" else views.METRICS
+    selection = layout.EVERYTHING if session.views == "full" else layout.METRICS
     how = {"versioned": plugin.versioned}
     try:
         here = views.is_current(

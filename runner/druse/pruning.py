@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from druse import names, views
+from druse import layout, names
 from druse.ledger import Ledger
 from druse.stored import step_names
 
@@ -51,7 +51,7 @@ def prune(store: Store, change: LevelChange, root: Path, threshold: int) -> list
 def _files(store: Store, run: Run, folder: Path) -> Iterator[tuple[Path, ArtifactRef]]:
     """Where an export puts the artifacts of a run."""
     steps = step_names(run)
-    for (condition, replicate), record in views.cells_of(store, run).items():
+    for (condition, replicate), record in layout.cells_of(store, run).items():
         for artifact in record.artifacts:
             known = 0 <= artifact.step < len(steps)
             step = steps[artifact.step] if known else f"step_{artifact.step}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from druse import finish, retiring
 from druse.claims import work
-from druse.collecting import uncollected
+from druse.collecting import seldom_collected, uncollected
 from druse.commit import Committer
 from druse.current import Current
 from druse.dispatch import Dispatcher
@@ -98,6 +98,7 @@ class GraphRun:
                 others = self._note_hits()
             if others:
                 with (
+                    seldom_collected(),
                     session.store.batch(),
                     Committer(session.store, self._durable) as committer,
                     self._make_lanes(

@@ -15,9 +15,10 @@ import pytest
 from druse import Experiment, Pipeline, Treatment, data_source, pipeline_step, views
 from druse.context import FrozenContext
 from druse.errors import InvalidName
+from druse.layout import METRICS, Selection, cells_of
 from druse.ledger import Ledger
 from druse.plugins import ArtifactPlugin, LoggingPlugin
-from druse.views import Selection, ViewFailed
+from druse.views import ViewFailed
 from druse_store import ArtifactRef, Digest, Record, Run, Store
 from support.mounts import tmpfs, xfs
 from support.project import SOURCES
@@ -228,7 +229,7 @@ def test_a_blob_that_is_gone_is_missing_from_the_view_and_said_so(here: Path) ->
 
 
 def _record(store: Store, run: Run, condition: str, replicate: int) -> Record:
-    return views.cells_of(store, run)[(condition, replicate)]
+    return cells_of(store, run)[(condition, replicate)]
 
 
 HOSTILE = ["../up", "/etc/x", "..", "a/b", "nul\0", "x" * 300, ""]
@@ -241,7 +242,7 @@ def test_hostile_names_never_leave_the_folder(here: Path, where: str) -> None:
     with Store.open(Path(".druse")) as store:
         run = store.run("exp")
         assert run is not None
-        records = {record.digest: record for record in views.cells_of(store, run).values()}
+        records = {record.digest: record for record in cells_of(store, run).values()}
         for name in HOSTILE:
             changed, named = run, records
             if where == "artifact":
@@ -410,7 +411,7 @@ def test_a_view_of_metrics_becomes_a_whole_one_when_that_is_asked_for(here: Path
         assert run is not None
         root = here / "data"
         assert views.is_current(root, run, store.id, versioned=True)
-        views.export(store, run, root, versioned=True, selection=views.METRICS)
+        views.export(store, run, root, versioned=True, selection=METRICS)
         assert not views.is_current(root, run, store.id, versioned=True)
         assert views.is_current(root, run, store.id, versioned=True, artifacts=False)
         assert Ledger(root, "exp", "another store").read() is None

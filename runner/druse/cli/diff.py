@@ -52,11 +52,11 @@ def _before(store: Store, run: Run) -> Run:
 
 
 def _side(store: Store, run: Run) -> Side:
-    from druse import views
+    from druse import layout
     from druse.comparison import Side
     from druse.stored import step_names
 
-    cells = views.cells_of(store, run)
+    cells = layout.cells_of(store, run)
     environment = {
         name: str(run.info[name]) for name in ("host", "user", "seed") if run.info.get(name)
     }
@@ -65,7 +65,7 @@ def _side(store: Store, run: Run) -> Side:
         environment["python"] = " and ".join(sorted(pythons)) or str(run.info["python"])
     return Side(
         name=run.name,
-        conditions=views.conditions_of(run),
+        conditions=layout.conditions_of(run),
         steps=step_names(run),
         cells=cells,
         manifests=_manifests(store, cells.values()),

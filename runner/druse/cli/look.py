@@ -177,7 +177,7 @@ def _ordered(run: Run, record_of: Callable[[Digest], Record | None]) -> list[Cel
 
 
 def _metrics(cells: list[Cell]) -> dict[str, dict[str, list[Any]]]:
-    from druse.views import merged
+    from druse.layout import merged
 
     by_condition: dict[str, list[Record]] = {}
     for condition, _, _, record in cells:

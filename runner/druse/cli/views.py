@@ -11,7 +11,8 @@ from druse.cli.bar import Bar
 from druse.cli.options import find_run, json_option, open_for_reading, print_json, reading_option
 
 if TYPE_CHECKING:
-    from druse.views import Selection, View
+    from druse.layout import Selection
+    from druse.views import View
     from druse_store import Run
 
 _ROOT = "data"
@@ -46,10 +47,10 @@ def export_command(
 
     Parts of a run (--only, --condition, --replicate) go to a folder of their own: name it by --to.
     """
-    from druse import views
+    from druse import layout, views
     from druse.cli import published
 
-    selection = views.Selection(
+    selection = layout.Selection(
         metrics=only != "artifacts",
         artifacts=only != "metrics",
         conditions=frozenset(conditions) or None,
@@ -85,15 +86,15 @@ def export_command(
 
 def _check(run: Run, selection: Selection) -> None:
     """Raises UsageError for conditions and replicates that the run does not have."""
-    from druse import views
+    from druse import layout
 
-    known = views.conditions_of(run)
+    known = layout.conditions_of(run)
     for condition in sorted(selection.conditions or ()):
         if condition not in known:
             raise click.UsageError(
                 f"{run.name} has no condition {condition!r} (it has: {', '.join(known)})"
             )
-    count = views.replicates_of(run)
+    count = layout.replicates_of(run)
     for replicate in sorted(selection.replicates or ()):
         if replicate >= count:
             raise click.UsageError(

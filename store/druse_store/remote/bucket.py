@@ -144,7 +144,7 @@ class Bucket:
         found = _STATUS.search(line)
         status = int(found[1]) if found else 0
         if isinstance(error, FileNotFoundError | self._errors.NotFoundError):
-            if "NoSuchBucket" in text:
+            if "NoSuchBucket" in text or "ContainerNotFound" in text:
                 return RemoteUnavailable(f"{what}: there is no such bucket; create it first")
             return ObjectMissing(f"{what}: it is not there")
         exists = (FileExistsError, self._errors.AlreadyExistsError, self._errors.PreconditionError)

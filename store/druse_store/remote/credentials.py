@@ -25,19 +25,24 @@ _NAMES = {
 
 def config_for(url: str) -> Config:
     """Options for obstore; those that are in the environment already are left to it."""
+    if url.startswith("az://"):
+        return _endpoint("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")
     if not url.startswith("s3://"):
         return {}
     config = {} if "AWS_ACCESS_KEY_ID" in os.environ else _profile()
-    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"):
-        if os.environ.get(name):
-            config["endpoint"] = os.environ[name]
-            break
+    config |= _endpoint("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if region:
         config["region"] = region
     elif "endpoint" in config:
         config.setdefault("region", "us-east-1")
     return config
+
+
+def _endpoint(*names: str) -> Config:
+    """The server's address, by the first of these variables that is set."""
+    found = next((os.environ[name] for name in names if os.environ.get(name)), None)
+    return {} if found is None else {"endpoint": found}
 
 
 def _profile() -> Config:
