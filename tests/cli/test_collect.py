@@ -194,6 +194,35 @@ def test_a_folder_that_was_moved_away_behind_a_link_is_left_alone(
     assert (tmp_path / "archive/replicate_0/baseline/MeasureStep/large.bin").exists()
 
 
+def test_an_experiment_that_has_no_runs_is_named_where_rules_speak_of_it(
+    versions: Project,
+) -> None:
+    run_versions(versions, 1)
+    versions["druse.yaml"] = "retention: {experiments: {exq: {keep_last: 1}}}"
+    done = versions.druse("gc", "--dry-run")
+    assert (done.status, done.err) == (
+        0,
+        "druse.yaml: retention.experiments.exq: it has no runs here\n",
+    )
+
+
+def test_what_waits_for_the_grace_to_begin_is_told(versions: Project) -> None:
+    versions["druse.yaml"] = "retention: {keep_last: 1}"
+    run_versions(versions, 1)
+    assert versions.druse("gc").out == "freed 0 B\n"
+    run_versions(versions, 1, first=1)
+    done = versions.druse("gc")
+    assert "what these runs lost is younger than the grace of 1h" in done.out, done
+
+
+def test_garbage_that_is_not_worth_writing_a_pack_anew_is_told(versions: Project) -> None:
+    versions["druse.yaml"] = "retention: {keep_last: 7}"
+    run_versions(versions, 7)
+    done = versions.druse("gc", "--now", "--keep-last", "6")
+    assert "freed 0 B; 9" in done.out
+    assert "KiB of garbage stay in packs until a fifth of one is waste" in done.out
+
+
 def test_runs_are_removed_when_asked_twice_and_come_back(versions: Project) -> None:
     run_versions(versions, 2)
     assert "exp/v0: 1 cell, light" in versions.druse("rm", "exp/v0", "--dry-run").out

@@ -20,6 +20,7 @@ STORES = Path(__file__).with_name("gc_stores.py")
 SIZES = (10_000, 100_000, 1_000_000)
 LAYOUTS = ("versions", "mixed")
 PEERS = {"restic": Restic, "borg": Borg}
+PLANNING = ("records", "blobs", "chunks")  # phases
 PLAN_LIMIT, MEMORY_LIMIT, COPY_LIMIT, PEER_FACTOR = 2.0, 200 << 20, 2.0, 5.0
 
 
@@ -182,7 +183,7 @@ def _line(row):
 
 def _changes(row):
     """Seconds of what comes behind the plan."""
-    return row["total"] - sum(row["phases"].get(n, 0.0) for n in ("records", "blobs", "chunks"))
+    return row["total"] - sum(row["phases"].get(n, 0.0) for n in PLANNING)
 
 
 def _verdicts(row):

@@ -71,6 +71,8 @@ def _policy(rules: dict[str, Any], store: Store) -> Policy:
         name: replace(each, **{k: v for k, v in fields.items() if k != "max_size"})
         for name, each in said.experiments.items()
     }
+    for name in sorted(set(experiments) - set(store.experiments())):
+        click.echo(f"druse.yaml: retention.experiments.{name}: it has no runs here", err=True)
     return retiring.with_noted(replace(said, **fields, experiments=experiments), store)
 
 
@@ -172,6 +174,9 @@ def gc_command(
         print_json(_described(report))
     elif not quiet:
         _print_report(report)
+        lost = [share for share in report.by_run if share.experiment is not None]
+        if lost and not now and not report.freed + report.later + report.left:
+            click.echo(f"what these runs lost is younger than the grace of {grace}")
     for problem in report.problems:
         click.echo(problem, err=True)
     return 1 if report.problems else 0
@@ -250,7 +255,12 @@ def _print_report(report: GcReport) -> None:
         if report.evicted
         else ""
     )
-    click.echo(f"{verb} {_signed(report.freed)}{waits}{evicted}")
+    left = (
+        f"; {text.size(report.left)} of garbage stay in packs until a fifth of one is waste"
+        if report.left > report.freed
+        else ""
+    )
+    click.echo(f"{verb} {_signed(report.freed)}{waits}{evicted}{left}")
 
 
 def _signed(count: int) -> str:
@@ -267,7 +277,12 @@ def _undo(store: Store, runs: list[Any] | None, as_json: bool) -> int:
     for run in undone.runs:
         click.echo(f"{run} is back")
     for run in undone.levels:
-        click.echo(f"{run} is whole again")
+        now = store.run(*run)
+        if now is not None:
+            level = "whole" if now.level == "full" else now.level
+            click.echo(f"{run} is {level} again")
+    if undone.levels:
+        click.echo("`druse export` writes the artifacts of their folders again")
     if not undone.runs and not undone.levels:
         click.echo(f"{undone.records} records and {undone.chunks} chunks are back")
     return 0

@@ -86,6 +86,7 @@ class Executor:
             levels=plan.levels,
             freed=done.freed,
             later=plan.later,
+            left=plan.packs.left,
             swept=swept,
             waiting=Counts() if plan.immediate else marked,
             evicted=sweeper.evicted,

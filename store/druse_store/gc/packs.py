@@ -49,6 +49,7 @@ class PackPlan:
     groups: list[Group] = field(default_factory=list)
     freed: int = 0
     rewritten: int = 0  # bytes that are written
+    left: int = 0  # bytes of garbage in packs that are not worth it yet
 
 
 def extents(raw: list[int]) -> Iterator[Extent]:
@@ -106,7 +107,8 @@ def choose(
     found = plan.freed
     for share, pack, alone in wasteful:
         if share < waste and found >= need:
-            break
+            plan.left += sizes[pack] - alone
+            continue
         found += sizes[pack] - alone
         if group and total + alone > pack_size:
             _close(plan, group, sizes, uses)

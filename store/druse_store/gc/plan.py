@@ -131,6 +131,7 @@ class GcPlan:
             levels=self.levels,
             freed=self.freed,
             later=self.later,
+            left=self.packs.left,
             swept=total if self.immediate else due,
             waiting=Counts() if self.immediate else fresh,
             evicted=len(self.evicted - self.removed()) if self.evicted else 0,

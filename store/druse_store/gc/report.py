@@ -36,7 +36,8 @@ class Freed(NamedTuple):
 class GcReport:
     """`freed` bytes of packs leave the disk, whole packs and what others are written anew without.
     `swept` left the index, `waiting` got a tombstone, and can be brought back until the grace is
-    over: then `later` bytes leave. `log_freed` bytes of the log left, too, which a dry run does not
+    over: then `later` bytes leave. `left` bytes of garbage stay in packs that are hardly wasteful
+    until they are more so. `log_freed` bytes of the log left, too, which a dry run does not
     foresee. `problems` say why less was done than could be.
     """
 
@@ -44,6 +45,7 @@ class GcReport:
     levels: list[LevelChange]
     freed: int = 0
     later: int = 0
+    left: int = 0
     swept: Counts = field(default_factory=Counts)
     waiting: Counts = field(default_factory=Counts)
     evicted: int = 0

@@ -219,15 +219,16 @@ def _drop_records(tables: Bulk, rows: list[Row]) -> None:
     for table in (RECORDS, values.ORIGINS, values.ATTESTED):
         if tables.count(table):
             tables.drop_rows(table, [key for key, _ in rows])
-    cells: dict[bytes, tuple[bytes, bytes]] = {}  # of each cell the record, and its base
+    gone = {key for key, _ in rows}
+    bases: dict[bytes, bytes] = {}  # by cell, of which several records may go
     for key, value in rows:
         record = Record.decode(values.body(RECORDS, key, value))
-        cells[values.record_key(record.signature, record.replicate)] = key, record.base
-    found = tables.rows(values.CURRENT, sorted(cells))
-    current = [cell for cell, value in found if value[:SIZE] == cells[cell][0]]
+        bases[values.record_key(record.signature, record.replicate)] = record.base
+    found = tables.rows(values.CURRENT, sorted(bases))
+    current = [cell for cell, value in found if value[:SIZE] in gone]
     values.check(values.CURRENT, found)
     tables.drop_rows(values.CURRENT, current)
-    tables.drop_rows(values.BASES, sorted(cells[cell][1] + cell for cell in current))
+    tables.drop_rows(values.BASES, sorted(bases[cell] + cell for cell in current))
     leaves = tables.rows(values.EDGES, sorted({cell[:SIZE] for cell in current}))
     values.check(values.EDGES, leaves)
     tables.drop_rows(

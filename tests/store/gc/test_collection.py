@@ -270,3 +270,12 @@ def test_chains_of_reads_that_lead_nowhere_are_forgotten_too(path, monkeypatch):
             assert not any(store.next_reads(node) for node in record.nodes()[1:])
         store.put_record(records[5])
         assert [len(store.next_reads(node)) for node in records[5].nodes()[1:]] == [1] * 9
+
+
+def test_several_records_of_one_cell_leave_together_and_nothing_leads_to_them(path):
+    with Store.open(path) as store:
+        for number in range(24):
+            store.put_record(make_record(store, f"cell {number % 8}", [noise(900, number)]))
+        assert store.gc(grace=0).swept.records == 24
+        assert store.verify().findings == []
+        assert store.stats().records == 0
