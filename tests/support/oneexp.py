@@ -16,6 +16,21 @@ SOURCE = """
         return 1
 """
 
+DRAWING = """
+    import random
+    from druse import pipeline_step
+
+    @pipeline_step()
+    def first(data, ctx):
+        ctx.metrics.add("first", random.random())
+        return data
+
+    @pipeline_step()
+    def second(data, ctx, k=0):
+        ctx.metrics.add("second", random.random())
+        return data
+"""
+
 
 CHAIN = {
     "up/config.yaml": """
@@ -138,3 +153,8 @@ class Exp:
         if reset:
             path.unlink()
         return count
+
+
+def counts(project: Forked, *arguments: str) -> tuple[int, int]:
+    found = project.run("down", *arguments)
+    return found["up"]["run"], found["down"]["run"]
