@@ -10,6 +10,7 @@ import pytest
 from druse_store import Digest, Policy, RunName, Store, rebuild_index
 from druse_store.errors import BlobNotFound
 from druse_store.gc.collector import Collector, settings
+from support import damage
 from support.runs import add_run, make_record, noise, payloads_of
 from support.writers import finish, spawn
 
@@ -140,6 +141,28 @@ def test_a_pin_or_a_lease_saves_it_too(doomed):
         store.pin("kept", record.digest)
     store.gc(grace=0)
     assert is_whole(store, record)
+
+
+def test_damage_that_is_met_inside_a_transaction_does_not_wait_for_that_transaction(doomed):
+    """To note it needs the lock that the collection holds: all writers would wait for a minute."""
+    store, record, plan = doomed
+    with store._session.snapshot() as snapshot:
+        blobs = [snapshot.blob(digest) for digest in record.blobs()]
+        place = next(snapshot.chunk(blob.chunks) for blob in blobs if blob is not None)
+    damage.flip(store._session.location.pack(place.pack), place.offset)
+
+    def give_up(*_):
+        raise AssertionError("the collection waits for itself")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(20)
+    try:
+        with store.lease([record.digest]):
+            plan.execute()
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert store.record_by_digest(record.digest) == record
 
 
 def test_bytes_that_are_put_again_meanwhile_stay(doomed):
