@@ -8,7 +8,7 @@ import time
 import pytest
 
 from druse_store import Digest, Policy, RunName, Store, rebuild_index
-from druse_store.errors import BlobNotFound
+from druse_store.errors import BlobNotFound, BlobVanished
 from druse_store.gc.collector import Collector, settings
 from support import damage
 from support.runs import add_run, make_record, noise, payloads_of
@@ -215,6 +215,22 @@ def test_a_run_that_is_pinned_meanwhile_keeps_its_level(path):
         plan.execute()
         assert store.run("exp", 0).level == "full"
         assert payloads_of(store, "exp", 0) == [noise(5_000, 0), LARGE]
+
+
+def test_a_cell_whose_record_was_collected_before_it_was_added_is_no_silent_gap(path):
+    with Store.open(path) as store:
+        writer = store.begin_run("exp")
+        kept = store.put_record(make_record(store, "kept", [noise(5_000, "kept")]))
+        writer.add("base", 0, kept, "run")
+        store.flush()
+        gone = store.put_record(make_record(store, "gone", [noise(5_000, "gone")]))
+        store.gc(grace=0)
+        with pytest.raises(BlobVanished, match="exp/v0 lacks 1 of its cells"), store.batch():
+            writer.add("base", 1, gone, "run")
+            writer.finish(complete=True)
+        run = store.run("exp")
+        assert [cell.record for cell in run.cells] == [kept]
+        assert not run.complete
 
 
 # --- what goes on --------------------------------------------------------------------------------
