@@ -5,6 +5,7 @@ timed, and, once that ran, yields the bytes that it left on the disk (or None). 
 last yield cleans up; the folder is removed for it.
 """
 
+import gc
 import os
 import resource
 import shutil
@@ -67,7 +68,8 @@ def _run_once(contestant, result, folder):
     trial, here = contestant(folder), Path.cwd()
     try:
         action = next(trial)
-        os.sync()  # nobody pays for what others left to be written
+        os.sync()  # nobody pays for what others left to be written, or to be collected
+        gc.collect()
         begin, cpu = time.perf_counter(), _cpu()
         taken = action()
         seconds = time.perf_counter() - begin
