@@ -39,11 +39,10 @@ def wait(pid):
 
 def ask(function, *arguments):
     """What `function` returns (JSON-able) when it runs in a child. Raises RuntimeError."""
-    for outcome in each(lambda _: function(*arguments), [None]):
-        if outcome.get("died") or outcome.get("error"):
-            raise RuntimeError(f"{function.__name__}: {outcome}")
-        return outcome["value"]
-    raise AssertionError
+    (outcome,) = each(lambda _: function(*arguments), [None])
+    if outcome.get("died") or outcome.get("error"):
+        raise RuntimeError(f"{function.__name__}: {outcome}")
+    return outcome["value"]
 
 
 def each(function, cases):
