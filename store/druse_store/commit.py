@@ -56,6 +56,7 @@ class Committer:
             nonlocal error
             error = _add_blobs(tables, pending)
             made = _changes(tables, pending, error)
+            error = error or _gap(pending)
             self._attest(tables, pending, made)
             if pending.used:
                 hour_ago = time.time_ns() - _USE_SLACK
@@ -184,12 +185,27 @@ def _changes(tables: Tables, pending: Pending, error: StoreError | None) -> list
         changes.apply(tables, late[-1])
     for (experiment, version), cells in pending.cells.items():
         served = [c for c in cells if c[2] in rows.records or tables.has_record(c[2])]
+        if len(served) < len(cells):
+            pending.gaps[experiment, version] = len(cells) - len(served)
         if served:
             late.append([changes.CELLS, experiment, version, served])
             changes.apply(tables, late[-1])
     for change in pending.changes:
+        if change[0] == changes.FINISH and (change[1], change[2]) in pending.gaps:
+            change[-1] = False  # it is not complete
         changes.apply(tables, change)
     return made + late + pending.changes
+
+
+def _gap(pending: Pending) -> BlobVanished | None:
+    """The error for cells that were left out, as a collection took their records before."""
+    for (experiment, version), count in pending.gaps.items():
+        return BlobVanished(
+            f"the run {experiment}/v{version} lacks {count} of its cells: their records were "
+            "collected before they were added. Compute these cells again (a lease, or a batch "
+            "around both, keeps a record until its run names it)"
+        )
+    return None
 
 
 def _leave_out(pending: Pending) -> None:

@@ -34,11 +34,16 @@ class Holds:
         self._lock = threading.Lock()
         with disk.translated("creating", self.path):
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-            if mode is not None:
-                os.fchmod(self._fd, mode)
-            disk.try_lock(self._fd)
-            self._show(IDLE)
         disk.close_in_child(self)
+        try:
+            with disk.translated("creating", self.path):
+                if mode is not None:
+                    os.fchmod(self._fd, mode)
+                disk.try_lock(self._fd)
+            self._show(IDLE)
+        except BaseException:
+            self.close()  # locked and cut short it would count as the oldest hold
+            raise
 
     def take(self, commit: int) -> int:
         """Says that something begins which saw the index as of `commit`. Returns its token.
@@ -46,11 +51,11 @@ class Holds:
         Look at the index again after this: what was seen before may be gone.
         """
         with self._lock:
+            if commit < self._shown:
+                self._show(commit)
             token = self._next
             self._next += 1
             self._starts[token] = commit
-            if commit < self._shown:
-                self._show(commit)
             return token
 
     def give_back(self, token: int) -> None:

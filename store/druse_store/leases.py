@@ -46,11 +46,16 @@ class Lease:
         with disk.translated("creating", self.path):
             self._fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             disk.close_in_child(self)
-            if mode is not None:
-                os.fchmod(self._fd, mode)
-            disk.try_lock(self._fd)
-            disk.write_all(self._fd, data, 0)
-            aside.rename(self.path)  # locked and whole from its first moment
+            try:
+                if mode is not None:
+                    os.fchmod(self._fd, mode)
+                disk.try_lock(self._fd)
+                disk.write_all(self._fd, data, 0)
+                aside.rename(self.path)  # locked and whole from its first moment
+            except BaseException:
+                aside.unlink(missing_ok=True)
+                self.close()
+                raise
 
     def close(self) -> None:
         """Gives it up."""

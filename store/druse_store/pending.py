@@ -38,7 +38,8 @@ class Beginning:
 
 class Pending:
     """One commit to be. `relied` are the digests that were found in the index, and left at that;
-    `gone` those that were not there any more, when it came to it."""
+    `gone` those that were not there any more, when it came to it; `gaps` tells how many cells of
+    which runs were left out."""
 
     def __init__(self) -> None:
         self.chunks: dict[Digest, ChunkEntry] = {}
@@ -46,6 +47,7 @@ class Pending:
         self.lists: dict[Digest, tuple[tuple[Digest, int], ...]] = {}
         self.relied: set[Digest] = set()
         self.gone: set[Digest] = set()
+        self.gaps: dict[tuple[str, int], int] = {}
         self.rows = RecordRows()
         self.needs: dict[Digest, list[Digest]] = {}
         self.adoptions: dict[Digest, tuple[Record, list[Digest], Origin]] = {}

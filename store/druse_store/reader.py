@@ -101,6 +101,10 @@ class Reader:
             raise BlobDamaged(f"the chunk list {chunks} is that of another blob than {digest}")
         return found
 
+    def chunks_of(self, digest: Digest, chunks: Digest, size: int) -> list[Digest]:
+        """What a blob of several chunks is made of. Raises BlobDamaged, BlobNotFound."""
+        return [chunk for chunk, _ in self.chunk_list(digest, chunks, size).chunks]
+
     # --- reading -------------------------------------------------------------------------------
 
     def read_chunk(self, digest: Digest) -> bytes:

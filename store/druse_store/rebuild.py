@@ -19,6 +19,7 @@ from druse_store import changes, disk, frames, history, parallel, scan
 from druse_store.digest import Digest
 from druse_store.errors import FrameDamaged
 from druse_store.frames import ChunkList
+from druse_store.index import creation
 from druse_store.index import environment as environments
 from druse_store.index.environment import Environment
 from druse_store.index.tables import Tables
@@ -93,7 +94,7 @@ def _rebuild(location: Location, lock: WriteLock, progress: Progress | None) -> 
     with disk.translated("making room for a new index in", aside):
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-    environments.prepare(aside, location.tmp, location.file_mode)
+    creation.prepare(aside, location.tmp, location.file_mode)
     environment = environments.acquire(aside, lock, locking=True, mode=location.file_mode)
     try:
         rebuilt = _fill(location, environment, progress)

@@ -31,7 +31,10 @@ class RunWriter:
         self._open = True
 
     def add(self, condition: str, replicate: int, record: Digest, how: str) -> None:
-        """Adds a cell: `how` is one of `HOWS`. Its record is committed before it."""
+        """Adds a cell: `how` is one of `HOWS`. Its record is committed before it.
+
+        Where that is gone, whoever makes this durable raises BlobVanished, and the run lacks it.
+        """
         if how not in HOWS:
             raise InvalidInput(f"a cell comes by one of {HOWS}, not {how!r}")
         self._check_open()

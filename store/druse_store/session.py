@@ -26,8 +26,8 @@ from druse_store.errors import (
     StoreError,
 )
 from druse_store.holds import Holds
+from druse_store.index import creation, values
 from druse_store.index import environment as environments
-from druse_store.index import values
 from druse_store.index.snapshot import Snapshot
 from druse_store.index.values import Origin
 from druse_store.leases import Lease
@@ -105,9 +105,10 @@ class Session:
             self._left.callback(self.users.close)
         if not read_only:
             reserve.set_aside(location)
-            environments.prepare(location.index, location.tmp, mode)
+            creation.prepare(location.index, location.tmp, mode)
             self._lock = WriteLock(location.holds / "writer.lock", mode)
             self._left.callback(self._lock.close)
+            creation.create(location, self._lock)
         self.environment = environments.acquire(
             location.index, self._lock, locking=not immutable, mode=mode
         )

@@ -1,9 +1,12 @@
 """The lock that stands before LMDB's write transaction, and names who holds it.
 
 LMDB's own lock blocks without heeding signals, and for ever behind a process that was stopped.
-This one is polled, says after 5 seconds whom it waits for, and gives up after a minute. The file
-also says which log segment its holder is about to append to: whoever finds that still set knows
-that the last holder died there, and cuts the frame that was never committed.
+This one is polled, says after 5 seconds whom it waits for, and gives up after a minute. Time in
+which the waiting process did not run is left out (a whole job is stopped, or the machine stands
+still), and a holder that waits for its disk is waited for longer.
+
+The file also says which log segment its holder is about to append to: whoever finds that still set
+knows that the last holder died there, and cuts the frame that was never committed.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -27,6 +30,26 @@ _FIRST_PAUSE = 0.0002
 _LONGEST_PAUSE = 0.005
 _NAME_AFTER = 5.0
 _GIVE_UP_AFTER = 60.0
+_DISK_GIVE_UP_AFTER = 600.0  # behind a holder that waits for its disk
+_STILL = 1.0  # seconds between two looks: if it was more, this process did not run
+
+
+class _Patience:
+    """The seconds that somebody waited: from look to look, without those that it slept through."""
+
+    def __init__(self) -> None:
+        self.waited = self.before = 0.0
+        self._last = time.monotonic()
+
+    def look(self) -> float:
+        now = time.monotonic()
+        self.waited += min(now - self._last, _STILL)
+        self._last = now
+        return self.waited
+
+    def begin_anew(self) -> None:
+        self.before += self.waited
+        self.waited = 0.0
 
 
 class WriteLock:
@@ -35,6 +58,7 @@ class WriteLock:
     def __init__(self, path: Path, mode: int | None) -> None:
         self.path = path
         self._thread = threading.Lock()
+        self._owner = 0  # the thread that has it
         with disk.translated("opening", path):
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             if mode is not None and os.fstat(self._fd).st_uid == os.getuid():
@@ -43,13 +67,25 @@ class WriteLock:
 
     def __enter__(self) -> bytes:
         """Waits for the lock. Returns the id of the segment that a dead holder left, or zeros."""
-        if not self._thread.acquire(timeout=_GIVE_UP_AFTER):
-            raise StoreBusy(f"another thread of this process holds {self.path}")
+        self._wait_for_threads()
         try:
             return self._take()
         except BaseException:
-            self._thread.release()
+            self._leave()
             raise
+
+    def _wait_for_threads(self) -> None:
+        if self._owner == threading.get_ident():  # it would wait for itself
+            raise StoreBusy(f"this thread holds {self.path} already")
+        patience = _Patience()
+        while not self._thread.acquire(timeout=min(_STILL, _GIVE_UP_AFTER) / 2):
+            if patience.look() > _GIVE_UP_AFTER:
+                self._give_up(patience)
+        self._owner = threading.get_ident()
+
+    def _leave(self) -> None:
+        self._owner = 0
+        self._thread.release()
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -85,33 +121,50 @@ class WriteLock:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
         finally:
-            self._thread.release()
+            self._leave()
 
     def _wait(self) -> None:
-        pause, began, named = _FIRST_PAUSE, time.monotonic(), False
+        pause, patience, named = _FIRST_PAUSE, _Patience(), False
         while not disk.try_lock(self._fd):
-            waited = time.monotonic() - began
+            waited = patience.look()
             if waited > _GIVE_UP_AFTER:
-                raise StoreBusy(
-                    f"{self._holder()} has been writing to the store for {waited:.0f} s and may "
-                    "be stopped: let it go on (`kill -CONT`), or end it, then try again"
-                )
+                self._give_up(patience)
             if waited > _NAME_AFTER and not named:
                 self._warn()
                 named = True
             time.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
+    def _give_up(self, patience: _Patience) -> None:
+        """Raises StoreBusy, unless it is the disk that is waited for, and not for too long."""
+        holder, waited = self._holder(), patience.before + patience.waited
+        if holder and _waits_for_disk(holder):
+            if waited <= _DISK_GIVE_UP_AFTER:
+                patience.begin_anew()
+                return
+            raise StoreBusy(
+                f"process {holder} holds the store's write lock and has waited for the disk for "
+                f"{waited:.0f} s: look at the disk's health, then try again"
+            )
+        if holder == os.getpid():
+            raise StoreBusy(f"another thread of this process holds {self.path}")
+        raise StoreBusy(
+            f"{_named(holder)} holds the store's write lock, which was not to be had for "
+            f"{waited:.0f} s, and may be stopped: let it go on (`kill -CONT`), or end it, then try "
+            "again"
+        )
+
     def _warn(self) -> None:
         import logging  # ten milliseconds that hardly any process needs
 
         logging.getLogger("druse_store").warning(
-            "waiting to write: %s holds %s", self._holder(), self.path
+            "waiting to write: %s holds %s", _named(self._holder()), self.path
         )
 
-    def _holder(self) -> str:
-        data = os.pread(self._fd, _NOTE.size, 0)
-        return f"process {_NOTE.unpack(data)[0]}" if len(data) == _NOTE.size else "a process"
+    def _holder(self) -> int:
+        """The process that has it; 0 if that is not to be read."""
+        data = b"" if self._fd < 0 else os.pread(self._fd, _NOTE.size, 0)
+        return int(_NOTE.unpack(data)[0]) if len(data) == _NOTE.size else 0
 
     def leave_to_parent(self) -> None:
         """In a forked child: closes its copy of the descriptor, and nothing else."""
@@ -121,3 +174,16 @@ class WriteLock:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+def _named(holder: int) -> str:
+    return f"process {holder}" if holder else "a process"
+
+
+def _waits_for_disk(process: int) -> bool:
+    """Whether a thread of a process is in a sleep that no signal ends (Linux says so)."""
+    for path in Path(f"/proc/{process}/task").glob("*/stat"):
+        with suppress(OSError):
+            if path.read_text("utf-8", "replace").rpartition(")")[2].split()[0] == "D":
+                return True
+    return False

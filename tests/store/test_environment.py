@@ -1,14 +1,16 @@
 """The LMDB environment: one in a process, of a fixed size, and its files are nobody else's."""
 
+import os
 import resource
 import subprocess
 import sys
 
 import pytest
 
-from druse_store import Store
-from druse_store.errors import ForeignNamespace, StoreBusy
+from druse_store import Digest, Store, rebuild_index
+from druse_store.errors import DiskFull, ForeignNamespace, IndexDamaged, StoreBusy
 from druse_store.index.environment import MAP_SIZE, MAX_READERS
+from support import mounts
 from support.processes import run_python
 
 NAMESPACE = ["unshare", "--pid", "--fork", "--mount-proc"]
@@ -91,8 +93,6 @@ def test_where_address_space_is_short_the_map_is_smaller(path):
 
 
 def test_a_store_whose_index_was_cut_says_so(path):
-    from druse_store.errors import IndexDamaged
-
     with Store.open(path) as store:
         for number in range(50):
             store.put(b"%d" % number)
@@ -101,6 +101,103 @@ def test_a_store_whose_index_was_cut_says_so(path):
         file.truncate(8192)
     with pytest.raises(IndexDamaged, match="rebuild-index"):
         Store.open(path)
+
+
+# --- creation ----------------------------------------------------------------------------------
+
+
+@pytest.mark.needs("mount")
+def test_a_disk_that_was_full_when_the_store_was_created_does_no_harm(tmp_path):
+    """lmdb's first write is of two pages. Where one fits, it leaves a file that it cannot open."""
+    outcomes = set()
+    for room in range(256, 400, 4):  # KiB: around the size of the lock file, by pages
+        with mounts.tmpfs(tmp_path / "disk", "2m") as disk:
+            fill(disk / "ballast", room)
+            try:
+                Store.open(disk / "store").close()
+            except DiskFull:
+                outcomes.add("full")
+            else:
+                outcomes.add("fits")
+            (disk / "ballast").unlink()
+            with Store.open(disk / "store") as store:
+                assert store.get(store.put(b"x")) == b"x", room
+            assert list((disk / "store" / "tmp").iterdir()) == []
+    assert outcomes == {"full", "fits"}
+
+
+def fill(ballast, room):
+    status = os.statvfs(ballast.parent)
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, status.f_bavail * status.f_frsize - room * 1024)
+
+
+def leave_half_an_index(path, size):
+    """As a machine that fell in the middle of a creation: the folders, and a file of `size`."""
+    Store.open(path).close()
+    data = path / "index" / "data.mdb"
+    whole = data.read_bytes()
+    data.unlink()
+    if size is not None:
+        data.write_bytes(whole[: min(size, 4096)].ljust(size, b"\0"))
+
+
+@pytest.mark.parametrize("size", [None, 0, 100, 4096, 8192])
+def test_an_index_that_never_came_to_be_is_made_in_a_store_that_holds_nothing(path, size):
+    leave_half_an_index(path, size)
+    if size == 8192:
+        (path / "index" / "data.mdb").write_bytes(bytes(size))
+    with Store.open(path) as store:
+        assert store.get(store.put(b"x")) == b"x"
+
+
+@pytest.mark.parametrize("size", [None, 0, 100, 4096, 8192])
+def test_an_index_that_is_gone_is_not_made_anew_where_a_store_holds_something(path, size):
+    with Store.open(path) as store:
+        digest = store.put(b"x")
+    data = path / "index" / "data.mdb"
+    if size is None:
+        data.unlink()
+    else:
+        os.truncate(data, size)
+    for _ in range(2):
+        with pytest.raises(IndexDamaged, match="rebuild-index"):
+            Store.open(path)
+    assert not data.exists() if size is None else data.stat().st_size == size
+    rebuild_index(path)
+    with Store.open(path) as store:
+        assert store.get(digest) == b"x"
+
+
+def test_of_many_who_create_a_store_at_once_all_write_to_the_same_index(path):
+    program = """if True:
+        import sys
+        from druse_store import Store
+        print("ready", flush=True)
+        sys.stdin.readline()
+        with Store.open(sys.argv[1]) as store:
+            print(store.put(sys.argv[2].encode()))
+    """
+    for round_ in range(3):
+        place = path.with_name(f"{path.name}{round_}")
+        writers = [
+            subprocess.Popen(
+                [sys.executable, "-c", program, str(place), str(number)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for number in range(6)
+        ]
+        assert {writer.stdout.readline() for writer in writers} == {"ready\n"}
+        for writer in writers:
+            writer.stdin.write("\n")
+            writer.stdin.flush()
+        said = [writer.communicate(timeout=60)[0].strip() for writer in writers]
+        with Store.open(place) as store:
+            assert [store.get(Digest.from_hex(name)) for name in said] == [
+                b"%d" % number for number in range(6)
+            ]
 
 
 # --- containers --------------------------------------------------------------------------------

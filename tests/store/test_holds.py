@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -7,7 +8,9 @@ import time
 import pytest
 
 from druse_store import Store, holds
+from druse_store.errors import DiskFull
 from druse_store.holds import IDLE, Holds
+from druse_store.leases import Lease
 
 
 @pytest.fixture
@@ -133,3 +136,26 @@ def test_a_batch_is_held_from_its_beginning(path):
             store.put(b"z")
             assert holds.oldest(path / "holds") == 1
         assert holds.oldest(path / "holds") == IDLE
+
+
+def test_a_hold_that_a_full_disk_cut_short_does_not_stand_in_the_way(folder, monkeypatch):
+    """A locked one that cannot be read counts as the oldest: nothing would be swept any more."""
+
+    def full(fd, data, offset):
+        raise OSError(errno.ENOSPC, "no space")
+
+    mine = Holds(folder, None)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full)
+        for begin in (
+            lambda: Holds(folder, None),
+            lambda: Lease(folder, None),
+            lambda: mine.take(3),
+        ):
+            with pytest.raises(DiskFull):
+                begin()
+    assert holds.oldest(folder) == IDLE
+    mine.give_back(mine.take(5))
+    assert holds.oldest(folder) == IDLE
+    assert list(folder.iterdir()) == [mine.path]
+    mine.close()

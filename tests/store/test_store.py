@@ -293,8 +293,14 @@ def test_a_run_goes_on_until_it_is_finished(store, make_record):
 
 def test_a_run_never_names_a_record_that_is_not_there(store):
     writer = store.begin_run("a")
-    writer.add("base", 0, Digest.of(b"no record"), "run")
-    assert writer.finish(complete=False).cells == ()
+    with pytest.raises(BlobVanished, match="a/v0 lacks 1"):
+        writer.add("base", 0, Digest.of(b"no record"), "run")
+    with pytest.raises(BlobVanished, match="a/v0 lacks 2"), store.batch():
+        writer.add("base", 0, Digest.of(b"no record"), "run")
+        writer.add("base", 1, Digest.of(b"neither"), "run")
+        writer.finish(complete=True)
+    assert store.run("a").cells == ()
+    assert not store.run("a").complete
 
 
 def test_an_abandoned_run_is_gone_and_its_version_is_not_used_again(store):

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from druse_store import Store, writelock
 from druse_store.errors import StoreBusy
 from druse_store.writelock import WriteLock
+from support import mounts
 
 HOLD = """if True:
     import sys
@@ -99,8 +101,12 @@ def test_code_inside_a_batch_can_wait_for_a_child_that_puts(path):
 
 def test_threads_take_turns(tmp_path, impatient):
     lock = WriteLock(tmp_path / "lock", None)
-    with lock.held(), pytest.raises(StoreBusy, match="another thread"):
-        lock.__enter__()
+    with (
+        lock.held(),
+        ThreadPoolExecutor(1) as other,
+        pytest.raises(StoreBusy, match="another thread"),
+    ):
+        other.submit(lock.__enter__).result()
     lock.close()
 
 
@@ -122,4 +128,99 @@ def test_who_died_while_appending_to_the_log_is_known_to_the_next(tmp_path):
         lock.note(bytes(8))
     with lock as left:
         assert left == bytes(8)
+    lock.close()
+
+
+WAIT = """if True:
+    import sys
+    from pathlib import Path
+    from druse_store import writelock
+    writelock._GIVE_UP_AFTER, writelock._STILL = 1.5, 0.1
+    lock = writelock.WriteLock(Path(sys.argv[1]), None)
+    print("waits", flush=True)
+    with lock:
+        print("has it", flush=True)
+"""
+
+
+@pytest.fixture
+def waiting():
+    """Starts a process that waits for a lock, and gives up after 1.5 s."""
+    started = []
+
+    def start(path):
+        process = subprocess.Popen(
+            [sys.executable, "-c", WAIT, str(path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout.readline() == "waits\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_time_in_which_the_waiting_process_was_stopped_itself_does_not_count(tmp_path, waiting):
+    """As a whole job that is suspended, holder and all, and goes on an hour later."""
+    path = tmp_path / "writer.lock"
+    lock = WriteLock(path, None)
+    with lock:
+        process = waiting(path)
+        time.sleep(0.2)  # it has looked at its clock
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(2)
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.2)
+    out, err = process.communicate(timeout=20)
+    assert out == "has it\n", err
+    lock.close()
+
+
+FSYNC = """if True:
+    import os, sys
+    from pathlib import Path
+    from druse_store.writelock import WriteLock
+    with WriteLock(Path(sys.argv[1]), None), open(sys.argv[2], "wb", 0) as file:
+        print("held", flush=True)
+        sys.stdin.readline()
+        file.write(b"x")
+"""
+
+
+@pytest.mark.needs("mkfs.xfs", "fsfreeze")
+def test_a_holder_that_waits_for_its_disk_is_waited_for(tmp_path, waiting):
+    path = tmp_path / "writer.lock"
+    with mounts.xfs(tmp_path / "image", tmp_path / "slow") as slow:
+        holder = subprocess.Popen(
+            [sys.executable, "-c", FSYNC, str(path), str(slow / "file")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert holder.stdout.readline() == "held\n"
+        subprocess.run(["fsfreeze", "-f", str(slow)], check=True)
+        try:
+            holder.stdin.write("\n")
+            holder.stdin.flush()
+            process = waiting(path)
+            time.sleep(2)
+            assert process.poll() is None, process.communicate()
+        finally:
+            subprocess.run(["fsfreeze", "-u", str(slow)], check=True)
+            holder.communicate(timeout=20)
+        out, err = process.communicate(timeout=20)
+        assert out == "has it\n", err
+
+
+def test_a_thread_that_has_it_does_not_wait_for_itself(tmp_path):
+    lock = WriteLock(tmp_path / "writer.lock", None)
+    with lock, pytest.raises(StoreBusy, match="already"), lock:
+        pass
+    with lock.held():  # it was given back
+        pass
     lock.close()

@@ -5,11 +5,14 @@ The parent never opens a store, so nothing of one is inherited.
 
 import json
 import os
+import select
 import signal
 import sys
 import traceback
 
-HANG = 60  # seconds after which a case counts as hanging: its child gets SIGALRM
+# Seconds after which a case counts as hanging: its child gets SIGALRM. They are counted one by one,
+# as children and their parent may be stopped together, and a machine may stand still.
+HANG = 90
 
 
 def spawn(function, *arguments):
@@ -36,11 +39,10 @@ def wait(pid):
 
 def ask(function, *arguments):
     """What `function` returns (JSON-able) when it runs in a child. Raises RuntimeError."""
-    for outcome in each(lambda _: function(*arguments), [None]):
-        if outcome.get("died") or outcome.get("error"):
-            raise RuntimeError(f"{function.__name__}: {outcome}")
-        return outcome["value"]
-    raise AssertionError
+    (outcome,) = each(lambda _: function(*arguments), [None])
+    if outcome.get("died") or outcome.get("error"):
+        raise RuntimeError(f"{function.__name__}: {outcome}")
+    return outcome["value"]
 
 
 def each(function, cases):
@@ -54,11 +56,9 @@ def each(function, cases):
         read, write = os.pipe()
         pid = spawn(_run_cases, function, cases[begin:], read, write)
         os.close(write)
-        with os.fdopen(read) as answers:
-            for line in answers:
-                if line.endswith("\n"):
-                    begin += 1
-                    yield json.loads(line)
+        for line in _answers(read, pid):
+            begin += 1
+            yield json.loads(line)
         status = wait(pid)
         if status < 0:
             begin += 1
@@ -67,13 +67,30 @@ def each(function, cases):
             raise RuntimeError(f"a child ended with status {status} before its cases did")
 
 
+def _answers(read, pid):
+    """Whole lines from a child, which is ended if there comes none for too long."""
+    waiting, waited = b"", 0
+    with os.fdopen(read, "rb", 0) as answers:
+        while True:
+            if not select.select([answers], [], [], 1)[0]:
+                waited += 1
+                if waited >= HANG:
+                    os.kill(pid, signal.SIGALRM)
+                    waited = 0
+                continue
+            data = answers.read(1 << 16)
+            if not data:
+                return
+            *lines, waiting = (waiting + data).split(b"\n")
+            yield from lines
+            waited = 0
+
+
 def _run_cases(function, cases, read, write):
     os.close(read)
     for case in cases:
-        signal.alarm(HANG)
         try:
             answer = {"value": function(case)}
         except Exception as error:
             answer = {"error": "".join(traceback.format_exception(error)[-3:])}
-        signal.alarm(0)
         os.write(write, json.dumps(answer).encode() + b"\n")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from druse_store import disk, holds, reserve
 from druse_store.gc.compact import Compactor
 from druse_store.gc.levels import lower
-from druse_store.gc.plan import GcPlan, Meter, Planner
+from druse_store.gc.plan import GcPlan, Meter
 from druse_store.gc.report import Counts, GcReport
 from druse_store.gc.spared import Spared
 from druse_store.gc.sweep import Sweeper
@@ -25,6 +25,7 @@ from druse_store.index.values import (
     RECORDS,
     TOMBSTONED,
 )
+from druse_store.reader import Reader
 
 if TYPE_CHECKING:
     from druse_store.session import Session
@@ -55,10 +56,12 @@ class Executor:
         self._plan = plan
         self._step = step
         self._advance = advance
-        planner = Planner(session, plan.settings, plan.collector)
         writer = session.writer
         writer.leave_files()
-        self._spared = Spared(session.location, plan.leases, plan.head, planner.read_list)
+        # It reads under the write lock, so that it must neither note damage, which takes that lock,
+        # nor look at what another thread is writing, which may be waiting for it.
+        self._reader = Reader(session.location, session.environment, None)
+        self._spared = Spared(session.location, plan.leases, plan.head, self._reader.chunks_of)
         self._sweeper = Sweeper(writer.committer, self._spared, plan.limit, advance, step)
         # Without a hold, nobody can have seen what is removed: it needs no tombstone before.
         self._sweeper.direct = alone and plan.immediate
@@ -106,6 +109,7 @@ class Executor:
         try:
             yield
         finally:
+            self._reader.close()
             self._session.reader.files.let_go()
             reserve.set_aside(location)
 

@@ -217,8 +217,7 @@ class Planner:
 
     def read_list(self, digest: Digest, chunks: Digest, size: int) -> list[Digest]:
         """The chunks that a blob of several is made of. Raises Damaged, BlobNotFound."""
-        outline = self._session.reader.chunk_list(digest, chunks, size)
-        return [chunk for chunk, _ in outline.chunks]
+        return self._session.reader.chunks_of(digest, chunks, size)
 
     def _candidate(self, pack: bytes, *, sealed: bool) -> int | None:
         """The size of a pack that may be removed or written anew."""

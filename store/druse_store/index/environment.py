@@ -30,8 +30,6 @@ from druse_store.writelock import WriteLock
 MAP_SIZE = 64 << 30
 _SMALLEST_MAP = 1 << 30
 MAX_READERS = 4096
-# lmdb sizes the lock file: one cache line per reader slot behind a head of two.
-_LOCK_FILE_SIZE = (MAX_READERS + 64) * 64
 # Beyond the last page, so that a damaged length leads to zeros and not past the end of the file.
 _SLACK = 32 << 20
 _NEARLY_FULL = 1 << 20  # bytes free; one write of lmdb's can be that large
@@ -151,24 +149,37 @@ def _open(folder: Path, read_only: bool, locking: bool, mode: int | None) -> lmd
             return env
 
 
-def prepare(folder: Path, tmp: Path, mode: int | None) -> None:
-    """Writes the lock file in full before lmdb makes a sparse one.
+def make(folder: Path, mode: int | None) -> None:
+    """Makes an environment that is whole and durable, in a folder that nobody else knows."""
+    env = _open(folder, read_only=False, locking=False, mode=mode)
+    try:
+        with env.begin(write=True) as txn:
+            for name in TABLES:
+                env.open_db(name.encode(), txn)
+    except lmdb.Error as error:
+        raise translate(error, folder) from error
+    finally:
+        env.close()
+    if mode is not None:
+        _set_mode(folder / "data.mdb", mode)
 
-    On a full disk a process that touches a hole of it would die of SIGBUS. Whoever links it
-    first wins: a second lock file in its place would let two writers in.
-    """
-    path = folder / "lock.mdb"
-    if path.exists():
-        return
-    aside = tmp / f"lock.{os.getpid()}.{os.urandom(4).hex()}"
-    with disk.translated("creating", path):
+
+def is_sound(folder: Path) -> bool:
+    """Whether there is a file that lmdb does not refuse at the first look."""
+    with _guard, disk.translated("opening the index", folder):
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in _open_here:
+            return True
+        data = folder / "data.mdb"
+        if not data.exists() or not data.stat().st_size:
+            return False
         try:
-            disk.write_file(aside, bytes(_LOCK_FILE_SIZE), mode)
-            os.link(aside, path)
-        except FileExistsError:
-            pass
-        finally:
-            aside.unlink(missing_ok=True)
+            lmdb.open(str(folder), readonly=True, create=False, lock=False).close()
+        except lmdb.InvalidError:
+            return False
+        except lmdb.Error:
+            pass  # what else is wrong shows when it is opened
+        return True
 
 
 _open_here: dict[tuple[int, int], Environment] = {}

@@ -8,8 +8,9 @@ import time
 import pytest
 
 from druse_store import Digest, Policy, RunName, Store, rebuild_index
-from druse_store.errors import BlobNotFound
+from druse_store.errors import BlobNotFound, BlobVanished
 from druse_store.gc.collector import Collector, settings
+from support import damage
 from support.runs import add_run, make_record, noise, payloads_of
 from support.writers import finish, spawn
 
@@ -142,6 +143,28 @@ def test_a_pin_or_a_lease_saves_it_too(doomed):
     assert is_whole(store, record)
 
 
+def test_damage_that_is_met_inside_a_transaction_does_not_wait_for_that_transaction(doomed):
+    """To note it needs the lock that the collection holds: all writers would wait for a minute."""
+    store, record, plan = doomed
+    with store._session.snapshot() as snapshot:
+        blobs = [snapshot.blob(digest) for digest in record.blobs()]
+        place = next(snapshot.chunk(blob.chunks) for blob in blobs if blob is not None)
+    damage.flip(store._session.location.pack(place.pack), place.offset)
+
+    def give_up(*_):
+        raise AssertionError("the collection waits for itself")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(20)
+    try:
+        with store.lease([record.digest]):
+            plan.execute()
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert store.record_by_digest(record.digest) == record
+
+
 def test_bytes_that_are_put_again_meanwhile_stay(doomed):
     store, record, plan = doomed
     again = make_record(store, "again", [noise(5_000, "small"), LARGE])
@@ -192,6 +215,22 @@ def test_a_run_that_is_pinned_meanwhile_keeps_its_level(path):
         plan.execute()
         assert store.run("exp", 0).level == "full"
         assert payloads_of(store, "exp", 0) == [noise(5_000, 0), LARGE]
+
+
+def test_a_cell_whose_record_was_collected_before_it_was_added_is_no_silent_gap(path):
+    with Store.open(path) as store:
+        writer = store.begin_run("exp")
+        kept = store.put_record(make_record(store, "kept", [noise(5_000, "kept")]))
+        writer.add("base", 0, kept, "run")
+        store.flush()
+        gone = store.put_record(make_record(store, "gone", [noise(5_000, "gone")]))
+        store.gc(grace=0)
+        with pytest.raises(BlobVanished, match="exp/v0 lacks 1 of its cells"), store.batch():
+            writer.add("base", 1, gone, "run")
+            writer.finish(complete=True)
+        run = store.run("exp")
+        assert [cell.record for cell in run.cells] == [kept]
+        assert not run.complete
 
 
 # --- what goes on --------------------------------------------------------------------------------
