@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,14 +40,19 @@ _DEFAULTS = (default_loader, default_writer)
 _cell: ContextVar[FrozenContext | None] = ContextVar("druse.cell", default=None)
 
 
-@contextmanager
-def written_to(ctx: FrozenContext) -> Iterator[None]:
+class written_to:  # noqa: N801 - used as a function is; a generator costs more than the rest of it
     """Within the block, artifacts that steps keep as attributes are written to this context."""
-    token = _cell.set(ctx)
-    try:
-        yield
-    finally:
-        _cell.reset(token)
+
+    __slots__ = ("_ctx", "_token")
+
+    def __init__(self, ctx: FrozenContext) -> None:
+        self._ctx = ctx
+
+    def __enter__(self) -> None:
+        self._token = _cell.set(self._ctx)
+
+    def __exit__(self, *_: object) -> None:
+        _cell.reset(self._token)
 
 
 class Artifact(DataSource):

@@ -134,7 +134,7 @@ class CellRun:
         self._ctx._runtime = Runtime(up.place, up.prepared, task.upstream)
         self._outcome = Outcome(task.cell, self._reads.found)
         self._watch = Watch(up.place.files, up.prepared.code)
-        self._cache = StepCache(up, task, self._reads, self._watch, self._ctx, self._outcome)
+        self._cache: StepCache | None = None
         seeding = up.prepared.seed
         self._seed_fn = seed or seeding.seed_fn or seeds.seed_generators
         self._seed_replicate = task.cell.replicate if seeding.auto_seed else 0
@@ -174,8 +174,7 @@ class CellRun:
             self._reads.position = self._watch.place = position
             ctx._data[STEP_NAME_KEY] = self._place
             began = time.perf_counter()
-            before = (set(ctx._data), {k: len(v) for k, v in ctx.metrics._values.items()})
-            reads_before = len(self._reads.found)
+            before = _Before(ctx, len(self._reads.found))
             for hook in self._up.hooks:
                 with self._looking(hook):
                     hook.before_step(experiment, step)
@@ -188,7 +187,7 @@ class CellRun:
                     hook.after_step(experiment, step, data.get(), ctx)
             ctx.artifacts._end_step()
             self._outcome.step_seconds.append(time.perf_counter() - began)
-            self._trace(before, reads_before)
+            self._trace(before)
 
     @contextmanager
     def _looking(self, hook: BasePlugin) -> Iterator[None]:
@@ -220,34 +219,46 @@ class CellRun:
         source = self._prepared.experiment.datasource
         if source.shared:
             self._reads.shared(seeds.SOURCE)
-        hit = await self._cache.take(seeds.SOURCE, source, None, self._pause)
-        if hit is not None:
-            return hit
 
         async def fetch() -> Any:
             value = source.fetch(self._ctx)
-            return await self._waiter(value) if inspect.isawaitable(value) else value
+            return await self._waiter(value) if _is_awaitable(value) else value
 
-        return await self._cache.execute(seeds.SOURCE, source, None, fetch, self._seed)
+        if self._task.control.keeps(source):
+            return await self._kept(seeds.SOURCE, source, None, fetch)
+        self._seed(seeds.SOURCE, bool(source.shared))
+        return Held(await fetch())
 
     async def _run_step(self, position: int, step: Any, data: Held) -> Held:
         if step.shared:
             self._reads.shared(position)
-        hit = await self._cache.take(position, step, data, self._pause)
-        if hit is not None:
-            return hit
 
         async def execute() -> Any:
             given = data.get()
             inputs = Inputs(step, given) if self._task.control.check else None
             result = step(given, self._ctx)
-            if inspect.isawaitable(result):
+            if _is_awaitable(result):
                 result = await self._waiter(result)
             if inputs is not None:
                 inputs.require_unchanged()
             return without_metrics(result, self._ctx)
 
-        return await self._cache.execute(position, step, data, execute, self._seed)
+        if self._task.control.keeps(step):
+            return await self._kept(position, step, data, execute)
+        self._seed(position, bool(step.shared))
+        return Held(await execute())
+
+    async def _kept(
+        self, position: int, step: Any, data: Held | None, call: Callable[[], Awaitable[Any]]
+    ) -> Held:
+        """What a cacheable step gives, taken from the store or executed."""
+        cache = self._cache
+        if cache is None:
+            cache = self._cache = StepCache(
+                self._up, self._task, self._reads, self._watch, self._ctx, self._outcome
+            )
+        hit = await cache.take(position, step, data, self._pause)
+        return hit or await cache.execute(position, step, data, call, self._seed)
 
     async def _pause(self, seconds: float) -> None:
         await self._waiter(asyncio.sleep(seconds))
@@ -262,7 +273,10 @@ class CellRun:
         metrics = self._ctx.metrics
         self._outcome.tags = {name: list(metrics.get_tags(name)) for name in metrics._tags}
         return {
-            name: [plain(value, f"metric {name!r}") for value in values]
+            name: [
+                value if type(value) is float else plain(value, f"metric {name!r}")
+                for value in values
+            ]
             for name, values in sorted(metrics._values.items())
         }
 
@@ -289,11 +303,12 @@ class CellRun:
             if text is not None:
                 outcome.shown[name] = text
 
-    def _trace(self, before: tuple[set[str], dict[str, int]], reads_before: int) -> None:
-        ctx, (keys, counts) = self._ctx, before
-        reads = list(self._reads.found)[reads_before:]
-        wrote = {key: shown.shown(value) for key, value in ctx._data.items() if key not in keys}
-        metrics = {k: len(v) for k, v in ctx.metrics._values.items() if len(v) != counts.get(k, 0)}
+    def _trace(self, before: _Before) -> None:
+        data, values, counts = self._ctx._data, self._ctx.metrics._values, before.counts
+        reads = list(self._reads.found)[before.reads :]
+        # A context only grows, and keeps the order in which its keys came.
+        wrote = {key: shown.shown(data[key]) for key in list(data)[before.keys :]}
+        metrics = {k: len(v) for k, v in values.items() if len(v) != counts.get(k, 0)}
         if len(wrote) > 1:
             wrote = dict(sorted(wrote.items()))
         self._outcome.trace.append({"metrics": metrics, "reads": reads, "wrote": wrote})
@@ -305,6 +320,24 @@ class CellRun:
             text = getattr(error, "traceback_str", "") or _traceback(error)
         self._outcome.error = error
         return Failure(self._place, str(error), text, type(error).__name__)
+
+
+class _Before:
+    """How much there was before a step."""
+
+    __slots__ = ("counts", "keys", "reads")
+
+    def __init__(self, ctx: FrozenContext, reads: int) -> None:
+        self.keys = len(ctx._data)
+        self.counts = {k: len(v) for k, v in ctx.metrics._values.items()}
+        self.reads = reads
+
+
+_NOT_AWAITABLE = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict})
+
+
+def _is_awaitable(value: Any) -> bool:
+    return type(value) not in _NOT_AWAITABLE and inspect.isawaitable(value)
 
 
 class Told(dict[str, "Digest"]):

@@ -114,7 +114,8 @@ class Committer:
             run.add(outcome.cell.condition, outcome.cell.replicate, digest, how)
         with self._lock:
             self._waiting.append(outcome.cell)
-        self._due.set()
+        if not self._due.is_set():  # whoever clears it takes what waits after that
+            self._due.set()
         return record
 
     def _ref(self, data: bytes | ObjectRef) -> ObjectRef:

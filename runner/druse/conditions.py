@@ -95,7 +95,12 @@ class Initial:
 
     def shown(self, key: str) -> str:
         """A key's value, for people."""
-        return shown(self.values()[key]) if self.has(key) else ABSENT_TEXT
+        if not self.has(key):
+            return ABSENT_TEXT
+        return shown(self.replicate if self._is_replicate(key) else self.values()[key])
+
+    def _is_replicate(self, key: str) -> bool:
+        return key == REPLICATE_KEY and key not in self._extra
 
     def has(self, key: str) -> bool:
         """Whether the context has this key as the cell begins."""
@@ -167,6 +172,11 @@ class Condition:
         if not self._is_constant:
             for replicate in range(replicates):
                 self.cell(replicate)
+
+    def apply_one(self, replicate: int) -> None:
+        """As `apply`, for one replicate."""
+        if not self._is_constant:
+            self.cell(replicate)
 
     def fails(self, replicate: int) -> bool:
         """Whether the treatment raised."""

@@ -42,14 +42,14 @@ class Dispatcher:
         self._claims.look_ahead()
         while True:
             lanes = self._current.lanes.with_room()
-            cell = (
+            cell = lanes and (
                 self._claims.get_claimed(lanes)
                 or self._scheduler.get_ready(lanes)
                 or self._claims.get_back(lanes)
             )
-            if cell is not None:
+            if cell:
                 self._dispatch(cell)
-            elif not self._claims.take_turn(lanes):
+            elif not lanes or not self._claims.take_turn(lanes):
                 self._current.lanes.rest()
                 return
 

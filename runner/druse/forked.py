@@ -31,6 +31,11 @@ class Forked:
         self._rest = b""
 
     @property
+    def is_unused(self) -> bool:
+        """Whether no process was about to be forked."""
+        return self._file is None
+
+    @property
     def is_child(self) -> bool:
         """Whether this is not the process that the cell began in."""
         return os.getpid() != self._here
@@ -90,6 +95,8 @@ def told_by(forked: Forked, *, at_end: bool) -> list[Told]:
 
     A process that goes on, of a pool that is kept, may give what it read to every later cell.
     """
+    if forked.is_unused and not _outliving:
+        return []
     found = forked.told()
     if at_end:
         for each in list(_outliving):

@@ -136,7 +136,7 @@ class Intake:
         current.twins.learned(cell, record)
         current.twins.remove(cell)
         # Its bytes alone: what a hundred thousand records are made of is much to keep.
-        kept = Record.decode(record.encode(), record.digest)
+        kept = record.packed()
         reason = self._plan.decisions[cell].reason
         self._plan.decisions[cell] = Decision(State.HIT, reason, kept)
         current.runs[cell.experiment].executed(cell, kept, outcome)

@@ -24,8 +24,10 @@ class Rewritten:
 
     def take(self, written: tuple[str, ...], writer: CellName) -> None:
         """A cell opened these files (by their real paths) for writing."""
+        if not written:
+            return
         for name, lookup in self._current.session.lookups.items():
-            forgotten = lookup.forget_files(written) if written else []
+            forgotten = lookup.forget_files(written)
             if not forgotten:
                 continue
             if name in self._current.ended:

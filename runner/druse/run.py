@@ -180,12 +180,13 @@ class GraphRun:
         for name, others in self._after.items():
             if any(not self._runs[other].is_over for other in others):
                 current.scheduler.close(_gate(name))
+        gates = {name: [_gate(name)] if name in self._after else [] for name in self._runs}
         for cell, decision in self._plan.decisions.items():
             if decision.state is not State.HIT:
                 # A callable treatment is applied now, before any cell runs.
                 condition = self._plan.prepared[cell.experiment].conditions[cell.condition]
-                condition.cell(cell.replicate)
-                waits = [*current.waits(cell), _gate(cell.experiment)]
+                condition.apply_one(cell.replicate)
+                waits = current.waits(cell) + gates[cell.experiment]
                 current.scheduler.add(cell, waits, current.lanes.name(cell.experiment))
                 current.lanes.expect(cell)
         for name, prepared in self._plan.prepared.items():

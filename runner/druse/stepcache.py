@@ -60,7 +60,7 @@ class Held:
 
 
 class StepCache:
-    """The cacheable steps of one cell."""
+    """The cacheable steps of one cell; it is asked about no others."""
 
     def __init__(
         self,
@@ -80,9 +80,6 @@ class StepCache:
         self._ctx = ctx
         self._outcome = outcome
         self._after_forced = False
-
-    def _is_on(self, step: Any) -> bool:
-        return self._task.control.keeps(step)
 
     def _has_to_run(self, step: Any) -> bool:
         """Whether an earlier result must not be taken."""
@@ -109,7 +106,7 @@ class StepCache:
     def _claim(self, position: int, step: Any, data: Held | None) -> bool:
         """Whether this cell may execute a step now. The key is how far the step's is foreseen."""
         claims = self._place.claims
-        if claims is None or not self._is_on(step) or self._task.control.check:
+        if claims is None or self._task.control.check:
             return True
         start = self._start(position, step, data)
         if start is None:
@@ -145,7 +142,7 @@ class StepCache:
 
     def find(self, position: int, step: Any, data: Held | None) -> Held | None:
         """The output of an earlier execution, replayed; None where the step has to run."""
-        if not self._is_on(step) or self._has_to_run(step):
+        if self._has_to_run(step):
             return None
         start = self._start(position, step, data)
         if start is None:
@@ -330,7 +327,7 @@ class StepCache:
         seed: Callable[[int, bool], None],
     ) -> Held:
         seed(position, bool(step.shared))
-        start = self._start(position, step, data) if self._is_on(step) else None
+        start = self._start(position, step, data)
         if start is None:
             return Held(await call())
         before = _Before(self._ctx)

@@ -37,6 +37,7 @@ class Twins:
         self._groups: dict[_Group, set[CellName]] = {}
         self._group_of: dict[CellName, _Group] = {}
         self._executed: set[_Group] = set()
+        self._values: dict[tuple[str, str], tuple[Digest | None, ...]] = {}
         self._fronts: dict[CellName, Fronts] = {}
         self._reaching: dict[Digest, set[CellName]] = {}
         self._chains: dict[CellName, Digest] = {}
@@ -157,17 +158,25 @@ class Twins:
         return known
 
     def _make_group(self, cell: CellName) -> _Group:
-        prepared = self._plan.prepared[cell.experiment]
+        start = self._plan.prepared[cell.experiment].start
+        values = self._values.get(cell[:2])
+        return start, cell.replicate, self._evident_values(cell) if values is None else values
+
+    def _evident_values(self, cell: CellName) -> tuple[Digest | None, ...]:
         lookup = self._lookups[cell.experiment]
-        condition = prepared.conditions[cell.condition]
+        condition = self._plan.prepared[cell.experiment].conditions[cell.condition]
         initial = condition.cell(cell.replicate)
-        values = tuple(
-            lookup.upstream(name, cell.condition, cell.replicate)[1]
-            if lookup.is_upstream(name)
-            else lookup.value(name, initial, condition)[0]
-            for name in self._evident[cell.experiment]
-        )
-        return prepared.start, cell.replicate, values
+        found, any_varies = [], False
+        for name in self._evident[cell.experiment]:
+            if lookup.is_upstream(name):
+                value, varies = lookup.upstream(name, cell.condition, cell.replicate)[1], True
+            else:
+                value, varies = lookup.value(name, initial, condition)
+            found.append(value)
+            any_varies |= varies
+        if not any_varies:
+            self._values[cell[:2]] = tuple(found)
+        return tuple(found)
 
 
 def _evident(prepared: Prepared) -> tuple[str, ...]:

@@ -185,7 +185,8 @@ class Watch:
         if self.forked.is_child:
             return
         self._gather(at_end=True)
-        _made_here.update(path for path in self.made if os.path.lexists(path))
+        if self.made:
+            _made_here.update(path for path in self.made if os.path.lexists(path))
         self._add_kept(self.found)
         for name in [each for each in self.found if each.startswith("dir:")]:
             folder = os.path.realpath(self._files.path(name[4:])) + os.sep
@@ -201,6 +202,8 @@ class Watch:
 
     def changed(self) -> list[str]:
         """The input files that hold something else than when they were opened."""
+        if not self._stats:
+            return self._differed
         return self._differed + [
             path
             for name, (path, before) in self._stats.items()
@@ -215,6 +218,8 @@ class Watch:
     @property
     def written(self) -> tuple[str, ...]:
         """The real paths of the files that were opened for writing, where others may read them."""
+        if not self._written:
+            return ()
         return tuple(path for path in self._written if not self._files.is_left_out(path))
 
 
@@ -253,18 +258,24 @@ _installed = threading.Lock()
 _is_installed = False
 
 
-@contextmanager
-def watching(watch: Watch) -> Iterator[None]:
+class watching:  # noqa: N801 - used as a function is; a generator costs more than the rest of it
     """Within the block, `watch` sees what this thread does, and the threads that it starts."""
-    _install()
-    token = _current.set(watch)
-    _active.append(watch)
-    try:
-        yield
-    finally:
-        _active.remove(watch)
-        _current.reset(token)
-        watch.close()
+
+    __slots__ = ("_token", "_watch")
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def __enter__(self) -> None:
+        if not _is_installed:
+            _install()
+        self._token = _current.set(self._watch)
+        _active.append(self._watch)
+
+    def __exit__(self, *_: object) -> None:
+        _active.remove(self._watch)
+        _current.reset(self._token)
+        self._watch.close()
 
 
 def current() -> Watch | None:

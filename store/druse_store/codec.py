@@ -90,6 +90,9 @@ def encode(data: Buffer, *, level: Level = "balanced", itemsize: int = 1) -> tup
     code and the bytes to store: `data` itself where compression does not pay.
     """
     view = flat(data)
+    if len(view) <= _SMALL and itemsize == 1:
+        packed = _compress(view, _EFFORTS[level][0][0])
+        return (Codec.RAW, data) if len(packed) > _WORTH * len(view) else (_BY_NUMBER[1], packed)
     codec, parts = encode_as(way_of(view, level, itemsize), view)
     if codec == Codec.RAW:
         return codec, data

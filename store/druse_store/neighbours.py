@@ -73,6 +73,8 @@ class Neighbours:
 
     def give_back(self, works: Iterable[Digest]) -> None:
         """These works are done, and what came of them is durable; or they are given up."""
+        if not self._mine:
+            return
         for work in works:
             self._mine.discard(work)
             self._lock(fcntl.LOCK_UN, _place(work))

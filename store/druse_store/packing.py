@@ -8,7 +8,7 @@ None, bool, int, float, str, bytes, list and dict.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgpack
@@ -95,16 +95,20 @@ def _is_canonical(value: Any, depth: int) -> bool:
     """Whether keys are in order at every depth, and all is plain: then no copy is needed."""
     if type(value) is dict:
         last = ""
-        for key, item in value.items():
+        for key in value:
             if type(key) is not str or key < last:
                 return False
-            if type(item) not in _SCALARS and not _is_canonical(item, depth - 1):
-                return False
             last = key
-        return depth > 0
-    if type(value) is not list or depth <= 0:
+        items: Iterable[Any] = value.values()
+    elif type(value) is list:
+        items = value
+    else:
         return False
-    return all(type(item) in _SCALARS or _is_canonical(item, depth - 1) for item in value)
+    if _SCALARS.issuperset(map(type, items)):
+        return depth > 0
+    return depth > 0 and all(
+        type(item) in _SCALARS or _is_canonical(item, depth - 1) for item in items
+    )
 
 
 def _plain(value: Any, path: str) -> Any:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from blake3 import blake3
@@ -30,6 +31,7 @@ KINDS = ("cell", "step", "source")
 _DOMAIN = b"druse:read:1\x00"
 
 
+@lru_cache(maxsize=1 << 14)  # a record's chain is followed several times, cells share its beginning
 def extend(node: Digest, key: str, value: Digest) -> Digest:
     """The node that follows `node` once `key` was read and had the value digest `value`."""
     name = key.encode("utf-8", "surrogatepass")
@@ -130,6 +132,12 @@ class Record:
         Raises RecordDamaged.
         """
         return _decode(packed, digest)
+
+    def packed(self) -> Record:
+        """The same record as its bytes and its metrics alone: all that it is made of is much."""
+        record = _decode(self.encode(), self.digest)
+        _SET_METRICS(record, packing.sorted_map(self.metrics))  # as it is decoded
+        return record
 
     def nodes(self) -> list[Digest]:
         """The nodes of the chain of reads, from `start` to the signature (one more than reads)."""
@@ -312,6 +320,7 @@ _SET_STATUS, _SET_KIND, _SET_REPLICATE = map(_slot, ("status", "kind", "replicat
 _SET_SIGNATURE, _SET_BASE, _SET_START = map(_slot, ("signature", "base", "start"))
 _SET_PACKED, _SET_DIGEST, _SET_RAW = map(_slot, ("_packed", "_digest", "_raw"))
 _SET_NODES = _slot("_nodes")
+_SET_METRICS = _slot("metrics")
 _NEW = Record.__new__
 
 

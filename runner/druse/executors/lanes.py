@@ -53,6 +53,8 @@ class Lanes:
         self._due: dict[str, set[CellName]] = {}
         self._names = {experiment: _name(spec) for experiment, spec in specs.items()}
         self._lanes = {_name(spec): _Lane(spec) for spec in specs.values()}
+        self._alone = list(self._lanes)
+        self._only = self._lanes[self._alone[0]] if len(self._alone) == 1 else None
         self._queue: queue.SimpleQueue[News] = queue.SimpleQueue()
 
     def name(self, experiment: str) -> str:
@@ -78,11 +80,14 @@ class Lanes:
 
     def with_room(self) -> list[str]:
         """The lanes that would begin with another task soon."""
+        only = self._only
+        if only is not None:
+            return self._alone if _has_room(only) and self._may_begin(only.spec) else []
         busy = [name for name, lane in self._lanes.items() if lane.spec.is_here and lane.active]
         return [
             name
             for name, lane in self._lanes.items()
-            if (lane.executor is None or len(lane.active) < lane.executor.capacity)
+            if _has_room(lane)
             and not (lane.spec.is_here and busy and name not in busy)
             and self._may_begin(lane.spec)
         ]
@@ -164,6 +169,10 @@ class Lanes:
             if lane.executor is not None:
                 lane.executor.close()
                 lane.set(None)
+
+
+def _has_room(lane: _Lane) -> bool:
+    return lane.executor is None or len(lane.active) < lane.executor.capacity
 
 
 def _name(spec: Spec) -> str:
