@@ -104,11 +104,12 @@ def _is_canonical(value: Any, depth: int) -> bool:
         items = value
     else:
         return False
-    if _SCALARS.issuperset(map(type, items)):
+    if depth <= 0 or _SCALARS.issuperset(map(type, items)):
         return depth > 0
-    return depth > 0 and all(
-        type(item) in _SCALARS or _is_canonical(item, depth - 1) for item in items
-    )
+    for item in items:
+        if type(item) not in _SCALARS and not _is_canonical(item, depth - 1):
+            return False
+    return True
 
 
 def _plain(value: Any, path: str) -> Any:
