@@ -249,6 +249,10 @@ def _distributed() -> Any:
         raise DruseError(
             "the executor dask needs the package `distributed`: install druse[dask]"
         ) from error
+    for name in ("core", "batched"):  # they tell of a closed connection by a whole traceback
+        logger = logging.getLogger(f"distributed.{name}")
+        if logger.getEffectiveLevel() == logging.INFO:
+            logger.setLevel(logging.WARNING)
     return distributed
 
 
