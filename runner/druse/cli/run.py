@@ -107,18 +107,23 @@ def run_command(
             )
             _warn_of_strangers(opened, listener)
     except KeyboardInterrupt:
-        listener.clear()
-        click.echo(
-            f"interrupted; {listener.done} cells had finished and are kept: the same command goes "
-            "on from there",
-            err=True,
-        )
-        return 130
+        return _interrupted(listener)
     finally:
         listener.clear()
     if as_json:
         print_json(_outcome(graph, listener))
     return 1 if any(s.failed or s.blocked for s in listener.summaries) else 0
+
+
+def _interrupted(listener: _Lines) -> int:
+    """Says what became of the run; returns the exit status."""
+    listener.clear()
+    click.echo(
+        f"interrupted; {listener.done} cells had finished and are kept: the same command goes on "
+        "from there",
+        err=True,
+    )
+    return 130
 
 
 def _warn_of_strangers(store: Store, listener: Listener) -> None:
