@@ -216,6 +216,10 @@ class Appender:
     def sync(self) -> None:
         """Makes everything appended durable, and the file's name with it."""
         self.write_out()
+        self.sync_written()
+
+    def sync_written(self) -> None:
+        """As `sync`, for what was written out before: others may append at the same time."""
         self._early.wait()
         if self._synced == self._written:
             return

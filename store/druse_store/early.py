@@ -39,14 +39,15 @@ class EarlySync:
             except OSError as error:
                 self._error = self._error or error
 
-        self._running = threading.Thread(target=work, name="druse-sync", daemon=True)
-        self._running.start()
+        running = threading.Thread(target=work, name="druse-sync", daemon=True)
+        running.start()  # before others see it: what has not started cannot be waited for
+        self._running = running
 
     def wait(self) -> None:
-        """Until nothing goes on in the background: then the file may be closed."""
-        if self._running is not None:
-            self._running.join()
-            self._running = None
+        """Until nothing that was begun goes on: then the file may be closed."""
+        running = self._running
+        if running is not None:  # kept, since others may have begun another one meanwhile
+            running.join()
 
     def check(self) -> None:
         """Raises the error of an early sync: the kernel reports a failed write-back only once."""

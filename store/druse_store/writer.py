@@ -315,12 +315,12 @@ class Writer:
             # In this order: a reader that sees the new one shall see the old one too.
             self._committing = pending
             self._pending = Pending()
+            failure = _write_out(touched.values())
         try:
-            with self._lock:
-                for pack in touched.values():
-                    pack.write_out()
-            for pack in touched.values():
-                pack.sync()
+            if failure is not None:
+                raise failure
+            for pack in touched.values():  # others append meanwhile, to the last of them
+                pack.sync_written()
             pending.error = self.committer.commit(pending)
         except StoreError as error:
             pending.error = error
@@ -341,9 +341,11 @@ class Writer:
         self.failures += 1
 
     def _close_sealed(self, touched: dict[bytes, Appender]) -> None:
-        for pack in touched.values():
-            if pack.sealed:
-                pack.close()
+        """Closes what is complete, and holds nothing that waits for the next commit."""
+        with self._lock:
+            over = [p for p in touched.values() if p.sealed and p.file_id not in self._touched]
+        for pack in over:
+            pack.close()
 
     def recover(self) -> None:
         """After an error: gives up a pack that failed, with what waits in it."""
@@ -400,6 +402,15 @@ class Writer:
                     self._pack.close()
                 self._pack = None
             self.committer.log.close()
+
+
+def _write_out(packs: Iterable[Appender]) -> BaseException | None:
+    try:
+        for pack in packs:
+            pack.write_out()
+    except BaseException as error:
+        return error
+    return None
 
 
 def _checked_nodes(record: Record) -> list[Digest]:

@@ -3,10 +3,11 @@
 import errno
 import os
 import threading
+import time
 
 import pytest
 
-from druse_store import Digest, Store, appender, disk, frames
+from druse_store import Digest, Store, appender, disk, frames, writer
 from druse_store.appender import Appender
 from druse_store.errors import DiskFull, ForkedStore, StorageFailed
 from druse_store.index.values import QUARANTINED, SEALED
@@ -263,6 +264,44 @@ def test_threads_that_share_a_commit_all_hear_that_it_failed(path, monkeypatch):
         assert [Digest.of(b"%d" % n) in store for n in range(2)] == [False, False]
         assert store.get(store.put(b"0")) == b"0"
         assert store.verify().clean
+
+
+@pytest.mark.parametrize("most", [100, 30_000])
+def test_threads_that_fill_packs_lose_nothing(path, monkeypatch, most):
+    """While one makes a pack durable, others go on in it, and complete it."""
+    monkeypatch.setattr(writer, "PACK_SIZE", 20 * most)
+    for module, name in ((disk, "write_all"), (disk, "write_parts"), (os, "fdatasync")):
+        monkeypatch.setattr(module, name, slow(getattr(module, name)))
+    errors = []
+
+    def put(number):
+        try:
+            for i in range(40):
+                data = content(most >> i % 3, f"{number} {i}")
+                assert store.get(store.put(data)) == data
+        except BaseException as error:
+            errors.append(error)
+
+    with Store.open(path) as store:
+        threads = [threading.Thread(target=put, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+    with Store.open(path) as store:
+        assert store.stats().chunks >= 240
+        assert store.verify().clean
+
+
+def slow(call):
+    def slowly(*arguments):
+        time.sleep(0.0005)
+        done = call(*arguments)
+        time.sleep(0.0005)
+        return done
+
+    return slowly
 
 
 def test_a_batch_ends_with_the_error_of_any_commit_that_failed_in_it(path, monkeypatch):
