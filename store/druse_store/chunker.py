@@ -1,8 +1,10 @@
 """Content-defined cut points: an edit moves the cuts near it and leaves all others where they were.
 
 FastCDC with the parameters below, which are part of format version 1: another choice would cut the
-same bytes elsewhere, and nothing stored before would be found again. This is the only importer of
-pyfastcdc, and only of its compiled module: the fallback in Python is hundreds of times slower.
+same bytes elsewhere, and nothing stored before would be found again. A large minimum costs little
+of what is found again (one chunk in ten would have ended before it), and is passed over unseen.
+This is the only importer of pyfastcdc, and only of its compiled module: the fallback in Python is
+hundreds of times slower.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from druse_store.errors import EngineMissing
 if TYPE_CHECKING:
     from pyfastcdc.cy import FastCDC
 
-MIN: Final = 64 * 1024  # bytes; a blob of at most this size is one chunk
-AVG: Final = 256 * 1024
+MIN: Final = 256 * 1024  # bytes; a blob of at most this size is one chunk
+AVG: Final = 512 * 1024
 MAX: Final = 1024 * 1024
 _NORMALIZATION: Final = 2  # keeps sizes near the average, which makes fewer chunks for the same AVG
 _SEGMENT: Final = 8 * MAX  # bytes read at a time from a stream

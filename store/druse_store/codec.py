@@ -6,10 +6,15 @@ needs: a shuffle's code is its width, so no parameter lies in the data where dam
 
 A shuffle of width w regroups the bytes into planes: plane i holds byte i of every w-byte element.
 Exponents and high bytes of numbers repeat; side by side they compress, interleaved with noisy low
-bytes they do not. Stored is, for w planes of n bytes and a tail that fills no element:
+bytes they do not. Those may stay together: 2, 4 or 8 planes, byte beside byte, are a lane,
+and never compressed. Stored is, for w planes of n bytes and a tail that fills no element:
 
-    n >= 1024:  w lengths (4 bytes, little-endian) | w planes, each raw (length n) or zstd | tail
-    n <  1024:  one zstd frame of all planes and the tail: less overhead for what is small
+    size >= 1024 w:  head 1 | w lengths (4 bytes, little-endian) | lanes, each raw or, if it is one
+                     plane, zstd | the first `head` bytes, which fill no element, and the tail
+    size <  1024 w:  one zstd frame of all planes and the tail: less overhead for what is small
+
+The length of a plane is 0 where it is in the lane of the one before. A raw lane of k planes has a
+length of k n bytes.
 
 This is the only importer of zstandard. Everything here is safe to call from several threads:
 compressors are kept per thread, and zstd releases the interpreter lock while it works.
@@ -20,7 +25,7 @@ from __future__ import annotations
 import re
 import struct
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from enum import IntEnum
 from functools import cache
@@ -113,7 +118,7 @@ def encode_as(
     if width == 1:
         parts: list[Part] = [_compress(data, effort)]
     else:
-        parts = _pack(data, width, effort, _turned(noisy, at % width, width), room)
+        parts = _pack(data, width, effort, noisy, -at % width, room)
     if sum(map(len, parts)) > _WORTH * len(data):
         return Codec.RAW, [data]
     return _BY_NUMBER[width], parts
@@ -133,7 +138,8 @@ def choose(pieces: Sequence[memoryview], itemsize: int, level: Level, at: int = 
     size, way = len(_compress(sample, min(plain[0], 3))), Way(1, plain[-1])
     for width in _candidates(itemsize):
         whole = len(sample) // width
-        sizes = [len(_compress(plane, _PLANES)) for plane in planes.split(sample, width)]
+        apart = planes.split(sample[: whole * width], width, planes.lanes_of(width))
+        sizes = [len(_compress(plane, _PLANES)) for plane in apart]
         total = sum(min(packed, whole) for packed in sizes)
         if total <= size * _PLAIN_HANDICAP:
             quick = shuffled == _PLANES
@@ -166,7 +172,7 @@ def decode(codec: int, stored: Buffer, size: int) -> bytes:
 def decode_into(codec: int, stored: Buffer, room: memoryview) -> None:
     """As `decode`, to exactly the bytes of `room`; what it holds after an error is undefined."""
     if codec in _WIDTHS and len(room) >= codec * _MIN_PLANE:
-        planes.join(*_planes(flat(stored), codec, len(room)), room)
+        _apart(flat(stored), codec, len(room)).join(room)
     else:
         room[:] = decode(codec, stored, len(room))
 
@@ -255,11 +261,6 @@ def _numbers(pieces: Sequence[memoryview], at: int) -> memoryview:
     return memoryview(b"".join(found))
 
 
-def _turned(noisy: int, by: int, width: int) -> int:
-    """The bits of a chunk whose first byte is byte `by` of an element."""
-    return (noisy >> by | noisy << width - by) & (1 << width) - 1
-
-
 class _PerThread(threading.local):
     """A zstd context is not safe to share, and costs too much to make for each chunk."""
 
@@ -332,49 +333,97 @@ def _decompress_many(stored: list[memoryview], sizes: list[int]) -> list[Buffer]
 
 
 def _pack(
-    data: memoryview, width: int, effort: int, noisy: int = 0, room: memoryview | None = None
+    data: memoryview,
+    width: int,
+    effort: int,
+    noisy: int = 0,
+    head: int = 0,
+    room: memoryview | None = None,
 ) -> list[Part]:
-    count = len(data) // width
-    split, tail = planes.split(data, width, room), data[width * count :]
-    if count < _MIN_PLANE:
-        return [_compress(memoryview(b"".join((*split, tail))), effort)]
-    packed = [
-        plane if noisy >> i & 1 else _smaller(_compress(plane, effort), plane)
-        for i, plane in enumerate(split)
-    ]
-    return [b"".join(len(plane).to_bytes(4, "little") for plane in packed), *packed, tail]
+    """The parts of a shuffled chunk. Its first element begins at byte `head`."""
+    large = len(data) >= _MIN_PLANE * width
+    head = head if large else 0
+    count = (len(data) - head) // width
+    end = head + count * width
+    lanes = planes.lanes_of(width, noisy if large else 0)
+    split = planes.split(data[head:end], width, lanes, room)
+    if not large:
+        return [_compress(memoryview(b"".join((*split, data[end:]))), effort)]
+    parts: list[Part] = []
+    lengths = [0] * width
+    for (first, _), lane in zip(lanes, split, strict=True):
+        part = lane if noisy >> first & 1 else _smaller(_compress(lane, effort), lane)
+        lengths[first] = len(part)
+        parts.append(part)
+    return [struct.pack(f"<B{width}I", head, *lengths), *parts, data[:head], data[end:]]
 
 
 def _smaller(packed: bytes, plane: memoryview) -> bytes | memoryview:
     return packed if len(packed) < len(plane) else plane
 
 
+class _Lanes(NamedTuple):
+    """A larger shuffled chunk, taken apart and decompressed."""
+
+    width: int
+    elements: int
+    head: int
+    lanes: list[planes.Lane]
+    parts: list[memoryview]
+    edges: memoryview
+
+    def join(self, room: memoryview) -> None:
+        """Fills `room` with the chunk."""
+        head, end = self.head, self.head + self.elements * self.width
+        planes.join(self.lanes, self.parts, self.width, room[head:end])
+        room[:head], room[end:] = self.edges[:head], self.edges[head:]
+
+
 def _unpack(stored: memoryview, width: int, size: int) -> bytes:
-    count = size // width
-    if count >= _MIN_PLANE:
-        return _unshuffle(*_planes(stored, width, size))
-    shuffled = memoryview(_decompress(stored, size))
-    parts = [shuffled[i * count : (i + 1) * count] for i in range(width)]
-    return _unshuffle(parts, shuffled[width * count :])
-
-
-def _planes(stored: memoryview, width: int, size: int) -> tuple[list[memoryview], memoryview]:
-    """The planes of a larger chunk, and its tail. Raises FrameDamaged."""
-    count = size // width
-    found = []
-    start = 4 * width
-    for head in range(0, start, 4):
-        end = start + int.from_bytes(stored[head : head + 4], "little")
-        plane = stored[start:end]
-        found.append(plane if end - start == count else memoryview(_decompress(plane, count)))
-        start = end
-    tail = stored[start:]
-    if len(tail) != size % width or any(len(plane) != count for plane in found):
-        raise FrameDamaged(f"a shuffled chunk of {size} bytes is cut short, or too long")
-    return found, tail
-
-
-def _unshuffle(parts: Sequence[memoryview], tail: memoryview) -> bytes:
-    data = bytearray(len(parts) * len(parts[0]) + len(tail))
-    planes.join(parts, tail, memoryview(data))
+    if size >= _MIN_PLANE * width:
+        found = _apart(stored, width, size)
+        data = bytearray(size)
+        found.join(memoryview(data))
+    else:
+        shuffled = memoryview(_decompress(stored, size))
+        data = bytearray(shuffled)
+        count = size // width
+        parts = [shuffled[i * count : (i + 1) * count] for i in range(width)]
+        planes.join(planes.lanes_of(width), parts, width, memoryview(data)[: count * width])
     return bytes(data)
+
+
+def _apart(stored: memoryview, width: int, size: int) -> _Lanes:
+    """Raises FrameDamaged, before it takes memory for what is not there."""
+    start = 1 + 4 * width
+    if len(stored) < start:
+        raise FrameDamaged(f"a shuffled chunk of {size} bytes is cut short")
+    head, *lengths = struct.unpack_from(f"<B{width}I", stored)
+    count = (size - head) // width
+    lanes, parts = list(_lanes(lengths)), []
+    for first, wide in lanes:
+        end = start + lengths[first]
+        lane = stored[start:end]
+        start = end
+        if wide == 1 and len(lane) != count:
+            lane = memoryview(_decompress(lane, count))
+        if len(lane) != wide * count:
+            raise FrameDamaged(f"a lane of {wide * count} bytes is stored in {len(lane)}")
+        parts.append(lane)
+    edges = stored[start:]
+    if head >= width or len(edges) != size - count * width:
+        raise FrameDamaged(f"a shuffled chunk of {size} bytes is cut short, or too long")
+    return _Lanes(width, count, head, lanes, parts, edges)
+
+
+def _lanes(lengths: Sequence[int]) -> Iterator[planes.Lane]:
+    """The lanes that these lengths of planes tell of. Raises FrameDamaged."""
+    first = 0
+    while first < len(lengths):
+        after = first + 1
+        while after < len(lengths) and lengths[after] == 0:
+            after += 1
+        if after - first not in planes.WIDTHS:
+            raise FrameDamaged(f"a lane of {after - first} planes is none of any version")
+        yield first, after - first
+        first = after

@@ -9,6 +9,7 @@ What does not compress, and is whole in memory, goes into extents: side by side,
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from druse_store import chunker, codec, frames, memory, parallel
@@ -71,17 +72,14 @@ class Ingest:
             return known
         if _lies_raw(view, itemsize):
             return self._blob(digest, size, self._put_raw(view))
-        parts: list[tuple[Digest, int]] = []
-        for encoded in parallel.ordered(
-            lambda group: self._encode(group, itemsize), _groups(chunker.cuts(view)), _weight
-        ):
-            parts += self._append(encoded)
-        return self._blob(digest, size, parts)
+        named = parallel.spread(
+            lambda group: self._take_in(group, itemsize), _groups(chunker.cuts(view))
+        )
+        return self._blob(digest, size, list(chain.from_iterable(named)))
 
     def put_stream(self, reader: BinaryIO) -> BlobRef:
         """Takes in a stream, in constant memory."""
         hasher = Hasher()
-        parts: list[tuple[Digest, int]] = []
         itemsize = 1
 
         def groups() -> Iterator[Group]:
@@ -93,12 +91,8 @@ class Ingest:
                     hasher.update(piece)
                 yield group
 
-        for encoded in parallel.ordered(
-            lambda group: self._encode(group, itemsize), groups(), _weight
-        ):
-            parts += self._append(encoded)
-            if self._writer.is_full():
-                self._writer.flush()
+        named = parallel.spread(lambda group: self._take_in(group, itemsize), groups())
+        parts = list(chain.from_iterable(named))
         if not parts:
             return self.put(b"")
         return self._blob(hasher.digest(), sum(size for _, size in parts), parts)
@@ -125,8 +119,16 @@ class Ingest:
 
     # --- chunks --------------------------------------------------------------------------------
 
+    def _take_in(self, group: Group, itemsize: int) -> list[tuple[Digest, int]]:
+        """Runs in any thread: hashes, encodes and appends what is not here; returns all names."""
+        encoded = self._encode(group, itemsize)
+        self._writer.add_chunks(encoded.fresh)
+        memory.give_back(encoded.room)
+        if self._writer.is_full():
+            self._writer.flush()
+        return encoded.named
+
     def _encode(self, group: Group, itemsize: int) -> Encoded:
-        """Runs in any thread: hashes, and encodes what is not here."""
         found = Encoded([], [], memory.take(group.size))
         way = None
         if itemsize > 1:  # numbers, all of one kind: looked at together
@@ -139,15 +141,11 @@ class Ingest:
                 if itemsize == 1:
                     way = codec.way_of(piece, self._level)
                 end = start + len(piece)
-                encoded = codec.encode_as(way, piece, group.at + start, found.room[start:end])
+                at = group.at + start if itemsize > 1 else 0
+                encoded = codec.encode_as(way, piece, at, found.room[start:end])
                 found.fresh.append((digest, len(piece), *encoded))
             start += len(piece)
         return found
-
-    def _append(self, encoded: Encoded) -> list[tuple[Digest, int]]:
-        self._writer.add_chunks(encoded.fresh)
-        memory.give_back(encoded.room)
-        return encoded.named
 
     def _put_raw(self, view: memoryview) -> list[tuple[Digest, int]]:
         """Appends the chunks that are not here in extents, as few as there are gaps."""

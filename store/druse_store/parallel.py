@@ -10,7 +10,8 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -67,6 +68,72 @@ def ordered(
         for _, future in waiting:
             if not future.cancelled():
                 future.exception()
+
+
+def spread(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """`work(item)` for each item; the results in their order, the work in about that.
+
+    Whoever has nothing to do draws the next item, the calling thread among them: none waits for
+    another but while that draws. There is one thread more than there are cores, for their sake.
+    """
+    drawn = iter(items)
+    first = list(islice(drawn, 2))
+    if len(first) < 2:  # not worth waking anybody
+        return [work(item) for item in first]
+    crew = _Crew(work, chain(first, drawn))
+    threads = pool()
+    helpers = [threads.submit(crew.run) for _ in range(cores())]
+    try:
+        crew.run()
+    finally:
+        crew.stop()
+        for helper in helpers:
+            helper.cancel()
+        errors = [helper.exception() for helper in helpers if not helper.cancelled()]
+    for error in errors:
+        if error is not None:
+            raise error
+    return crew.results
+
+
+class _Crew(Generic[Item, Result]):
+    """Threads that draw from the same items."""
+
+    def __init__(self, work: Callable[[Item], Result], items: Iterator[Item]) -> None:
+        self._work = work
+        self._items = items
+        self._drawing = threading.Lock()
+        self._is_over = False
+        self._done: dict[int, Result] = {}
+        self._count = 0
+
+    @property
+    def results(self) -> list[Result]:
+        return [self._done[number] for number in range(self._count)]
+
+    def run(self) -> None:
+        """Works until there is nothing left, or somebody fails."""
+        try:
+            while (drawn := self._draw()) is not None:
+                number, item = drawn
+                self._done[number] = self._work(item)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Lets nobody draw any more."""
+        self._is_over = True
+
+    def _draw(self) -> tuple[int, Item] | None:
+        with self._drawing:
+            if self._is_over:
+                return None
+            for item in self._items:
+                self._count += 1
+                return self._count - 1, item
+            self._is_over = True
+            return None
 
 
 def _forget() -> None:

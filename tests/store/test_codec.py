@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import zstandard
 from blake3 import blake3
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from druse_store import codec
+from druse_store import codec, planes
 from druse_store.codec import Codec
 from druse_store.errors import FrameDamaged, UnknownCodec
 
@@ -52,15 +52,60 @@ def test_what_was_encoded_decodes_to_the_same_bytes(data, level, itemsize):
     assert codec.decode(code, stored, len(data)) == data
 
 
-@given(count=st.integers(0, 1100), width=st.sampled_from([2, 4, 8, 16]), tail=st.integers(0, 15))
-@example(count=1023, width=8, tail=7)
-@example(count=1024, width=8, tail=7)
-def test_a_shuffle_is_undone_whatever_the_length_and_width(count, width, tail):
+@given(
+    count=st.integers(0, 1100),
+    width=st.sampled_from([2, 4, 8, 16]),
+    tail=st.integers(0, 15),
+    noisy=st.integers(0, 0xFFFF),
+    head=st.integers(0, 15),
+)
+@example(count=1023, width=8, tail=7, noisy=0, head=0)
+@example(count=1023, width=8, tail=7, noisy=255, head=7)
+@example(count=1024, width=8, tail=7, noisy=0, head=0)
+@example(count=1024, width=8, tail=0, noisy=0x7E, head=1)
+@example(count=1100, width=16, tail=3, noisy=0xFFFF, head=0)
+def test_a_shuffle_is_undone_whatever_the_length_and_width(count, width, tail, noisy, head):
     data = noise(count * width)[: count * width // 2].ljust(count * width, b"x") + bytes(
         tail % width
     )
-    packed = b"".join(codec._pack(memoryview(data), width, 1))
+    noisy %= 1 << width
+    packed = b"".join(codec._pack(memoryview(data), width, 1, noisy, head % width))
     assert codec.decode(width, packed, len(data)) == data
+    assert without_numpy(codec._pack, memoryview(data), width, 1, noisy, head % width) == packed
+    assert without_numpy(codec.decode, width, packed, len(data)) == data
+
+
+def without_numpy(function, *arguments):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(planes, "_numpy", lambda: None)
+        return b"".join(
+            [function(*arguments)] if function is codec.decode else function(*arguments)
+        )
+
+
+@pytest.mark.parametrize(
+    ("width", "noisy", "expected"),
+    [
+        (8, 0, [(i, 1) for i in range(8)]),
+        (8, 0b0011_1111, [(0, 4), (4, 2), (6, 1), (7, 1)]),
+        (8, 0b1111_1110, [(0, 1), (1, 1), (2, 2), (4, 4)]),
+        (4, 0b1111, [(0, 4)]),
+        (
+            16,
+            0b0011_1111_0000_1111,
+            [(0, 4), (4, 1), (5, 1), (6, 1), (7, 1), (8, 4), (12, 2), (14, 1), (15, 1)],
+        ),
+    ],
+)
+def test_noisy_neighbours_share_a_lane_where_they_are_aligned(width, noisy, expected):
+    assert planes.lanes_of(width, noisy) == expected
+
+
+@pytest.mark.parametrize("lengths", [(0, 3072, 0, 0), (3072, 0, 0, 1024), (4095, 0, 0, 0)])
+def test_lanes_that_nobody_writes_are_damage(lengths):
+    stored = b"\0" + b"".join(n.to_bytes(4, "little") for n in lengths) + noise(sum(lengths))
+    with pytest.raises(FrameDamaged):
+        codec.decode(4, stored, 4096)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +134,7 @@ def neighbours(data: bytes, sizes: list[int]) -> list[memoryview]:
     return [piece for piece in (*pieces, view) if len(piece)]
 
 
+@settings(deadline=None)  # the smallest level takes its time
 @given(
     dtype=st.sampled_from(["f8", "f4", "i8", "u2", "c16", "V3", "V12"]),
     sizes=st.lists(st.integers(1, 90_000), max_size=5),
@@ -203,8 +249,28 @@ GOLDEN = [
     (Codec.ZSTD, "28b52ffd20786d00003064727573652001002f692902", b"druse " * 20),
     (  # planes of 1024 bytes and more stand apart, each raw or a zstd frame
         Codec.SHUFFLE_2,
-        "0004000013000000" + noise(1024).hex() + "28b52ffd6000034d00001007070100fb2b8005" + "74",
+        "000004000013000000" + noise(1024).hex() + "28b52ffd6000034d00001007070100fb2b8005" + "74",
         b"".join(bytes([byte, 7]) for byte in noise(1024)) + b"t",
+    ),
+    (  # four planes in one lane; the first element begins at byte 1
+        Codec.SHUFFLE_8,
+        "01"
+        + "00100000"
+        + "00000000" * 3
+        + "13000000" * 2
+        + "00040000"
+        + "13000000"
+        + noise(4096).hex()
+        + "28b52ffd6000034d00001007070100fb2b8005"
+        + "28b52ffd6000034d00001008080100fb2b8005"
+        + noise(1024).hex()
+        + "28b52ffd6000034d00001009090100fb2b8005"
+        + "687461",
+        b"h"
+        + b"".join(
+            noise(4096)[4 * i : 4 * i + 4] + bytes([7, 8, noise(1024)[i], 9]) for i in range(1024)
+        )
+        + b"ta",
     ),
     (Codec.SHUFFLE_2, "28b52ffd200b5900000001020304070707070774", counting(2) + b"t"),
     (Codec.SHUFFLE_4, "28b52ffd20177d0000480001020304077461690100322802", counting(4) + b"tai"),
@@ -251,7 +317,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked():
 import resource, sys
 sys.path.insert(0, {str(Path(codec.__file__).parents[1])!r})
 resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))
-from druse_store import codec
+from druse_store import codec, planes
 from druse_store.errors import FrameDamaged
 # The header says 1000 bytes; the blocks hold a gibibyte.
 bomb = bytearray(sys.stdin.buffer.read())
@@ -321,7 +387,7 @@ def test_threads_do_not_disturb_each_other():
 def test_the_stored_bytes_are_the_same_with_and_without_numpy():
     program = """
 import sys
-from druse_store import codec
+from druse_store import codec, planes
 data = sys.stdin.buffer.read()
 code, stored = codec.encode(data, itemsize=8)
 assert "numpy" not in sys.modules

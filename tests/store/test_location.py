@@ -70,7 +70,7 @@ def test_what_was_fixed_when_the_store_was_made_stands_in_its_format_file(path):
     values = json.loads((path / "format").read_text())
     assert values["druse"] == 1
     assert values["digest"] == "blake3-256"
-    assert values["chunker"] == {"min": 65536, "avg": 262144, "max": 1048576}
+    assert values["chunker"] == {"min": 262144, "avg": 524288, "max": 1048576}
 
 
 # --- groups ------------------------------------------------------------------------------------

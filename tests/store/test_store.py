@@ -23,7 +23,7 @@ from druse_store.errors import (
     StoreNotFound,
 )
 
-SIZES = [0, 1, 100, 65536, 65537, 1_000_000, 5_000_000]
+SIZES = [0, 1, 100, 262144, 262145, 1_000_000, 5_000_000]
 
 
 def content(size, seed=0):
@@ -120,7 +120,7 @@ def test_a_blob_is_a_seekable_file(store):
 def test_a_chunk_list_of_another_blob_is_refused(store):
     from druse_store.errors import BlobDamaged
 
-    refs = [store.put_object(content(500_000, seed)).root for seed in (1, 2)]
+    refs = [store.put_object(content(1_500_000, seed)).root for seed in (1, 2)]
     forged = BlobRef(refs[0].digest, refs[0].size, refs[1].chunks)
     with pytest.raises(BlobDamaged):
         store.open_blob(forged)

@@ -29,7 +29,7 @@ def test_what_a_run_was_lowered_to_holds_for_a_collection_that_knows_no_rule(pat
         for version in range(3):
             add_run(store, "exp", [[noise(100_000, version)]])
         store.after_runs(["exp"], POLICY)
-        assert store.gc(grace=0).freed > 200_000
+        assert store.gc(grace=0).freed >= 200_000
         assert payloads_of(store, "exp", 0) == payloads_of(store, "exp", 1) == [BlobNotFound]
         assert payloads_of(store, "exp") == [noise(100_000, 2)]
 

@@ -202,7 +202,7 @@ def test_packs_below_the_waste_threshold_are_left_alone(path):
             store.pin(f"p{i}", store.put(noise(50_000, i)))
         store.put(noise(100_000, "waste"))
         assert store.gc(grace=0, waste=0.2).freed == 0
-        assert store.gc(grace=0, waste=0.05).freed > 100_000
+        assert store.gc(grace=0, waste=0.05).freed >= 100_000
         assert not store.verify().findings
 
 

@@ -30,15 +30,15 @@ def fill(store):
     for version in range(4):
         cells = [[SHARED, noise(90_000, (version, i)), b"text " * (version + 9)] for i in range(3)]
         add_run(store, "exp", cells)
-        add_run(store, "gone", [[noise(80_000, ("gone", version)), noise(250_000, version)]])
+        add_run(store, "gone", [[noise(80_000, ("gone", version)), noise(800_000, version)]])
     store.put(noise(300_000, "nobody's"))
     store.put_record(make_record(store, "", [], **chain(0)))
     for version in range(2):
         store.remove_run("gone", version)
     later = store.run("exp").finished / 1e9 + 8000
     store.gc(Policy(keep_last=3), grace=3600, now=later)
-    store.pin("revived", Digest.of(noise(250_000, 0)))
-    store.pin("put again", store.put(noise(250_000, 1)))
+    store.pin("revived", Digest.of(noise(800_000, 0)))
+    store.pin("put again", store.put(noise(800_000, 1)))
     store.remove_run("gone", 2)
 
 
@@ -54,7 +54,7 @@ def child(path, stop, alone):
 
     with Store.open(path) as store:
         Collector(store._session, step=step).collect(
-            settings(POLICY, 0, None, 0.05), alone=alone, details=False
+            settings(POLICY, 0, None, 0.005), alone=alone, details=False
         )
 
 
@@ -80,9 +80,9 @@ def check(path, *, collected):
             assert payloads_of(store, "exp", version) == expected
         for version in range(4):
             assert store.run("exp", version) is not None
-        assert store.get(store.pins()["put again"]) == noise(250_000, 1)
+        assert store.get(store.pins()["put again"]) == noise(800_000, 1)
         if collected:
-            assert store.get(store.pins()["revived"]) == noise(250_000, 0)
+            assert store.get(store.pins()["revived"]) == noise(800_000, 0)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def names_of_steps(path, filled, *, alone=False):
     names = []
     with Store.open(shutil.copytree(filled, path)) as store:
         report = Collector(store._session, step=names.append).collect(
-            settings(POLICY, 0, None, 0.05), alone=alone, details=False
+            settings(POLICY, 0, None, 0.005), alone=alone, details=False
         )
     assert report.problems == []
     return names
@@ -113,7 +113,7 @@ def test_killed_behind_any_step_the_next_collection_completes_it(tmp_path, fille
         with Store.open(path) as store:
             store.put(noise(80_000, ("gone", 1)))  # what was garbage, taken in again
             assert store.get(store.put(SHARED)) == SHARED
-            store.gc(POLICY, grace=0, waste=0.05)
+            store.gc(POLICY, grace=0, waste=0.005)
             assert store.verify().findings == [], names[stop]
         check(path, collected=True)
         # What was copied before the kill lies in packs of its own: some headers more.
@@ -129,6 +129,6 @@ def test_killed_and_its_index_lost_a_rebuild_has_all_that_is_needed(tmp_path, fi
     assert rebuild_index(path).damage == []
     check(path, collected=False)
     with Store.open(path) as store:
-        store.gc(POLICY, grace=0, waste=0.05)
+        store.gc(POLICY, grace=0, waste=0.005)
         assert store.verify().findings == []
     check(path, collected=True)

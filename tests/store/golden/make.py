@@ -28,8 +28,8 @@ def contents():
         "empty": b"",
         "small": b"a few bytes",
         "noise": chance.randbytes(3_000),
-        "raw extent of several chunks": chance.randbytes(140_000),
-        "text of several chunks": b"".join(b"line %d of many\n" % i for i in range(20_000)),
+        "raw extent of several chunks": random.Random(18).randbytes(280_000),
+        "text of several chunks": b"".join(b"line %d of many\n" % i for i in range(100_000)),
         "zeros": bytes(3_000_000),
         "widths 8": (ramp * 7919).astype("<u8").tobytes(),
     }
