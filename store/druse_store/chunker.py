@@ -9,6 +9,7 @@ hundreds of times slower.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -22,6 +23,8 @@ AVG: Final = 512 * 1024
 MAX: Final = 1024 * 1024
 _NORMALIZATION: Final = 2  # keeps sizes near the average, which makes fewer chunks for the same AVG
 _SEGMENT: Final = 8 * MAX  # bytes read at a time from a stream
+
+_spare: deque[bytearray] = deque(maxlen=3)  # segments that other streams have left
 
 
 def split(data: memoryview) -> list[int]:
@@ -57,30 +60,41 @@ def chunks(reader: BinaryIO) -> Iterator[memoryview]:
     cutter = _cutter()
     rest = memoryview(b"")
     segments: list[bytearray] = []
-    while True:
-        segment, ended = _fill(reader, rest, _unused(segments))
-        start = 0
-        # A cut depends on the MAX bytes from its start on: nearer to the end, more must be read.
-        while len(segment) - start > (0 if ended else MAX):
-            size = next(iter(cutter.cut_buf(segment[start:]))).length
-            yield segment[start : start + size]
-            start += size
-        if ended:
-            return
-        rest = segment[start:]
+    try:
+        while True:
+            segment, ended = _fill(reader, rest, _unused(segments))
+            start = 0
+            # A cut depends on the MAX bytes from its start on: nearer to the end, read more.
+            while len(segment) - start > (0 if ended else MAX):
+                size = next(iter(cutter.cut_buf(segment[start:]))).length
+                yield segment[start : start + size]
+                start += size
+            if ended:
+                return
+            rest = segment[start:]
+    finally:
+        _spare.extend(segments)
 
 
 def _unused(segments: list[bytearray]) -> bytearray:
     """One that nobody refers to, new if need be: fresh memory costs as much as reading into it."""
     for segment in segments:
-        try:
-            segment.pop()  # impossible while there is a view of it
-        except BufferError:
-            continue
-        segment.append(0)
-        return segment
-    segments.append(bytearray(_SEGMENT))
-    return segments[-1]
+        if _is_free(segment):
+            return segment
+    try:
+        segments.append(_spare.popleft())
+    except IndexError:
+        segments.append(bytearray(_SEGMENT))
+    return segments[-1] if _is_free(segments[-1]) else _unused(segments)
+
+
+def _is_free(segment: bytearray) -> bool:
+    try:
+        segment.pop()  # impossible while there is a view of it
+    except BufferError:
+        return False
+    segment.append(0)
+    return True
 
 
 def _fill(reader: BinaryIO, rest: memoryview, room: bytearray) -> tuple[memoryview, bool]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Self
 
 from blake3 import blake3
@@ -91,3 +94,32 @@ class Hasher:
 
     def digest(self) -> Digest:
         return trusted(self._state.digest())
+
+
+class TrailingHasher:
+    """The digest of pieces that are added in order, and hashed by whichever thread comes by."""
+
+    _MOST = 64  # pieces that may wait
+
+    def __init__(self) -> None:
+        self._hasher = Hasher()
+        self._waiting: deque[Buffer] = deque()
+        self._hashing = threading.Lock()
+
+    def add(self, pieces: Iterable[Buffer]) -> None:
+        """Adds pieces, by one thread at a time."""
+        self._waiting.extend(pieces)
+
+    def catch_up(self) -> None:
+        """Hashes what waits, unless another thread does just that."""
+        while self._waiting and self._hashing.acquire(blocking=len(self._waiting) > self._MOST):
+            try:
+                while self._waiting:
+                    self._hasher.update(self._waiting.popleft())
+            finally:
+                self._hashing.release()
+
+    def digest(self) -> Digest:
+        """Once all were added, and no thread hashes any more."""
+        self.catch_up()
+        return self._hasher.digest()

@@ -2,7 +2,7 @@
 
 A blob of at most chunker.MIN bytes is one chunk. What is in memory is hashed first, so that known
 blobs cost nothing more; a stream is cut and stored as it comes, since its digest stands at its end.
-Large blobs are hashed and encoded on all cores; frames are appended in order by the calling thread.
+Large blobs are taken in on all cores: whoever has time draws the next group of chunks, and does all.
 What does not compress, and is whole in memory, goes into extents: side by side, raw, to be mapped.
 """
 
@@ -13,7 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from druse_store import chunker, codec, frames, memory, parallel
-from druse_store.digest import Digest, Hasher
+from druse_store.digest import Digest, TrailingHasher
 from druse_store.errors import InvalidInput
 from druse_store.frames import ChunkList
 from druse_store.index.values import LIVE, BlobEntry
@@ -79,7 +79,7 @@ class Ingest:
 
     def put_stream(self, reader: BinaryIO) -> BlobRef:
         """Takes in a stream, in constant memory."""
-        hasher = Hasher()
+        hasher = TrailingHasher()
         itemsize = 1
 
         def groups() -> Iterator[Group]:
@@ -87,11 +87,14 @@ class Ingest:
             for group in _groups(chunker.chunks(reader)):
                 if group.at == 0:
                     itemsize = codec.itemsize_of(group.pieces[0])
-                for piece in group.pieces:
-                    hasher.update(piece)
+                hasher.add(group.pieces)
                 yield group
 
-        named = parallel.spread(lambda group: self._take_in(group, itemsize), groups())
+        def work(group: Group) -> list[tuple[Digest, int]]:
+            hasher.catch_up()
+            return self._take_in(group, itemsize)
+
+        named = parallel.spread(work, groups())
         parts = list(chain.from_iterable(named))
         if not parts:
             return self.put(b"")

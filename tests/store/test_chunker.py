@@ -109,6 +109,12 @@ def test_streamed_chunks_stay_valid_while_later_ones_are_read():
     assert b"".join(list(chunker.chunks(io.BytesIO(data)))) == data
 
 
+def test_chunks_stay_valid_while_later_streams_are_read():
+    streams = [noise(9 * chunker.MAX + 5, b"%d" % number) for number in range(6)]
+    kept = [list(chunker.chunks(io.BytesIO(data))) for data in streams]
+    assert [b"".join(pieces) for pieces in kept] == streams
+
+
 def test_a_long_stream_is_cut_in_constant_memory():
     program = """
 import resource, sys

@@ -1,8 +1,11 @@
 import pickle
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from druse_store.digest import Digest, Hasher, prefix_bounds
+from druse_store import parallel
+from druse_store.digest import Digest, Hasher, TrailingHasher, prefix_bounds
 from druse_store.errors import InvalidDigest
 
 EMPTY = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
@@ -55,3 +58,16 @@ def test_a_prefix_bounds_exactly_the_digests_that_begin_with_it():
 def test_a_prefix_that_is_too_short_or_no_hex_is_refused(text):
     with pytest.raises(InvalidDigest):
         prefix_bounds(text)
+
+
+@given(st.lists(st.binary(max_size=300), max_size=200), st.integers(1, 3))
+def test_pieces_that_threads_hash_in_passing_give_the_digest_of_all(pieces, each):
+    hasher = TrailingHasher()
+
+    def add():
+        for start in range(0, len(pieces), each):
+            hasher.add(pieces[start : start + each])
+            yield start
+
+    parallel.spread(lambda _: hasher.catch_up(), add())
+    assert hasher.digest() == Digest.of(b"".join(pieces))

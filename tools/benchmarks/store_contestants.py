@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from measure import Missing, disk_bytes
-from peers import Borg, Restic, copy_durably
+from peers import Borg, Restic, copy_durably, read_once
 
 from druse_store import Store
 
@@ -30,6 +30,7 @@ put_each = put_arrays
 
 
 def put_files(folder, source):
+    read_once(source)
     with Store.open(folder / "store") as store:
 
         def action():
@@ -54,6 +55,7 @@ def put_objects(folder, objects):
 
 
 def put_versions(folder, source):
+    read_once(source)
     with Store.open(folder / "store") as store:
 
         def action():
@@ -205,18 +207,21 @@ def _child(program, *arguments):
 
 
 def copy(folder, source):
+    read_once(source)
     yield lambda: copy_durably(source, folder / "copy")
     yield disk_bytes(folder / "copy")
 
 
 def backup(tool, folder, source):
     repository = tool(folder)
+    read_once(source)
     yield lambda: repository.backup(source)
     yield repository.size()
 
 
 def backup_versions(tool, folder, source):
     repository = tool(folder)
+    read_once(source)
 
     def action():
         for version in sorted(source.iterdir()):
