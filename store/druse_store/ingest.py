@@ -2,7 +2,7 @@
 
 A blob of at most chunker.MIN bytes is one chunk. What is in memory is hashed first, so that known
 blobs cost nothing more; a stream is cut and stored as it comes, since its digest stands at its end.
-Large blobs are taken in on all cores: whoever has time draws the next group of chunks, and does all.
+Large blobs are taken in on all cores: whoever has time draws the next group, and does all for it.
 What does not compress, and is whole in memory, goes into extents: side by side, raw, to be mapped.
 """
 
