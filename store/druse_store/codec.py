@@ -67,7 +67,8 @@ _EFFORTS: Final[dict[Level, tuple[tuple[int, ...], int]]] = {
     "balanced": ((1, 3), _PLANES),
     "small": ((12,), 9),
 }
-_SMALL: Final = 16 * 1024  # bytes; up to here, compressing costs no more than asking how
+SMALL: Final = 16 * 1024  # bytes; up to here, compressing costs no more than asking how
+_FEW: Final = 8  # chunks, for which a call each is quicker
 _PROBE: Final = 8 * 1024  # bytes of a larger chunk that are looked at
 _WORTH: Final = 0.98  # a codec must save 2 %, or the bytes stay raw and can be mapped
 _MIN_PLANE: Final = 1024  # bytes; part of the format
@@ -95,13 +96,27 @@ def encode(data: Buffer, *, level: Level = "balanced", itemsize: int = 1) -> tup
     code and the bytes to store: `data` itself where compression does not pay.
     """
     view = flat(data)
-    if len(view) <= _SMALL and itemsize == 1:
+    if len(view) <= SMALL and itemsize == 1:
         packed = _compress(view, _EFFORTS[level][0][0])
         return (Codec.RAW, data) if len(packed) > _WORTH * len(view) else (_BY_NUMBER[1], packed)
     codec, parts = encode_as(way_of(view, level, itemsize), view)
     if codec == Codec.RAW:
         return codec, data
     return codec, parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def encode_small(chunks: Sequence[bytes], level: Level) -> list[tuple[Codec, Buffer]]:
+    """`encode` for many that are small and not empty, in one call that lets other threads work."""
+    if len(chunks) < _FEW:
+        return [encode(chunk, level=level) for chunk in chunks]
+    packed = _compressor_of(_EFFORTS[level][0][0]).multi_compress_to_buffer(list(chunks))
+    found: list[tuple[Codec, Buffer]] = []
+    for place, chunk in enumerate(chunks):
+        # The stubs do not say that a segment is a buffer, which it is.
+        small = memoryview(cast("Buffer", packed[place]))
+        pays = small.nbytes <= _WORTH * len(chunk)
+        found.append((Codec.ZSTD, small) if pays else (Codec.RAW, chunk))
+    return found
 
 
 def encode_as(
@@ -126,7 +141,7 @@ def encode_as(
 
 def way_of(chunk: memoryview, level: Level, itemsize: int = 1) -> Way | None:
     """The way for one chunk by itself; None to store it raw."""
-    if len(chunk) <= _SMALL and itemsize == 1:
+    if len(chunk) <= SMALL and itemsize == 1:
         return Way(1, _EFFORTS[level][0][0])
     return _choose(chunk, itemsize, level)
 
@@ -279,11 +294,15 @@ def _mine() -> _PerThread:
 
 
 def _compress(data: memoryview, effort: int) -> bytes:
+    return _compressor_of(effort).compress(data)
+
+
+def _compressor_of(effort: int) -> zstandard.ZstdCompressor:
     mine = _mine()
     compressor = mine.compressors.get(effort)
     if compressor is None:
         compressor = mine.compressors[effort] = _compressor(mine.zstandard, effort)
-    return compressor.compress(data)
+    return compressor
 
 
 def _compressor(zstd: Any, effort: int) -> zstandard.ZstdCompressor:
@@ -320,7 +339,7 @@ def _decompress_many(stored: list[memoryview], sizes: list[int]) -> list[Buffer]
     mine = _mine()
     expected = struct.pack(f"={len(sizes)}Q", *sizes)
     try:
-        threads = -1 if sum(sizes) > _SMALL else 0
+        threads = -1 if sum(sizes) > SMALL else 0
         found = mine.decompressor.multi_decompress_to_buffer(
             stored,  # type: ignore[arg-type]  # a list is invariant
             decompressed_sizes=expected,

@@ -44,6 +44,7 @@ class Pending:
     def __init__(self) -> None:
         self.chunks: dict[Digest, ChunkEntry] = {}
         self.blobs: dict[Digest, BlobEntry] = {}
+        self.small: set[Digest] = set()  # chunks that are being encoded
         self.lists: dict[Digest, tuple[tuple[Digest, int], ...]] = {}
         self.relied: set[Digest] = set()
         self.gone: set[Digest] = set()
@@ -66,4 +67,10 @@ class Pending:
 
     def has_blob(self, digest: Digest) -> bool:
         """Whether this commit will make the blob present, or relies on its being so."""
-        return digest in self.chunks or digest in self.blobs or digest in self.relied
+        # In this order: what is small becomes a chunk before it is taken out here.
+        return (
+            digest in self.small
+            or digest in self.chunks
+            or digest in self.blobs
+            or digest in self.relied
+        )

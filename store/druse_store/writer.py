@@ -15,6 +15,7 @@ from druse_store import frames
 from druse_store.appender import SMALL, Appender
 from druse_store.attest import Attester
 from druse_store.changes import Change
+from druse_store.codec import Level
 from druse_store.commit import Committer
 from druse_store.digest import Digest
 from druse_store.errors import (
@@ -32,6 +33,7 @@ from druse_store.location import Location
 from druse_store.logwriter import LogWriter
 from druse_store.pending import Beginning, Pending
 from druse_store.records import Record
+from druse_store.small import SmallBlobs
 from druse_store.writelock import WriteLock
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class Writer:
         self._failure: StoreError | None = None
         self._pending = Pending()
         self._committing: Pending | None = None
+        self._small = SmallBlobs()  # of `_pending`
         self._pack: Appender | None = None
         self._touched: dict[bytes, Appender] = {}
         self._used: set[Digest] = set()
@@ -71,6 +74,9 @@ class Writer:
 
     def chunk(self, digest: Digest) -> ChunkEntry | None:
         """A chunk that waits for its commit, readable in its pack."""
+        if digest in self._pending.small:
+            with self._lock:
+                self._append_small()
         for pending in self.waiting():
             entry = pending.chunks.get(digest)
             if entry is not None:
@@ -99,19 +105,50 @@ class Writer:
         self, digest: Digest, size: int, codec: int, stored: Buffer, kind: int = frames.CHUNK
     ) -> Pending:
         """Appends a chunk, unless it waits already. Returns the commit that it will be in."""
-        length = memoryview(stored).nbytes
         with self._lock:
             pending = self._pending
-            if digest in pending.chunks:
-                return pending
-            pack = self._open_pack()
-            head = frames.header(kind, codec, digest, size, length)
-            small = length <= SMALL
-            offset = pack.append_small(head, stored, length) if small else pack.append(head, stored)
-            place = offset + frames.HEADER_SIZE
-            pending.chunks[digest] = ChunkEntry(pack.file_id, place, length, size, codec)
-            self._appended(pending, pack, length)
+            if digest not in pending.chunks:
+                pending.operations += 1
+                pending.bytes += self._append_chunk(digest, size, codec, stored, kind)
         return pending
+
+    def _append_chunk(
+        self, digest: Digest, size: int, codec: int, stored: Buffer, kind: int
+    ) -> int:
+        length = memoryview(stored).nbytes
+        pack = self._open_pack()
+        head = frames.header(kind, codec, digest, size, length)
+        small = length <= SMALL
+        offset = pack.append_small(head, stored, length) if small else pack.append(head, stored)
+        place = offset + frames.HEADER_SIZE
+        self._pending.chunks[digest] = ChunkEntry(pack.file_id, place, length, size, codec)
+        self._seal_if_full(pack)
+        return length
+
+    def add_small(self, digest: Digest, data: bytes, level: Level) -> None:
+        """Adds a chunk that is encoded and appended while others are added, or with the commit."""
+        with self._lock:
+            pending = self._pending
+            if pending.has_blob(digest):
+                return
+            pending.small.add(digest)
+            pending.operations += 1
+            pending.bytes += len(data)
+            if self._small.add(digest, data, level):
+                self._append_oldest()
+
+    def _append_small(self) -> None:
+        while self._small:
+            self._append_oldest()
+
+    def _append_oldest(self) -> None:
+        """Appends some of what is small; if that fails, all of it still waits."""
+        pending = self._pending
+        for digest, data, (codec, stored) in self._small.oldest():
+            if digest not in pending.chunks:
+                self._append_chunk(digest, len(data), codec, stored, frames.CHUNK)
+            pending.small.discard(digest)
+        self._small.drop_oldest()
 
     def add_chunks(self, chunks: Sequence[tuple[Digest, int, int, Sequence[Buffer]]]) -> None:
         """As `add_chunk`, for several (digest, size, codec, what is stored, in parts) in one go."""
@@ -183,6 +220,9 @@ class Writer:
     def _appended(self, pending: Pending, pack: Appender, length: int) -> None:
         pending.operations += 1
         pending.bytes += length
+        self._seal_if_full(pack)
+
+    def _seal_if_full(self, pack: Appender) -> None:
         if pack.end >= PACK_SIZE:
             pack.seal()
             pack.start_sync()
@@ -306,6 +346,11 @@ class Writer:
 
     def _flush(self) -> None:
         with self._lock:
+            try:
+                self._append_small()
+            except StoreError:
+                self._abandon(self._touched)
+                raise
             pending = self._pending
             if pending.is_empty():
                 return
@@ -361,7 +406,8 @@ class Writer:
             if self._pack is not None and self._pack.file_id in failed:
                 self._pack = None
             waiting = self._pending
-            if any(entry.pack in failed for entry in waiting.chunks.values()):
+            if waiting.small or any(entry.pack in failed for entry in waiting.chunks.values()):
+                self._small.clear()
                 waiting.error = StorageFailed("the pack of these writes was abandoned: write again")
                 waiting.done = True
                 self._note(waiting.error)
