@@ -261,18 +261,6 @@ def test_pins_are_listed_keep_and_are_taken_away(versions: Project) -> None:
     assert versions.druse("pin", "x", "nonsense").status == 2
 
 
-def test_du_says_what_takes_the_space_and_what_gc_would_free(versions: Project) -> None:
-    run_versions(versions, 2)
-    assert "exp" in versions.druse("du").out
-    assert "v1" in versions.druse("du", "exp").out
-    used = json.loads(versions.druse("du", "--json").out)
-    assert used["experiments"][0]["experiment"] == "exp"
-    shares = json.loads(versions.druse("du", "--reclaimable", "--keep-last", "1", "--json").out)
-    assert shares[0]["version"] == 0
-    assert shares[0]["freed"] > 1_000
-    assert "reclaimable" in versions.druse("du", "--reclaimable").out
-
-
 def test_a_limit_that_cannot_be_kept_is_said(versions: Project) -> None:
     run_versions(versions, 1)
     done = versions.druse("gc", "--now", "--max-size", "1kB")
