@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,9 +14,8 @@ SAME, NOISE = 200_000, 50_000  # bytes
 
 
 @pytest.fixture(scope="module")
-def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def used(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Project:
     """Two versions: one artifact is the same in all cells, the other is in none."""
-    server = Server()
     project = Forked(tmp_path_factory.mktemp("project"), server)
     project["pyproject.toml"] = ""
     project["exp/steps.py"] = f"""
@@ -50,8 +48,7 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
             treatments: {{other: {{unread: 1}}, more: {{number: 3}}}}
         """
         project.run("exp")
-    yield project
-    server.close()
+    return project
 
 
 def rows(text: str) -> dict[str, list[str]]:
