@@ -341,17 +341,24 @@ def lie_about_size(frame: bytes, size: int) -> bytes:
 
 
 @given(
-    data=st.binary(max_size=100).map(lambda piece: (piece + noise(60)) * 40),
+    data=st.binary(max_size=100).map(lambda piece: (piece + noise(60)) * 90),
     code=st.sampled_from([1, 2, 4, 8, 16]),
     flip=st.tuples(st.integers(0, 200), st.integers(0, 255)),
     cut=st.integers(0, 50),
     size=st.integers(-20, 20),
+    noisy=st.sampled_from([0, 0b11, 0b1111]),
+    head=st.integers(0, 15),
 )
 def test_hostile_bytes_raise_frame_damaged_or_decode_to_the_promised_size(
-    data, code, flip, cut, size
+    data, code, flip, cut, size, noisy, head
 ):
     view = memoryview(data)
-    parts = [codec._compress(view, 1)] if code == 1 else codec._pack(view, code, 1)
+    packed = (
+        codec._compress(view, 1)
+        if code == 1
+        else codec._pack(view, code, 1, noisy % (1 << code), head % code)
+    )
+    parts = [packed] if isinstance(packed, bytes) else packed
     stored = bytearray().join(parts)
     stored[flip[0] % len(stored)] ^= flip[1]
     del stored[len(stored) - cut :]
