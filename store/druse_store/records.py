@@ -170,18 +170,21 @@ class Record:
 
     def __getattr__(self, name: str) -> Any:
         # Reached only where a slot is empty: a decoded record fills its groups when asked.
-        fill = _LAZY.get(name)
-        if fill is None:
-            if name not in _OUTLINE_FIELDS or self._packed is None:
-                raise AttributeError(name)
-            _fill_outline(self, self._packed)
+        packed = self._packed
+        if packed is not None and name in _OUTLINE_FIELDS:
+            _fill_outline(self, packed)
             return getattr(self, name)
+        if packed is None or name not in _GROUPS:
+            raise AttributeError(name)
         try:
-            raw = self._raw
-            if raw is None:
-                raw = _raw_fields(self._packed or b"")
-                _SET_RAW(self, raw)
-            value = fill(raw)
+            if name == "metrics":
+                value = _metrics(packed)
+            else:
+                raw = self._raw
+                if raw is None:
+                    raw = _raw_fields(packed)
+                    _SET_RAW(self, raw)
+                value = _LAZY[name](raw)
         except (TypeError, ValueError, IndexError) as error:
             raise RecordDamaged(f"a stored record's {name} cannot be decoded") from error
         object.__setattr__(self, name, value)
@@ -203,17 +206,25 @@ def pack_object(ref: ObjectRef) -> tuple[Any, ...]:
     return ref.encoding, _pack_blob(ref.root), [_pack_blob(b) for b in ref.buffers], ref.meta
 
 
-# version 1 | status 1 | kind 1 | replicate 4 | signature 32 | base 32 | start 32, then msgpack:
-# [reads, metrics, artifacts, output, provenance, manifest, needs]
-_OUTLINE = struct.Struct("<BBBI32s32s32s")
-OUTLINE_SIZE = _OUTLINE.size
+# version 1 | status 1 | kind 1 | replicate 4 | signature 32 | base 32 | start 32 | size 4, then
+# msgpack: the metrics, of that size, and [reads, artifacts, output, provenance, manifest, needs].
+# The metrics stand apart, since a run of many cells reads these and nothing else of each.
+_OUTLINE = struct.Struct("<BBBI32s32s32sI")
 KIND_AT = 2  # where the kind stands, as its place in KINDS
-_FIELDS = 7
+_FIELDS = 6
+_METRICS_AT = _OUTLINE.size
+_SIZE_AT = slice(_METRICS_AT - 4, _METRICS_AT)
+
+
+def fields_at(packed: bytes) -> int:
+    """Where the fields behind the metrics begin in an encoded record."""
+    return _METRICS_AT + int.from_bytes(packed[_SIZE_AT], "little")
 
 
 def _encode(record: Record) -> bytes:
     _check(record)
     output = record.output
+    metrics = packing.pack_any(packing.sorted_map(record.metrics))
     outline = _OUTLINE.pack(
         VERSION,
         STATUSES.index(record.status),
@@ -222,17 +233,17 @@ def _encode(record: Record) -> bytes:
         record.signature,
         record.base,
         record.start,
+        len(metrics),
     )
     fields = (
         [(read.key, read.value) for read in record.reads],
-        packing.sorted_map(record.metrics),
         [(a.name, a.step, pack_object(a.ref)) for a in record.artifacts],
         None if output is None else pack_object(output),
         packing.sorted_map(record.provenance),
         record.manifest,
         record.needs,
     )
-    return outline + packing.pack(fields)
+    return packing.bounded(outline + metrics + packing.pack_any(fields))
 
 
 def _check(record: Record) -> None:
@@ -293,17 +304,20 @@ def _map(value: Any) -> dict[str, Any]:
 
 _LAZY: dict[str, Callable[[list[Any]], Any]] = {
     "reads": lambda raw: tuple(map(_read, raw[0])),
-    "metrics": lambda raw: _map(raw[1]),
-    "artifacts": lambda raw: tuple(map(_artifact, raw[2])),
-    "output": lambda raw: None if raw[3] is None else unpack_object(raw[3]),
-    "provenance": lambda raw: _map(raw[4]),
-    "manifest": lambda raw: None if raw[5] is None else _digest_of(raw[5]),
-    "needs": lambda raw: tuple(map(_digest_of, raw[6])),
+    "artifacts": lambda raw: tuple(map(_artifact, raw[1])),
+    "output": lambda raw: None if raw[2] is None else unpack_object(raw[2]),
+    "provenance": lambda raw: _map(raw[3]),
+    "manifest": lambda raw: None if raw[4] is None else _digest_of(raw[4]),
+    "needs": lambda raw: tuple(map(_digest_of, raw[5])),
 }
 
 
+def _metrics(packed: bytes) -> dict[str, Any]:
+    return _map(packing.unpack(packed[_METRICS_AT : fields_at(packed)]))
+
+
 def _raw_fields(packed: bytes) -> list[Any]:
-    raw = packing.unpack(memoryview(packed)[_OUTLINE.size :])
+    raw = packing.unpack(memoryview(packed)[fields_at(packed) :])
     if type(raw) is not list or len(raw) != _FIELDS:
         raise ValueError("not the fields of a record")
     return raw
@@ -314,6 +328,7 @@ def _slot(name: str) -> Callable[[Record, Any], None]:
     return setter
 
 
+_GROUPS = frozenset(("metrics", *_LAZY))
 _OUTLINE_FIELDS = ("status", "kind", "replicate", "signature", "base", "start")
 # Setting slots through their descriptors: three times faster than object.__setattr__ by name.
 _SET_STATUS, _SET_KIND, _SET_REPLICATE = map(_slot, ("status", "kind", "replicate"))
@@ -341,7 +356,7 @@ def _decode(packed: bytes, digest: Digest | None) -> Record:
 
 
 def _fill_outline(record: Record, packed: bytes) -> None:
-    _, status, kind, replicate, signature, base, start = _OUTLINE.unpack_from(packed)
+    _, status, kind, replicate, signature, base, start, _ = _OUTLINE.unpack_from(packed)
     _SET_STATUS(record, STATUSES[status])
     _SET_KIND(record, KINDS[kind])
     _SET_REPLICATE(record, replicate)
