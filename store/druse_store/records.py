@@ -34,9 +34,13 @@ _DOMAIN = b"druse:read:1\x00"
 @lru_cache(maxsize=1 << 14)  # a record's chain is followed several times, cells share its beginning
 def extend(node: Digest, key: str, value: Digest) -> Digest:
     """The node that follows `node` once `key` was read and had the value digest `value`."""
+    return trusted(blake3(b"".join((_DOMAIN, node, _framed(key), value))).digest())
+
+
+@lru_cache(maxsize=1 << 12)
+def _framed(key: str) -> bytes:
     name = key.encode("utf-8", "surrogatepass")
-    parts = (_DOMAIN, node, len(name).to_bytes(4, "little"), name, value)
-    return trusted(blake3(b"".join(parts)).digest())
+    return len(name).to_bytes(4, "little") + name
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +135,23 @@ class Record:
 
         Raises RecordDamaged.
         """
-        return _decode(packed, digest)
+        if (
+            len(packed) < _METRICS_AT
+            or packed[0] != VERSION
+            or packed[1] >= len(STATUSES)
+            or packed[KIND_AT] >= len(KINDS)
+        ):
+            raise RecordDamaged("a stored record has another outline than format version 1")
+        record = _NEW(Record)
+        _SET_PACKED(record, packed)
+        _SET_DIGEST(record, digest)
+        _SET_RAW(record, None)
+        _SET_NODES(record, None)
+        return record
 
     def packed(self) -> Record:
         """The same record as its bytes and its metrics alone: all that it is made of is much."""
-        record = _decode(self.encode(), self.digest)
+        record = Record.decode(self.encode(), self.digest)
         _SET_METRICS(record, packing.sorted_map(self.metrics))  # as it is decoded
         return record
 
@@ -171,20 +187,22 @@ class Record:
     def __getattr__(self, name: str) -> Any:
         # Reached only where a slot is empty: a decoded record fills its groups when asked.
         packed = self._packed
-        if packed is not None and name in _OUTLINE_FIELDS:
-            _fill_outline(self, packed)
-            return getattr(self, name)
-        if packed is None or name not in _GROUPS:
+        if packed is None or name not in _DECODED:
             raise AttributeError(name)
         try:
             if name == "metrics":
-                value = _metrics(packed)
-            else:
-                raw = self._raw
-                if raw is None:
-                    raw = _raw_fields(packed)
-                    _SET_RAW(self, raw)
-                value = _LAZY[name](raw)
+                metrics = _map(packing.unpack(packed[_METRICS_AT : fields_at(packed)]))
+                _SET_METRICS(self, metrics)
+                return metrics
+            fill = _LAZY.get(name)
+            if fill is None:
+                _fill_outline(self, packed)
+                return getattr(self, name)
+            raw = self._raw
+            if raw is None:
+                raw = _raw_fields(packed)
+                _SET_RAW(self, raw)
+            value = fill(raw)
         except (TypeError, ValueError, IndexError) as error:
             raise RecordDamaged(f"a stored record's {name} cannot be decoded") from error
         object.__setattr__(self, name, value)
@@ -312,10 +330,6 @@ _LAZY: dict[str, Callable[[list[Any]], Any]] = {
 }
 
 
-def _metrics(packed: bytes) -> dict[str, Any]:
-    return _map(packing.unpack(packed[_METRICS_AT : fields_at(packed)]))
-
-
 def _raw_fields(packed: bytes) -> list[Any]:
     raw = packing.unpack(memoryview(packed)[fields_at(packed) :])
     if type(raw) is not list or len(raw) != _FIELDS:
@@ -328,8 +342,8 @@ def _slot(name: str) -> Callable[[Record, Any], None]:
     return setter
 
 
-_GROUPS = frozenset(("metrics", *_LAZY))
 _OUTLINE_FIELDS = ("status", "kind", "replicate", "signature", "base", "start")
+_DECODED = frozenset(("metrics", *_OUTLINE_FIELDS, *_LAZY))
 # Setting slots through their descriptors: three times faster than object.__setattr__ by name.
 _SET_STATUS, _SET_KIND, _SET_REPLICATE = map(_slot, ("status", "kind", "replicate"))
 _SET_SIGNATURE, _SET_BASE, _SET_START = map(_slot, ("signature", "base", "start"))
@@ -337,22 +351,6 @@ _SET_PACKED, _SET_DIGEST, _SET_RAW = map(_slot, ("_packed", "_digest", "_raw"))
 _SET_NODES = _slot("_nodes")
 _SET_METRICS = _slot("metrics")
 _NEW = Record.__new__
-
-
-def _decode(packed: bytes, digest: Digest | None) -> Record:
-    try:
-        version, status, kind = packed[:3]
-        known = version == VERSION and status < len(STATUSES) and kind < len(KINDS)
-    except ValueError:
-        known = False
-    if not known or len(packed) < _OUTLINE.size:
-        raise RecordDamaged("a stored record has another outline than format version 1")
-    record = _NEW(Record)
-    _SET_PACKED(record, packed)
-    _SET_DIGEST(record, digest)
-    _SET_RAW(record, None)
-    _SET_NODES(record, None)
-    return record
 
 
 def _fill_outline(record: Record, packed: bytes) -> None:
