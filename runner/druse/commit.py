@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from druse.prepared import Prepared
 
 INTERVAL = 0.1  # seconds that a finished cell waits for others at most
+_EARLY = 0.06  # seconds after which the run's own thread commits, where it gets to it
 
 
 def make_record(
@@ -86,14 +87,16 @@ def make_record(
 class Committer:
     """Writes outcomes into the store, and says which cells are durable.
 
-    Use it as a context: a thread of its own commits what waits, so that a long cell does not keep
-    finished ones in memory.
+    Use it as a context. The run's thread commits between two cells (`flush_if_due`); where it does
+    not get to that, as a cell takes long, a thread of its own does. Two threads that are busy at
+    once would wait for the interpreter at every call into the index.
     """
 
     def __init__(self, store: Store, on_durable: Callable[[list[CellName]], None]) -> None:
         self._store = store
         self._on_durable = on_durable
         self._waiting: list[CellName] = []
+        self._since = 0.0  # when the first one that waits began to
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._due = threading.Event()
@@ -113,6 +116,8 @@ class Committer:
         if run is not None:
             run.add(outcome.cell.condition, outcome.cell.replicate, digest, how)
         with self._lock:
+            if not self._waiting:
+                self._since = time.monotonic()
             self._waiting.append(outcome.cell)
         if not self._due.is_set():  # whoever clears it takes what waits after that
             self._due.set()
@@ -136,6 +141,11 @@ class Committer:
             known = self._manifests[prepared.name] = self._store.put(prepared.manifest)
         return known
 
+    def flush_if_due(self) -> None:
+        """Commits what waits, if that has been a while. Raises StoreError."""
+        if self._waiting and time.monotonic() - self._since > _EARLY:
+            self.flush()
+
     def flush(self) -> None:
         """Commits what waits. Raises StoreError."""
         with self._lock:
@@ -151,7 +161,9 @@ class Committer:
     def _run(self) -> None:
         while not self._stop.is_set():
             self._due.wait()
-            self._stop.wait(INTERVAL)
+            left = INTERVAL
+            while left > 0 and not self._stop.wait(left) and self._waiting:
+                left = self._since + INTERVAL - time.monotonic()
             self._due.clear()
             try:
                 self.flush()

@@ -174,6 +174,7 @@ class GraphRun:
             for news in lanes.news(wait):
                 uninterrupted(intake.take, news)
                 self._interrupts.check()
+            uninterrupted(committer.flush_if_due)
 
     def _schedule(self, current: Current) -> None:
         """Adds every cell that is no hit. Experiments that wait for others begin at a gate."""
@@ -251,6 +252,6 @@ def _gate(experiment: str) -> CellName:
     return CellName(experiment, "", -1)
 
 
-def uninterrupted(take: Callable[[Any], None], news: Any) -> None:
+def uninterrupted(act: Callable[..., None], *args: Any) -> None:
     """What is called from here is not torn by a Ctrl-C: see `interrupts`."""
-    take(news)
+    act(*args)
