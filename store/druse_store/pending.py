@@ -39,9 +39,12 @@ class Beginning:
 class Pending:
     """One commit to be. `relied` are the digests that were found in the index, and left at that;
     `gone` those that were not there any more, when it came to it; `gaps` tells how many cells of
-    which runs were left out."""
+    which runs were left out. `loose` are small blobs, with the size of the numbers in them, of
+    which it has yet to be found out whether the index has them."""
 
     def __init__(self) -> None:
+        self.loose: dict[Digest, tuple[bytes, int]] = {}
+        self.loose_bytes = 0
         self.chunks: dict[Digest, ChunkEntry] = {}
         self.blobs: dict[Digest, BlobEntry] = {}
         self.lists: dict[Digest, tuple[tuple[Digest, int], ...]] = {}
@@ -66,4 +69,10 @@ class Pending:
 
     def has_blob(self, digest: Digest) -> bool:
         """Whether this commit will make the blob present, or relies on its being so."""
-        return digest in self.chunks or digest in self.blobs or digest in self.relied
+        # In this order: what is loose is put where it belongs before it is loose no more.
+        return (
+            digest in self.loose
+            or digest in self.chunks
+            or digest in self.blobs
+            or digest in self.relied
+        )

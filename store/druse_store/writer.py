@@ -15,6 +15,7 @@ from druse_store import frames
 from druse_store.appender import SMALL, Appender
 from druse_store.attest import Attester
 from druse_store.changes import Change
+from druse_store.codec import Level, encode
 from druse_store.commit import Committer
 from druse_store.digest import Digest
 from druse_store.errors import (
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 PACK_SIZE = 64 << 20
+_MAX_LOOSE = 4 << 20  # bytes of small blobs that are kept in memory
 _MAX_OPERATIONS = 8192  # of one commit: keeps the write transaction below 50 ms
 _MAX_BYTES = 256 << 20
 
@@ -45,7 +47,10 @@ _MAX_BYTES = 256 << 20
 class Writer:
     """What one open store writes with. Thread-safe."""
 
-    def __init__(self, location: Location, environment: Environment, lock: WriteLock) -> None:
+    def __init__(
+        self, location: Location, environment: Environment, lock: WriteLock, level: Level
+    ) -> None:
+        self._level = level
         self._location = location
         self._environment = environment
         attester = Attester(location.store_id) if location.shared else None
@@ -72,6 +77,9 @@ class Writer:
     def chunk(self, digest: Digest) -> ChunkEntry | None:
         """A chunk that waits for its commit, readable in its pack."""
         for pending in self.waiting():
+            if digest in pending.loose:
+                with self._lock:
+                    self._settle(pending)
             entry = pending.chunks.get(digest)
             if entry is not None:
                 with self._lock:
@@ -94,6 +102,39 @@ class Writer:
         )
 
     # --- blobs ---------------------------------------------------------------------------------
+
+    def add_small(self, digest: Digest, data: bytes, itemsize: int) -> None:
+        """Adds a blob of one chunk, unless it waits already. It is looked up later, with others:
+        one that the index has is relied upon, another one is encoded and appended."""
+        with self._lock:
+            pending = self._pending
+            if self.has_blob(digest):
+                return
+            pending.loose[digest] = data, itemsize
+            pending.loose_bytes += len(data)
+            pending.operations += 1
+            if pending.loose_bytes >= _MAX_LOOSE:
+                self._settle(pending)
+
+    def _settle(self, pending: Pending) -> None:
+        """Puts what is loose where it belongs. Under the lock."""
+        if not pending.loose:
+            return
+        with Snapshot(self._environment) as snapshot:
+            known = snapshot.live_chunks(sorted(pending.loose))
+        pending.relied.update(known)
+        for digest, (data, itemsize) in pending.loose.items():
+            if digest not in known:
+                codec, stored = encode(data, level=self._level, itemsize=itemsize)
+                size, length = len(data), memoryview(stored).nbytes
+                head = frames.header(frames.CHUNK, codec, digest, size, length)
+                pack = self._open_pack()
+                place = pack.append_small(head, stored, length) + frames.HEADER_SIZE
+                pending.chunks[digest] = ChunkEntry(pack.file_id, place, length, size, codec)
+                pending.bytes += length
+                if pack.end >= PACK_SIZE:
+                    self._seal(pack)
+        pending.loose, pending.loose_bytes = {}, 0
 
     def add_chunk(
         self, digest: Digest, size: int, codec: int, stored: Buffer, kind: int = frames.CHUNK
@@ -184,9 +225,12 @@ class Writer:
         pending.operations += 1
         pending.bytes += length
         if pack.end >= PACK_SIZE:
-            pack.seal()
-            pack.start_sync()
-            self._pack = None
+            self._seal(pack)
+
+    def _seal(self, pack: Appender) -> None:
+        pack.seal()
+        pack.start_sync()
+        self._pack = None
 
     def _open_pack(self) -> Appender:
         pack = self._pack
@@ -309,6 +353,8 @@ class Writer:
             pending = self._pending
             if pending.is_empty():
                 return
+            if pending.loose and not self._settled(pending):
+                return
             touched, self._touched = self._touched, {}
             pending.used, self._used = self._used, set()
             pending.packs.update((pack.file_id, pack.entry()) for pack in touched.values())
@@ -335,6 +381,18 @@ class Writer:
             pending.done = True
             self._committing = None
             self._close_sealed(touched)
+
+    def _settled(self, pending: Pending) -> bool:
+        """Whether what is loose could be appended; if not, this commit has failed."""
+        try:
+            self._settle(pending)
+        except StoreError as error:
+            pending.error, pending.done = error, True
+            self._note(error)
+            self._pending = Pending()
+            self._abandon(self._touched)
+            return False
+        return True
 
     def _note(self, failure: StoreError) -> None:
         self._failure = failure
