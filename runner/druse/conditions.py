@@ -10,6 +10,7 @@ import copy
 import traceback
 from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from druse import seeds
@@ -25,6 +26,7 @@ from druse.task import Given
 from druse.treatments import Treatment
 from druse_store import Digest
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 _PLACE = -3  # of treatments, among the places that seeds are derived for
 
 
@@ -57,7 +59,7 @@ class Initial:
     ) -> None:
         self._condition = condition
         self._extra = extra
-        self._digests: dict[str, Digest] = {}
+        self._digests: dict[str, Digest] | None = None
         self.replicate = replicate
         self.error = error
 
@@ -79,6 +81,8 @@ class Initial:
         """The digest of a key's value; ABSENT where the context does not have it."""
         if key not in self._extra:
             return self._condition.digest(key, self.replicate)
+        if self._digests is None:
+            self._digests = {}
         known = self._digests.get(key)
         if known is None:
             known = self._digests[key] = value_digest(self._extra[key], f"ctx[{key!r}]")
@@ -87,7 +91,7 @@ class Initial:
     def knows(self, key: str) -> bool:
         """Whether a key's digest is known, or of what is plain."""
         if key in self._extra:
-            return key in self._digests
+            return self._digests is not None and key in self._digests
         return self._condition.knows(key)
 
     def names_digest(self) -> Digest:
@@ -161,7 +165,7 @@ class Condition:
     def cell(self, replicate: int) -> Initial:
         """How the cell of a replicate begins."""
         if self._is_constant:
-            return Initial(self, replicate, {}, self._error)
+            return Initial(self, replicate, _NOTHING, self._error)
         known = self._cells.get(replicate)
         if known is None:
             known = self._cells[replicate] = self._apply(replicate)

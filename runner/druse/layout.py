@@ -68,10 +68,10 @@ def replicates_of(run: Run) -> int:
 
 def merged(known: Sequence[Mapping[str, Any] | None]) -> dict[str, list[Any]]:
     """The metrics of a condition's cells in order; None stands for a cell that is missing."""
-    keys: dict[str, None] = {}
+    keys: dict[str, Any] = {}  # for the order in which they come first
     for metrics in known:
         if metrics is not None:
-            keys.update(dict.fromkeys(metrics))
+            keys.update(metrics)
     values: dict[str, list[Any]] = {}
     for key in keys:
         collected = values[key] = []

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from druse.reads import OFF_PATH
-from druse.todays import Todays, Upstream
+from druse.todays import Todays, Upstream, named
 from druse_store import Digest, Record, extend
 
 if TYPE_CHECKING:
@@ -71,8 +71,9 @@ class _Step(NamedTuple):
     following: Digest | None
 
 
-Route = tuple[Digest, tuple[tuple[str, Digest | None], ...]]
-"""A node, and the keys that were read from there on; None for values that vary."""
+Route = tuple[Digest, tuple[tuple[str, str, Digest | None], ...]]
+"""A node, and the keys that were read from there on, each with its name if it is one of the
+context's, and its value; None for a value that varies."""
 
 VARIES: Final = Digest.of(b"druse:varies")
 
@@ -158,8 +159,13 @@ class Lookup:
             return None
         node, following = route
         initial = condition.cell(replicate)
-        for key, constant in following:
-            value = self._digest(key, condition, initial) if constant is None else constant
+        for key, name, constant in following:
+            if constant is not None:
+                value: Digest | None = constant
+            elif name:
+                value = self._todays.of_context(name, initial)
+            else:
+                value = self._digest(key, condition, initial)
             if value is None:
                 return None
             node = extend(node, key, value)
@@ -168,13 +174,13 @@ class Lookup:
     def _note_route(self, record: Record, condition: Condition, replicate: int) -> None:
         """Notes which keys a cell read, as far as possible with the values of all replicates."""
         node, initial = self._prepared.start, condition.cell(replicate)
-        following: list[tuple[str, Digest | None]] = []
+        following: list[tuple[str, str, Digest | None]] = []
         for read in record.reads:
             varies = self.is_upstream(read.key) or self.value(read.key, initial, condition)[1]
             if not varies and not following:
                 node = extend(node, read.key, read.value)
             else:
-                following.append((read.key, None if varies else read.value))
+                following.append((read.key, named(read.key), None if varies else read.value))
         self._routes[condition.name] = node, tuple(following)
 
     def _record(self, view: Glance, way: Way, condition: str, replicate: int) -> Record | None:

@@ -88,7 +88,7 @@ def decide(
     is_new = fresh and isinstance(answer, Found) and answer.record.digest in fresh
     if is_new and isinstance(answer, Found) and not prepared.volatile:
         return Decision(State.HIT, RAN_ALREADY, answer.record)
-    if reason is None and options.is_forced(prepared.name, condition, answer):
+    if reason is None and options.forced and options.is_forced(prepared.name, condition, answer):
         reason = MARKER
     if reason is not None:
         return Decision(State.RUN, reason)

@@ -169,10 +169,10 @@ class ExperimentRun:
             return False
         if latest.info.get("steps") != self._prepared.step_names:
             return False  # its view and errors would use names that are gone
-        known = {(cell.condition, cell.replicate): cell.record for cell in latest.cells}
+        known = {(condition, replicate): record for condition, replicate, record, _ in latest.cells}
         return all(
-            known.get((cell.condition, cell.replicate)) == record.digest
-            for cell, record in self._hits.items()
+            known.get((condition, replicate)) == record.digest
+            for (_, condition, replicate), record in self._hits.items()
         )
 
     @property

@@ -62,7 +62,7 @@ class Todays:
         if kind == "ctx":
             if rest == "*":
                 return initial.names_digest(), not condition.is_same_everywhere("*")
-            return self._of_context(rest, initial), not condition.is_same_everywhere(rest)
+            return self.of_context(rest, initial), not condition.is_same_everywhere(rest)
         if kind == "param":
             return self._parameter(rest, initial, condition)
         if name in self._shared_values:
@@ -85,10 +85,11 @@ class Todays:
         # A callable treatment may set it in one replicate and not in another one.
         varies = not condition.is_same_everywhere(name)
         if initial.has(name):
-            return self._of_context(name, initial), varies
+            return self.of_context(name, initial), varies
         return (table.default(position, name) if table.knows(position, name) else None), varies
 
-    def _of_context(self, key: str, initial: Initial) -> Digest:
+    def of_context(self, key: str, initial: Initial) -> Digest:
+        """What a cell's context has for a key as it begins."""
         if not initial.knows(key):
             self._let_go()
         return initial.digest(key)
@@ -156,6 +157,12 @@ class Todays:
         return real in written or (
             kind == "dir" and any(Path(w).parent == Path(real) for w in written)
         )
+
+
+def named(key: str) -> str:
+    """The name of a read that is one of the context's values; empty for any other."""
+    kind, _, name = key.partition(":")
+    return name if kind == "ctx" and name != "*" else ""
 
 
 def _place(rest: str) -> tuple[int, str]:

@@ -40,7 +40,11 @@ def pack_any(value: Any) -> bytes:
 
 def pack(value: Any) -> bytes:
     """As `pack_any`, for what may have at most MAX_SIZE bytes. Raises InvalidRecord."""
-    packed = pack_any(value)
+    return bounded(pack_any(value))
+
+
+def bounded(packed: bytes) -> bytes:
+    """What was packed, unless it has more than MAX_SIZE bytes. Raises InvalidRecord."""
     if len(packed) > MAX_SIZE:
         raise InvalidRecord(
             f"{len(packed)} bytes of metadata are more than the {MAX_SIZE} that a record may have: "

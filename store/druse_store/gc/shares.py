@@ -21,7 +21,7 @@ from druse_store.gc.roots import KEEP_ALL, run_cells
 from druse_store.index import values
 from druse_store.index.bulk import Scan
 from druse_store.index.environment import Environment
-from druse_store.records import OUTLINE_SIZE
+from druse_store.records import fields_at
 from druse_store.retention import GONE
 from druse_store.run import RunName
 
@@ -88,7 +88,8 @@ class _Held:
         self._blobs, self._chunks = Buckets(), Buckets()
         for start in range(0, len(records), _BATCH):
             rows = scan.rows(values.RECORDS, records[start : start + _BATCH])
-            bodies = [values.body(values.RECORDS, *row)[OUTLINE_SIZE:] for row in rows]
+            packed = (values.body(values.RECORDS, *row) for row in rows)
+            bodies = [each[fields_at(each) :] for each in packed]
             references.collect(bodies, KEEP_ALL, self._blobs.parts)
         for head in range(COUNT):
             for digest in self._blobs.members(head):

@@ -41,11 +41,12 @@ from druse_store.index.values import (
 class Snapshot:
     """A read transaction. `with index.snapshot() as snapshot:`; user code never runs inside."""
 
-    __slots__ = ("_dbs", "_environment", "_txn")
+    __slots__ = ("_currents", "_dbs", "_environment", "_records", "_txn")
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
         self._dbs = environment.dbs
+        self._records, self._currents = self._dbs[RECORDS], self._dbs[CURRENT]
 
     def __enter__(self) -> Snapshot:
         try:
@@ -99,13 +100,11 @@ class Snapshot:
 
     def record(self, digest: bytes) -> bytes | None:
         """The encoded record, unless it was removed."""
-        value = self._txn.get(digest, db=self._dbs[RECORDS])
-        if value is None or value[values.STATE_AT] == values.TOMBSTONED:
-            return None
-        return values.body(RECORDS, digest, value)
+        value = self._txn.get(digest, None, self._records)
+        return None if value is None else values.record_row(digest, value)
 
     def has_record(self, digest: bytes) -> bool:
-        value = self._txn.get(digest, db=self._dbs[RECORDS])
+        value = self._txn.get(digest, None, self._records)
         return value is not None and value[values.STATE_AT] != values.TOMBSTONED
 
     def is_removed(self, digest: bytes) -> bool:
@@ -135,8 +134,8 @@ class Snapshot:
             yield digest, values.unpack_origin(digest, value)
 
     def current(self, key: bytes) -> Digest | None:
-        value = self._txn.get(key, db=self._dbs[CURRENT])
-        return None if value is None else trusted(values.body(CURRENT, key, value, 32))
+        value = self._txn.get(key, None, self._currents)
+        return None if value is None else values.current_row(key, value)
 
     def currents(self, signature: bytes) -> list[tuple[int, Digest]]:
         """(replicate, record) for every replicate of a signature, in order."""

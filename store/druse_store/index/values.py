@@ -31,7 +31,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from druse_store import packing
-from druse_store.digest import Digest, trusted
+from druse_store.digest import SIZE, Digest, trusted
 from druse_store.errors import IndexDamaged
 
 CHUNKS, BLOBS = "chunks", "blobs"
@@ -47,6 +47,7 @@ TABLES = (
     *(ORIGINS, ATTESTED, BATCHES),
 )
 SEEDS = {name: number for number, name in enumerate(TABLES, 1)}
+_RECORDS_SEED, _CURRENT_SEED = SEEDS[RECORDS], SEEDS[CURRENT]
 
 REVOKED, WITHDRAWN = 1, 2  # of origins
 LIVE, TOMBSTONED, SUSPECT, EVICTED = 0, 1, 2, 3
@@ -134,6 +135,28 @@ def body(table: str, key: bytes, value: memoryview | bytes, size: int | None = N
     if len(data) < 4 or int.from_bytes(data[-4:], "little") != check:
         raise damaged(table, key)
     return stored[:-RECORD_TAIL] if table == RECORDS else stored
+
+
+def record_row(digest: bytes, value: memoryview | bytes) -> bytes | None:
+    """The encoded record of a row, None if it was removed: `body` for most of what is read."""
+    if len(value) > MAX_VALUE:  # a damaged length is not followed
+        raise damaged(RECORDS, digest)
+    data = bytes(value)
+    check = int.from_bytes(data[-4:], "little")
+    if len(data) < -STATE_AT or crc32(data[:-4], crc32(digest, _RECORDS_SEED)) != check:
+        raise damaged(RECORDS, digest)
+    return None if data[STATE_AT] == TOMBSTONED else data[:STATE_AT]
+
+
+def current_row(key: bytes, value: memoryview | bytes) -> Digest:
+    """The record that a row of `current` names: `body` for most of what is read."""
+    if len(value) != SIZE + 4:
+        raise damaged(CURRENT, key)
+    data = bytes(value)
+    digest = data[:SIZE]
+    if crc32(digest, crc32(key, _CURRENT_SEED)) != int.from_bytes(data[SIZE:], "little"):
+        raise damaged(CURRENT, key)
+    return trusted(digest)
 
 
 def check(table: str, rows: Iterable[tuple[bytes, bytes]]) -> None:
