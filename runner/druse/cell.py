@@ -321,11 +321,12 @@ class CellRun:
         keys, reads, counts = before
         wrote: dict[str, str] = {}
         if len(data) > keys:  # a context only grows, and keeps the order in which its keys came
-            wrote = {key: shown.shown(data[key]) for key in sorted(list(data)[keys:])}
-        trace = {
-            "metrics": {k: len(v) for k, v in values.items() if len(v) != counts.get(k, 0)},
+            wrote = {str(key): shown.shown(data[key]) for key in list(data)[keys:]}
+        grown = {k: len(v) for k, v in values.items() if len(v) != counts.get(k, 0)}
+        trace = {  # in the order of the keys, at every depth, as a record keeps them
+            "metrics": dict(sorted(grown.items())) if len(grown) > 1 else grown,
             "reads": list(self._reads.found)[reads:],
-            "wrote": wrote,
+            "wrote": dict(sorted(wrote.items())) if len(wrote) > 1 else wrote,
         }
         self._outcome.trace.append(trace)
 

@@ -14,6 +14,7 @@ from druse.task import CellName, Outcome
 from druse_store import (
     ArtifactRef,
     Digest,
+    Form,
     ObjectRef,
     Read,
     Record,
@@ -27,61 +28,78 @@ if TYPE_CHECKING:
     from druse.prepared import Prepared
 
 INTERVAL = 0.1  # seconds that a finished cell waits for others at most
+_ALGORITHM, _PYTHON = algorithm(), platform.python_version()
 _EARLY = 0.06  # seconds after which the run's own thread commits, where it gets to it
 
 
 def make_record(
-    prepared: Prepared, outcome: Outcome, artifacts: tuple[ArtifactRef, ...], manifest: Digest
+    prepared: Prepared, form: Form, manifest: Digest, outcome: Outcome, artifacts: list[ArtifactRef]
 ) -> Record:
     """The record of an outcome. A failure, or what must not be found again, lies off the path."""
+    said = _provenance(prepared, outcome)
+    more = _more(outcome)
+    if not more:
+        replicate = outcome.cell.replicate
+        return form.fill(replicate, outcome.reads, outcome.metrics, artifacts, said)
     reads = [Read(name, digest) for name, digest in outcome.reads.items()]
-    provenance: dict[str, Any] = {  # in the order of the keys, as a record keeps them
-        "algorithm": algorithm(),
-        "at": time.time(),
-        "python": platform.python_version(),
-        "seconds": outcome.seconds,
-        "seed": prepared.seed.root,
-        "shown": dict(sorted(outcome.shown.items())),
-        "step_seconds": outcome.step_seconds,
-        "trace": outcome.trace,
-    }
-    for name in ("tags", "warnings", "step_hits", "outputs"):
-        if getattr(outcome, name):
-            provenance[name] = getattr(outcome, name)
-    if outcome.unseen:
-        provenance["unseen"] = [list(each) for each in outcome.unseen]
-    if outcome.attempts > 1:
-        provenance["attempts"] = outcome.attempts
-    status = "ok"
     if outcome.failure is not None:
-        status = "failed"
         reads.append(Read(FAILED, FAILED_VALUE))
-        failure = outcome.failure
-        provenance["failure"] = {
-            "step": failure.step,
-            "message": failure.message,
-            "traceback": failure.traceback,
-            "kind": failure.kind,
-        }
     elif outcome.unstorable is not None:
         reads.append(Read(UNSTORABLE, Digest.of(str(time.time_ns()).encode())))
-        provenance["unstorable"] = outcome.unstorable
     signature = prepared.start
     for read in reads:
         signature = extend(signature, read.key, read.value)
     return Record(
         signature=signature,
         replicate=outcome.cell.replicate,
-        status=status,
+        status="ok" if outcome.failure is None else "failed",
         base=prepared.base,
         start=prepared.start,
         reads=tuple(reads),
         metrics=outcome.metrics,
-        artifacts=artifacts,
+        artifacts=tuple(artifacts),
         output=None,
-        provenance=provenance,
+        provenance={**said, **more},
         manifest=manifest,
     )
+
+
+def _provenance(prepared: Prepared, outcome: Outcome) -> dict[str, Any]:
+    """What is said of every cell, in the order of the keys, as a record keeps them."""
+    shown = outcome.shown
+    return {
+        "algorithm": _ALGORITHM,
+        "at": time.time(),
+        "python": _PYTHON,
+        "seconds": outcome.seconds,
+        "seed": prepared.seed.root,
+        "shown": dict(sorted(shown.items())) if len(shown) > 1 else shown,
+        "step_seconds": outcome.step_seconds,
+        "trace": outcome.trace,
+    }
+
+
+def _more(outcome: Outcome) -> dict[str, Any]:
+    """What is said of few cells."""
+    more: dict[str, Any] = {}
+    for name in ("tags", "warnings", "step_hits", "outputs"):
+        if getattr(outcome, name):
+            more[name] = getattr(outcome, name)
+    if outcome.unseen:
+        more["unseen"] = [list(each) for each in outcome.unseen]
+    if outcome.attempts > 1:
+        more["attempts"] = outcome.attempts
+    if outcome.failure is not None:
+        failure = outcome.failure
+        more["failure"] = {
+            "step": failure.step,
+            "message": failure.message,
+            "traceback": failure.traceback,
+            "kind": failure.kind,
+        }
+    elif outcome.unstorable is not None:
+        more["unstorable"] = outcome.unstorable
+    return more
 
 
 class Committer:
@@ -102,15 +120,15 @@ class Committer:
         self._due = threading.Event()
         self._error: StoreError | None = None
         self._thread = threading.Thread(target=self._run, name="druse-commit", daemon=True)
-        self._manifests: dict[str, Digest] = {}
+        self._forms: dict[str, tuple[Form, Digest]] = {}
         self._uncommitted: dict[Digest, bytes] = {}
 
     def put(self, prepared: Prepared, outcome: Outcome, run: RunWriter | None) -> Record:
         """Writes an outcome's blobs and record, and the cell of its run. Raises StoreError."""
         if self._error is not None:
             raise self._error
-        artifacts = tuple(ArtifactRef(a.name, a.step, self._ref(a.data)) for a in outcome.artifacts)
-        record = make_record(prepared, outcome, artifacts, self._manifest(prepared))
+        artifacts = [ArtifactRef(a.name, a.step, self._ref(a.data)) for a in outcome.artifacts]
+        record = make_record(prepared, *self._form(prepared), outcome, artifacts)
         digest = self._store.put_record(record)
         how = "run" if outcome.failure is None else "failed"
         if run is not None:
@@ -135,10 +153,13 @@ class Committer:
         """The bytes of an artifact that other processes may not see yet; None if they do."""
         return self._uncommitted.get(digest)
 
-    def _manifest(self, prepared: Prepared) -> Digest:
-        known = self._manifests.get(prepared.name)
+    def _form(self, prepared: Prepared) -> tuple[Form, Digest]:
+        """What an experiment's records have in common, and the manifest that they name."""
+        known = self._forms.get(prepared.name)
         if known is None:
-            known = self._manifests[prepared.name] = self._store.put(prepared.manifest)
+            manifest = self._store.put(prepared.manifest)
+            form = Form(prepared.base, prepared.start, manifest)
+            known = self._forms[prepared.name] = form, manifest
         return known
 
     def flush_if_due(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from druse_store.digest import Digest
     from druse_store.errors import BlobVanished, KeyMissing, StoreError, StoreNotFound, TrustError
+    from druse_store.forms import Form
     from druse_store.gc.plan import GcPlan, GcProgress
     from druse_store.gc.report import Counts, Freed, GcReport
     from druse_store.gc.roots import LevelChange
@@ -84,6 +85,7 @@ __all__ = [
     "Fetched",
     "Finding",
     "Flight",
+    "Form",
     "Freed",
     "GcPlan",
     "GcProgress",
@@ -162,6 +164,7 @@ _HOMES = {
     "gc.report": ("Counts", "Freed", "GcReport"),
     "gc.roots": ("LevelChange",),
     "gc.undo": ("Undone",),
+    "forms": ("Form",),
     "leases": ("Lease",),
     "neighbours": ("Neighbours",),
     "policy": ("Policy",),
