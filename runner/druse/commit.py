@@ -5,8 +5,9 @@ from __future__ import annotations
 import platform
 import threading
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from druse.key import algorithm
 from druse.reads import FAILED, FAILED_VALUE, UNSTORABLE
@@ -20,27 +21,36 @@ from druse_store import (
     Record,
     RunWriter,
     Store,
-    StoreError,
     extend,
 )
 
 if TYPE_CHECKING:
+    from druse.floor import Floor
     from druse.prepared import Prepared
 
 INTERVAL = 0.1  # seconds that a finished cell waits for others at most
-_ALGORITHM, _PYTHON = algorithm(), platform.python_version()
 _EARLY = 0.06  # seconds after which the run's own thread commits, where it gets to it
+_LATEST = 0.07  # seconds that news may wait to be taken in
+
+
+class Common(NamedTuple):
+    """What the records of an experiment's cells have in common."""
+
+    form: Form
+    manifest: Digest
+    algorithm: str
+    python: str
 
 
 def make_record(
-    prepared: Prepared, form: Form, manifest: Digest, outcome: Outcome, artifacts: list[ArtifactRef]
+    prepared: Prepared, common: Common, outcome: Outcome, artifacts: list[ArtifactRef]
 ) -> Record:
     """The record of an outcome. A failure, or what must not be found again, lies off the path."""
-    said = _provenance(prepared, outcome)
+    said = _provenance(prepared, common, outcome)
     more = _more(outcome)
     if not more:
         replicate = outcome.cell.replicate
-        return form.fill(replicate, outcome.reads, outcome.metrics, artifacts, said)
+        return common.form.fill(replicate, outcome.reads, outcome.metrics, artifacts, said)
     reads = [Read(name, digest) for name, digest in outcome.reads.items()]
     if outcome.failure is not None:
         reads.append(Read(FAILED, FAILED_VALUE))
@@ -60,17 +70,17 @@ def make_record(
         artifacts=tuple(artifacts),
         output=None,
         provenance={**said, **more},
-        manifest=manifest,
+        manifest=common.manifest,
     )
 
 
-def _provenance(prepared: Prepared, outcome: Outcome) -> dict[str, Any]:
+def _provenance(prepared: Prepared, common: Common, outcome: Outcome) -> dict[str, Any]:
     """What is said of every cell, in the order of the keys, as a record keeps them."""
     shown = outcome.shown
     return {
-        "algorithm": _ALGORITHM,
+        "algorithm": common.algorithm,
         "at": time.time(),
-        "python": _PYTHON,
+        "python": common.python,
         "seconds": outcome.seconds,
         "seed": prepared.seed.root,
         "shown": dict(sorted(shown.items())) if len(shown) > 1 else shown,
@@ -118,9 +128,10 @@ class Committer:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._due = threading.Event()
-        self._error: StoreError | None = None
+        self._error: BaseException | None = None
+        self._helped: tuple[Callable[[], None], Floor] | None = None
         self._thread = threading.Thread(target=self._run, name="druse-commit", daemon=True)
-        self._forms: dict[str, tuple[Form, Digest]] = {}
+        self._commons: dict[str, Common] = {}
         self._uncommitted: dict[Digest, bytes] = {}
 
     def put(self, prepared: Prepared, outcome: Outcome, run: RunWriter | None) -> Record:
@@ -128,7 +139,7 @@ class Committer:
         if self._error is not None:
             raise self._error
         artifacts = [ArtifactRef(a.name, a.step, self._ref(a.data)) for a in outcome.artifacts]
-        record = make_record(prepared, *self._form(prepared), outcome, artifacts)
+        record = make_record(prepared, self._common(prepared), outcome, artifacts)
         digest = self._store.put_record(record)
         how = "run" if outcome.failure is None else "failed"
         if run is not None:
@@ -153,17 +164,20 @@ class Committer:
         """The bytes of an artifact that other processes may not see yet; None if they do."""
         return self._uncommitted.get(digest)
 
-    def _form(self, prepared: Prepared) -> tuple[Form, Digest]:
-        """What an experiment's records have in common, and the manifest that they name."""
-        known = self._forms.get(prepared.name)
+    def _common(self, prepared: Prepared) -> Common:
+        known = self._commons.get(prepared.name)
         if known is None:
             manifest = self._store.put(prepared.manifest)
             form = Form(prepared.base, prepared.start, manifest)
-            known = self._forms[prepared.name] = form, manifest
+            known = Common(form, manifest, algorithm(), platform.python_version())
+            self._commons[prepared.name] = known
         return known
 
     def flush_if_due(self) -> None:
-        """Commits what waits, if that has been a while. Raises StoreError."""
+        """Commits what waits, if that has been a while. Raises StoreError, and what came of it that
+        another thread took something in."""
+        if self._error is not None:
+            raise self._error
         if self._waiting and time.monotonic() - self._since > _EARLY:
             self.flush()
 
@@ -179,17 +193,52 @@ class Committer:
                     self._uncommitted.pop(digest, None)
             self._on_durable(waiting)
 
+    @contextmanager
+    def helping(self, take_in: Callable[[], None], floor: Floor) -> Iterator[None]:
+        """Within the block, news that wait for long are taken in by this thread."""
+        self._helped = take_in, floor
+        floor.on_note = self._due.set
+        try:
+            yield
+        finally:
+            self._helped = None
+
     def _run(self) -> None:
         while not self._stop.is_set():
             self._due.wait()
-            left = INTERVAL
-            while left > 0 and not self._stop.wait(left) and self._waiting:
-                left = self._since + INTERVAL - time.monotonic()
+            while (left := self._left()) > 0 and not self._stop.wait(left):
+                pass
             self._due.clear()
             try:
+                self._take_in()
                 self.flush()
-            except StoreError as error:
+            except BaseException as error:  # raised in the run's own thread
                 self._error = error
+            if self._left() > 0:
+                self._due.set()
+
+    def _left(self) -> float:
+        """Seconds before this thread has something to do; 0 where nothing waits."""
+        found = []
+        if self._waiting:
+            found.append(self._since + INTERVAL)
+        if self._helped is not None and self._helped[1].since is not None:
+            found.append(self._helped[1].since + _LATEST)
+        return min(found) - time.monotonic() if found else 0.0
+
+    def _take_in(self) -> None:
+        helped = self._helped
+        if helped is None or self._stop.is_set():
+            return
+        take_in, floor = helped
+        if floor.since is None or time.monotonic() < floor.since + _LATEST:
+            return
+        if floor.take(INTERVAL):  # the run's thread executes a cell
+            try:
+                if self._helped is not None:
+                    take_in()
+            finally:
+                floor.leave()
 
     def __enter__(self) -> Committer:
         self._thread.start()

@@ -107,7 +107,7 @@ class Dispatcher:
     def _is_held(self, cell: CellName) -> bool:
         """Whether a cell that may turn out to equal this one is under way."""
         twins = self._current.twins
-        if not self._scheduler.is_busy_besides(cell) or not twins.may_have(cell):
+        if not self._scheduler.is_busy_besides(cell) or not twins.has_company(cell):
             return False
         with self._session.glance as view:
             other = twins.find(view, cell)
@@ -119,9 +119,11 @@ class Dispatcher:
     def _submit(self, cell: CellName, upstream: dict[str, UpstreamArtifact]) -> None:
         current, prepared = self._current, self._plan.prepared[cell.experiment]
         tells = False
-        if current.twins.may_have(cell) and not current.lanes.is_serial(cell.experiment):
-            with self._session.glance as view:
-                tells = current.twins.add(view, cell)
+        if current.twins.may_have(cell):
+            current.twins.begin(cell)
+            if not current.lanes.is_serial(cell.experiment):
+                with self._session.glance as view:
+                    tells = current.twins.is_astray(view, cell)
         task = Task(
             cell,
             upstream,

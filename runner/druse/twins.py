@@ -54,6 +54,10 @@ class Twins:
         """Whether a cell that has been executed may turn out to equal this one."""
         return self.may_have(cell) and self._group(cell) in self._executed
 
+    def has_company(self, cell: CellName) -> bool:
+        """Whether a cell under way could be this one's twin, as far as is evident."""
+        return self.may_have(cell) and bool(self._groups.get(self._group(cell)))
+
     def find(self, view: Glance, cell: CellName) -> CellName | None:
         """A cell under way that this one may turn out to equal."""
         if not self.may_have(cell):
@@ -83,13 +87,18 @@ class Twins:
                 if is_alike and not fronts.isdisjoint(self._front(view, other)[0]):
                     yield other
 
-    def add(self, view: Glance, cell: CellName) -> bool:
-        """A cell begins beside others. Whether it had better tell what it reads: its way is not
-        known to the end.
-        """
+    def begin(self, cell: CellName) -> None:
+        """A cell begins, beside others maybe."""
         group = self._group(cell)
-        self._groups.setdefault(group, set()).add(cell)
+        known = self._groups.get(group)
+        if known is None:
+            self._groups[group] = {cell}
+        else:
+            known.add(cell)
         self._chains[cell] = group[0]
+
+    def is_astray(self, view: Glance, cell: CellName) -> bool:
+        """Whether a cell had better tell what it reads: its way is not known to the end."""
         return self._front(view, cell)[1]
 
     def remove(self, cell: CellName) -> None:
