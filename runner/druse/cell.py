@@ -16,7 +16,7 @@ from druse.artifact import written_to
 from druse.checked import Inputs
 from druse.context import FrozenContext
 from druse.errors import DruseError, PipelineExecutionError
-from druse.names import SOURCE, STEP_NAME_KEY
+from druse.names import REPLICATE_KEY, SOURCE, STEP_NAME_KEY
 from druse.pipelines import without_metrics
 from druse.plain import plain
 from druse.plugins import BUILT_IN, BasePlugin
@@ -305,6 +305,8 @@ class CellRun:
 
     def _show(self, name: str) -> str | None:
         """What a read gave, for people; remembered where it is the same in all replicates."""
+        if name == _REPLICATE and REPLICATE_KEY not in self._initial.extra:
+            return str(self._initial.replicate)
         text = shown.read(name, self._prepared, self._initial)
         if text is not None and self._condition.is_same_everywhere(name.rpartition(":")[2]):
             self._prepared.shown[name, self._condition.name] = text
@@ -341,6 +343,7 @@ class CellRun:
 
 _Before = tuple[int, int, dict[str, int]]
 _LARGE = 1 << 63
+_REPLICATE = f"ctx:{REPLICATE_KEY}"
 _NOT_AWAITABLE = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict})
 
 

@@ -21,6 +21,7 @@ from druse_store import (
     Record,
     RunWriter,
     Store,
+    Writes,
     extend,
 )
 
@@ -138,12 +139,17 @@ class Committer:
         """Writes an outcome's blobs and record, and the cell of its run. Raises StoreError."""
         if self._error is not None:
             raise self._error
-        artifacts = [ArtifactRef(a.name, a.step, self._ref(a.data)) for a in outcome.artifacts]
-        record = make_record(prepared, self._common(prepared), outcome, artifacts)
-        digest = self._store.put_record(record)
-        how = "run" if outcome.failure is None else "failed"
-        if run is not None:
-            run.add(outcome.cell.condition, outcome.cell.replicate, digest, how)
+        common = self._common(prepared)
+        with self._store.writes() as writes:
+            artifacts = [
+                ArtifactRef(a.name, a.step, self._ref(writes, a.data)) for a in outcome.artifacts
+            ]
+            record = make_record(prepared, common, outcome, artifacts)
+            writes.put_record(record)
+            if run is not None:
+                how = "run" if outcome.failure is None else "failed"
+                _, condition, replicate = outcome.cell
+                run.add_to(writes, condition, replicate, record.digest, how)
         with self._lock:
             if not self._waiting:
                 self._since = time.monotonic()
@@ -152,10 +158,10 @@ class Committer:
             self._due.set()
         return record
 
-    def _ref(self, data: bytes | ObjectRef) -> ObjectRef:
+    def _ref(self, writes: Writes, data: bytes | ObjectRef) -> ObjectRef:
         if not isinstance(data, bytes):
             return data
-        ref = self._store.put_object(data)
+        ref = writes.put_bytes(data)
         with self._lock:
             self._uncommitted[ref.root.digest] = data
         return ref

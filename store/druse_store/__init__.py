@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     )
     from druse_store.verify import Finding, Progress, Report
     from druse_store.view import View
+    from druse_store.writes import Writes
 
 __all__ = [
     "RUN_TIMEOUTS",
@@ -139,6 +140,7 @@ __all__ = [
     "Usage",
     "VersionUsage",
     "View",
+    "Writes",
     "add_remote",
     "choose_runs",
     "enforce_trust",
@@ -178,6 +180,7 @@ _HOMES = {
     "usage": ("ArtifactUsage", "ExperimentUsage", "SpaceUsed", "Usage", "VersionUsage"),
     "verify": ("Finding", "Progress", "Report"),
     "view": ("View",),
+    "writes": ("Writes",),
     "index.values": ("Origin",),
     "remote.bodies": ("RunBody",),
     "remote.collect": ("RemoteGc", "RemoteGcPlan"),
