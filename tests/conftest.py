@@ -13,9 +13,13 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from support.project import Project
 
 _homes = itertools.count()
 
@@ -37,6 +41,25 @@ def server() -> Iterator[Any]:
     server = Server()
     yield server
     server.close()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """An empty project folder."""
+    from support.project import Project
+
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "pyproject.toml").write_text("")
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def chained(project: Project) -> Project:
+    """A project with two chained experiments."""
+    from support.project import numbers
+
+    numbers(project)
+    return project
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,13 +22,6 @@ STEPS = """
         ctx.artifacts.add("large.bin", noise.randbytes(100_000))
         return data, {"number": number}
 """
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
 
 
 @pytest.fixture
@@ -259,18 +251,6 @@ def test_pins_are_listed_keep_and_are_taken_away(versions: Project) -> None:
     assert nothing.status == 3
     assert "there is no pin 'paper'" in nothing.err
     assert versions.druse("pin", "x", "nonsense").status == 2
-
-
-def test_du_says_what_takes_the_space_and_what_gc_would_free(versions: Project) -> None:
-    run_versions(versions, 2)
-    assert "exp" in versions.druse("du").out
-    assert "v1" in versions.druse("du", "exp").out
-    used = json.loads(versions.druse("du", "--json").out)
-    assert used["experiments"][0]["experiment"] == "exp"
-    shares = json.loads(versions.druse("du", "--reclaimable", "--keep-last", "1", "--json").out)
-    assert shares[0]["version"] == 0
-    assert shares[0]["freed"] > 1_000
-    assert "reclaimable" in versions.druse("du", "--reclaimable").out
 
 
 def test_a_limit_that_cannot_be_kept_is_said(versions: Project) -> None:

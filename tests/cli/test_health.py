@@ -28,6 +28,7 @@ def test_a_whole_store_is_clean(chained: Project) -> None:
     assert done.status == 0, done
     assert done.out.startswith("clean: 1 packs")
     assert json.loads(chained.druse("verify", "--quick", "--json").out)["clean"] is True
+    assert "no data was read" in chained.druse("verify", "--quick").out
     assert chained.druse("verify", "--quiet").out == ""
     assert "nothing to repair" in chained.druse("repair").out
 

@@ -6,19 +6,17 @@ little; each imports the files as they are then.
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import druse
 import druse_store
+from support.forkserver import ForkServer
 
 SERVER = r"""
-import json, os, sys, traceback
+import os, sys, traceback
 import druse.fingerprint.session, druse.fingerprint.functions, druse.fingerprint.classes
 import druse.fingerprint.standard, druse.fingerprint.inert, druse.fingerprint.manifest
 from druse.fingerprint import Fingerprinter
@@ -46,19 +44,6 @@ def answer(request):
         "uncacheable": closure.uncacheable,
         "blind_spots": list(closure.blind_spots),
     }
-
-for line in sys.stdin:
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reading)
-        with os.fdopen(writing, "w") as stream:
-            json.dump(answer(json.loads(line)), stream)
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as stream:
-        print(stream.read(), flush=True)
-    os.waitpid(child, 0)
 """
 
 
@@ -67,25 +52,11 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(packages))}
 
 
-class Server:
+class Server(ForkServer):
+    """The process that the others are forked from."""
+
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", SERVER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment(),
-        )
-
-    def ask(self, request: dict) -> dict:
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait(timeout=20)
-        self._process.stdout.close()
+        super().__init__(SERVER, environment())
 
 
 @dataclass(frozen=True)
@@ -129,7 +100,7 @@ class Project:
         self, target: str = "steps.step", first: str = "import steps", packages: str = "used"
     ) -> Key:
         """The key of `target` in a new process, after `first` ran there."""
-        found = self.server.ask(
+        found = self.server.answer(
             {
                 "path": [str(self.folder), *self.path],
                 "target": target,

@@ -5,18 +5,16 @@ Nothing of the user's is loaded there, so each process imports the files as they
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+from support.forkserver import ForkServer
 from support.project import SOURCES, Done, Project
 
 _SERVER = r"""
-import contextlib, importlib, io, json, os, pkgutil, random, sys, traceback
+import contextlib, importlib, io, os, pkgutil, random, sys, traceback
 import numpy, numpy.random
 import druse, druse_store
 for package in (druse, druse_store):
@@ -46,47 +44,19 @@ def execute(request):
         importlib.import_module("program")
         return 0
     return druse.cli.run_command(request["arguments"])
-
-for line in sys.stdin:
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reading)
-        with os.fdopen(writing, "w") as stream:
-            json.dump(answer(json.loads(line)), stream)
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as stream:
-        print(stream.read(), flush=True)
-    os.waitpid(child, 0)
 """
 
 
-class Server:
+class Server(ForkServer):
     """The process that the others are forked from."""
 
     def __init__(self) -> None:
         single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1")
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _SERVER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **single, "PYTHONPATH": SOURCES},
-        )
+        super().__init__(_SERVER, {**os.environ, **single, "PYTHONPATH": SOURCES})
 
     def ask(self, request: dict[str, Any]) -> Done:
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline().strip()
-        assert line, f"the process died: {request}"
-        found = json.loads(line)
+        found = self.answer(request)
         return Done(found["status"], found["out"], found["err"])
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait(timeout=20)
-        self._process.stdout.close()
 
 
 class Forked(Project):

@@ -17,7 +17,7 @@ _COMMANDS = {
     "audit": ("audit", "Execute hits again; name steps that do not give the same."),
     "explain": ("explain", "Say why cells hit or miss."),
     "diff": ("diff", "Show what differs between two runs."),
-    "du": ("collect", "Say what takes the space."),
+    "du": ("du", "Say what takes the space."),
     "export": ("views", "Write a run's folder: data/EXPERIMENT/vN/."),
     "import": ("importing", "Take runs from folders that Crystallize wrote."),
     "plan": ("plan", "Show what a run would do, and why."),

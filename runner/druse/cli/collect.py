@@ -1,11 +1,10 @@
-"""`druse gc`, `rm`, `pin`, `unpin`, `pins` and `du`: what is kept, and what takes the space."""
+"""`druse gc`, `rm`, `pin`, `unpin` and `pins`: what is kept, and what goes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
@@ -21,59 +20,10 @@ from druse.cli.options import (
     reading_option,
     store_option,
 )
+from druse.cli.rules import policy_of, rule_options
 
 if TYPE_CHECKING:
-    from druse_store import Freed, GcProgress, GcReport, Policy, Run, SpaceUsed, Store
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-_RULES = {
-    "keep_last": "The newest complete runs that keep everything.",
-    "keep_within": "Runs that ended within this time keep everything: 30d.",
-    "keep_daily": "The newest run of each of the last days keeps everything.",
-    "keep_weekly": "The newest run of each of the last weeks.",
-    "keep_monthly": "The newest run of each of the last months.",
-    "keep_metrics": "How long the others keep their metrics: 1y, forever.",
-    "artifact_retention": "The newest runs that keep artifacts up to --big-file-threshold.",
-    "big_file_threshold": "See --artifact-retention: 10MiB.",
-    "max_size": "What the whole store may take: 50GB.",
-}
-_NUMBERS = ("keep_last", "keep_daily", "keep_weekly", "keep_monthly", "artifact_retention")
-
-
-def _rule_options(command: Command) -> Command:
-    """A flag for each rule of retention; they come before what druse.yaml says."""
-    for name, text_ in reversed(_RULES.items()):
-        kind = int if name in _NUMBERS else str
-        flag = "--" + name.replace("_", "-")
-        command = click.option(flag, name, type=kind, metavar="N", help=text_)(command)
-    return command
-
-
-def _policy(rules: dict[str, Any], store: Store) -> Policy:
-    """What druse.yaml says, with the flags in its place; what runs noted for experiments about
-    which neither says anything. Raises ConfigError, UsageError."""
-    from dataclasses import replace
-
-    from druse import project, retiring
-    from druse_store import Policy, StoreError
-
-    said = retiring.policy_of(project.load(Path.cwd()))
-    fields = {}
-    for name, value in rules.items():
-        if value is not None:
-            try:
-                fields[name] = getattr(Policy.parse({name: value}), name)
-            except StoreError as error:
-                reason = str(error).partition(": ")[2]
-                raise click.UsageError(f"--{name.replace('_', '-')}: {reason}") from error
-    experiments = {
-        name: replace(each, **{k: v for k, v in fields.items() if k != "max_size"})
-        for name, each in said.experiments.items()
-    }
-    for name in sorted(set(experiments) - set(store.experiments())):
-        click.echo(f"druse.yaml: retention.experiments.{name}: it has no runs here", err=True)
-    return retiring.with_noted(replace(said, **fields, experiments=experiments), store)
+    from druse_store import GcProgress, GcReport, Policy, Run, Store
 
 
 class _Phases:
@@ -125,7 +75,7 @@ class _Phases:
     show_default=True,
     help="Where runs were exported to: artifacts that are dropped leave there, too.",
 )
-@_rule_options
+@rule_options
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but problems.")
 @json_option
 @store_option
@@ -162,7 +112,7 @@ def gc_command(
     with Store.open(named_store(store), create=False) as opened:
         if undo:
             return _undo(opened, None, as_json)
-        policy, seconds = _policy(rules, opened), 0.0 if now else _duration(grace)
+        policy, seconds = policy_of(rules, opened), 0.0 if now else _duration(grace)
         with _Phases(quiet=quiet or as_json) as phases:
             plan = opened.plan_gc(policy, grace=seconds, progress=phases.show)
             if dry_run:
@@ -242,7 +192,7 @@ def _print_report(report: GcReport) -> None:
     ]
     rest = next((share for share in report.by_run if share.experiment is None), None)
     if rest is not None and (rest.freed or rest.later):
-        rows.append(["(of no run)", "", _signed(rest.freed), text.size(rest.later), "-"])
+        rows.append(["(of no run)", "", text.signed(rest.freed), text.size(rest.later), "-"])
     if rows:
         head = ["run", "keeps", "frees", "later", "to recompute"]
         click.echo(text.table(head, rows, right=(2, 3, 4)))
@@ -260,11 +210,7 @@ def _print_report(report: GcReport) -> None:
         if report.left > report.freed
         else ""
     )
-    click.echo(f"{verb} {_signed(report.freed)}{waits}{evicted}{left}")
-
-
-def _signed(count: int) -> str:
-    return text.size(count) if count >= 0 else f"-{text.size(-count)}"
+    click.echo(f"{verb} {text.signed(report.freed)}{waits}{evicted}{left}")
 
 
 def _undo(store: Store, runs: list[Any] | None, as_json: bool) -> int:
@@ -402,72 +348,3 @@ def pins_command(as_json: bool, store: str | None) -> None:
         click.echo(text.table(["pin", "keeps"], [list(item) for item in pins.items()]))
     else:
         click.echo("nothing is pinned; `druse pin NAME EXPERIMENT/vN` does it", err=True)
-
-
-# --- du ----------------------------------------------------------------------------------------
-
-
-@click.command("du")
-@click.argument("experiment", required=False)
-@click.option("--reclaimable", is_flag=True, help="What `druse gc --now` would free, by run.")
-@_rule_options
-@json_option
-@store_option
-def du_command(
-    experiment: str | None, reclaimable: bool, as_json: bool, store: str | None, **rules: Any
-) -> None:
-    """Say what takes the space: by experiment, by version of one EXPERIMENT.
-
-    `alone` is what would be free without it; what others share is not in it.
-    """
-    if reclaimable:
-        from druse_store import Store
-
-        with Store.open(named_store(store), create=False) as opened:
-            shares = opened.reclaimable(_policy(rules, opened))
-        _print_reclaimable(shares, experiment, as_json)
-        return
-    with open_for_reading(store) as opened:
-        if experiment is not None:
-            find_run(opened, experiment)
-        used = opened.du()
-    if as_json:
-        from dataclasses import asdict
-
-        print_json(asdict(used))
-    else:
-        _print_used(used, experiment)
-
-
-def _print_reclaimable(shares: list[Freed], experiment: str | None, as_json: bool) -> None:
-    shown = [share for share in shares if experiment in (None, share.experiment)]
-    if as_json:
-        print_json([share._asdict() for share in shown])
-        return
-    rows = [
-        [f"{s.experiment}/v{s.version}" if s.experiment else "(of no run)", _signed(s.freed)]
-        for s in shown
-        if s.freed
-    ]
-    rows.append(["all", _signed(sum(share.freed for share in shown))])
-    click.echo(text.table(["run", "reclaimable"], rows, right=(1,)))
-
-
-def _print_used(used: SpaceUsed, experiment: str | None) -> None:
-    rows = []
-    for each in used.experiments:
-        if experiment is None:
-            rows.append([each.experiment, str(len(each.versions)), *_sizes(each.usage)])
-        elif each.experiment == experiment:
-            rows += [[f"v{v.version}", v.level, *_sizes(v.usage)] for v in each.versions]
-    head = ["experiment", "runs"] if experiment is None else ["version", "keeps"]
-    if experiment is None:
-        for name, usage in (("(cached steps)", used.outside_runs), ("(of nobody)", used.unnamed)):
-            if usage.stored:
-                rows.append([name, "-", *_sizes(usage)])
-        rows.append(["all", "-", *_sizes(used.total)])
-    click.echo(text.table([*head, "named", "stored", "alone"], rows, right=(1, 2, 3, 4)))
-
-
-def _sizes(usage: Any) -> list[str]:
-    return [text.size(usage.raw), text.size(usage.stored), text.size(usage.alone)]

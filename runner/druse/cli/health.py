@@ -18,9 +18,10 @@ from druse.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from druse_store import Fetch, Finding, Progress, Repaired, Store
+    from druse_store import Fetch, Finding, Progress, Repaired, Report, Store
 
 _SHOWN = 20
+_LABELS = {"blobs": "large blobs"}  # those of several chunks: any other is a chunk itself
 
 
 @click.command("verify")
@@ -43,15 +44,19 @@ def verify_command(quick: bool, resume: bool, quiet: bool, as_json: bool, store:
     else:
         _print_findings(report.findings)
         if not quiet:
-            what = "structure" if quick else text.size(report.bytes)
-            click.echo(
-                f"{'clean' if report.clean else 'DAMAGED'}: {report.packs} packs, "
-                f"{report.chunks} chunks, {report.blobs} large blobs, {what} "
-                f"in {text.seconds(report.seconds)}"
-            )
+            state = "clean" if report.clean else "DAMAGED"
+            click.echo(f"{state}: {_looked_at(report, quick=quick)}")
         if not report.clean:
             click.echo("`druse repair` mends what it can", err=True)
     return 0 if report.clean else 1
+
+
+def _looked_at(report: Report, *, quick: bool) -> str:
+    took = text.seconds(report.seconds)
+    if quick:
+        return f"the structure, in {took}; no data was read"
+    counts = f"{report.packs} packs, {report.chunks} chunks, {report.blobs} large blobs"
+    return f"{counts}, {text.size(report.bytes)} in {took}"
 
 
 def _show(bar: Bar, progress: Progress) -> None:
@@ -168,7 +173,10 @@ def stats_command(as_json: bool, store: str | None) -> None:
         return
     click.echo(f"{path} ({number[:12]})")
     rows = [
-        [name.replace("_", " "), text.size(value) if name.endswith("bytes") else str(value)]
+        [
+            _LABELS.get(name, name.replace("_", " ")),
+            text.size(value) if name.endswith("bytes") else str(value),
+        ]
         for name, value in found.items()
     ]
     click.echo(text.table(["", ""], rows, right=(1,)).lstrip("\n "))

@@ -49,6 +49,11 @@ def size(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
+def signed(count: int) -> str:
+    """A size that may be less than nothing."""
+    return f"-{size(-count)}" if count < 0 else size(count)
+
+
 def number(value: float) -> str:
     """A number with four significant digits."""
     if not math.isfinite(value):
