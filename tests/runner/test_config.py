@@ -25,7 +25,7 @@ def configured(folder: Path, replicates: str) -> Experiment:
         "from druse import data_source\n\n@data_source\ndef n(ctx):\n    return 1\n"
     )
     (folder / "steps.py").write_text(
-        "from druse import pipeline_step\n\n@pipeline_step()\ndef add(data, ctx):\n    return data\n"
+        "from druse import pipeline_step\n\n@pipeline_step()\ndef add(data, ctx):\n    return 1\n"
     )
     config = folder / "config.yaml"
     config.write_text(f"datasource: {{n: n}}\nsteps: [add]\nreplicates: {replicates}\n")
