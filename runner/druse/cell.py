@@ -16,7 +16,7 @@ from druse.artifact import written_to
 from druse.checked import Inputs
 from druse.context import FrozenContext
 from druse.errors import DruseError, PipelineExecutionError
-from druse.names import SOURCE, STEP_NAME_KEY
+from druse.names import REPLICATE_KEY, SOURCE, STEP_NAME_KEY
 from druse.pipelines import without_metrics
 from druse.plain import plain
 from druse.plugins import BUILT_IN, BasePlugin
@@ -163,31 +163,37 @@ class CellRun:
 
     async def _run_steps(self) -> None:
         self._check_start()
-        ctx, experiment = self._ctx, self._prepared.experiment
-        ctx._log_reads = any(type(plugin) in BUILT_IN for plugin in self._up.hooks)
-        for hook in self._up.hooks:
+        ctx, experiment, hooks = self._ctx, self._prepared.experiment, self._up.hooks
+        if hooks:
+            ctx._log_reads = any(type(plugin) in BUILT_IN for plugin in hooks)
+        for hook in hooks:
             with self._looking(hook):
                 hook.before_replicate(experiment, ctx)
         data = await self._fetch()
+        seconds = self._outcome.step_seconds
         for position, step in enumerate(self._prepared.steps):
-            self._place = type(step).__name__
+            self._place = ctx._data[STEP_NAME_KEY] = type(step).__name__
             self._reads.position = self._watch.place = position
-            ctx._data[STEP_NAME_KEY] = self._place
             began = time.perf_counter()
-            before = _Before(ctx, len(self._reads.found))
-            for hook in self._up.hooks:
+            before = self._how_much()
+            for hook in hooks:
                 with self._looking(hook):
                     hook.before_step(experiment, step)
             data = await self._run_step(position, step, data)
-            for artifact in ctx.artifacts._items:
-                if artifact.position < 0:
-                    artifact.position, artifact.step_name = position, self._place
-            for hook in self._up.hooks:
+            if ctx.artifacts._items:
+                self._note_artifacts(position)
+            for hook in hooks:
                 with self._looking(hook):
                     hook.after_step(experiment, step, data.get(), ctx)
             ctx.artifacts._end_step()
-            self._outcome.step_seconds.append(time.perf_counter() - began)
+            seconds.append(time.perf_counter() - began)
             self._trace(before)
+
+    def _note_artifacts(self, position: int) -> None:
+        for artifact in reversed(self._ctx.artifacts._items):
+            if artifact.position >= 0:
+                break
+            artifact.position, artifact.step_name = position, self._place
 
     @contextmanager
     def _looking(self, hook: BasePlugin) -> Iterator[None]:
@@ -219,34 +225,32 @@ class CellRun:
         source = self._prepared.experiment.datasource
         if source.shared:
             self._reads.shared(seeds.SOURCE)
-
-        async def fetch() -> Any:
-            value = source.fetch(self._ctx)
-            return await self._waiter(value) if _is_awaitable(value) else value
-
         if self._task.control.keeps(source):
-            return await self._kept(seeds.SOURCE, source, None, fetch)
+            return await self._kept(seeds.SOURCE, source, None, self._fetch_value)
         self._seed(seeds.SOURCE, bool(source.shared))
-        return Held(await fetch())
+        return Held(await self._fetch_value())
+
+    async def _fetch_value(self) -> Any:
+        value = self._prepared.experiment.datasource.fetch(self._ctx)
+        return await self._waiter(value) if _is_awaitable(value) else value
 
     async def _run_step(self, position: int, step: Any, data: Held) -> Held:
         if step.shared:
             self._reads.shared(position)
-
-        async def execute() -> Any:
-            given = data.get()
-            inputs = Inputs(step, given) if self._task.control.check else None
-            result = step(given, self._ctx)
-            if _is_awaitable(result):
-                result = await self._waiter(result)
-            if inputs is not None:
-                inputs.require_unchanged()
-            return without_metrics(result, self._ctx)
-
         if self._task.control.keeps(step):
-            return await self._kept(position, step, data, execute)
+            return await self._kept(position, step, data, lambda: self._execute(step, data))
         self._seed(position, bool(step.shared))
-        return Held(await execute())
+        return Held(await self._execute(step, data))
+
+    async def _execute(self, step: Any, data: Held) -> Any:
+        given = data.get()
+        inputs = Inputs(step, given) if self._task.control.check else None
+        result = step(given, self._ctx)
+        if _is_awaitable(result):
+            result = await self._waiter(result)
+        if inputs is not None:
+            inputs.require_unchanged()
+        return without_metrics(result, self._ctx)
 
     async def _kept(
         self, position: int, step: Any, data: Held | None, call: Callable[[], Awaitable[Any]]
@@ -271,47 +275,62 @@ class CellRun:
 
     def _plain_metrics(self) -> dict[str, list[Any]]:
         metrics = self._ctx.metrics
-        self._outcome.tags = {name: list(metrics.get_tags(name)) for name in metrics._tags}
+        if metrics._tags:
+            self._outcome.tags = {name: list(metrics.get_tags(name)) for name in metrics._tags}
         return {
-            name: [
-                value if type(value) is float else plain(value, f"metric {name!r}")
-                for value in values
-            ]
+            name: [v if _is_plain(v) else plain(v, f"metric {name!r}") for v in values]
             for name, values in sorted(metrics._values.items())
         }
 
     def _finish(self) -> None:
-        outcome = self._outcome
+        outcome, up, watch = self._outcome, self._up, self._watch
         outcome.reads = dict(outcome.reads)
-        outcome.seen = {**self._up.watched, **self._watch.found}
-        outcome.written = self._watch.written
-        outcome.unseen = list({**self._up.unseen, **self._watch.unseen})
-        changed = self._watch.changed()
+        outcome.seen = {**up.watched, **watch.found}
+        outcome.written = watch.written
+        if up.unseen or watch.unseen:
+            outcome.unseen = list({**up.unseen, **watch.unseen})
+        changed = watch.changed()
         if changed:
             outcome.unstorable = f"{changed[0]} changed while the cell ran"
         outcome.artifacts = [
             WrittenArtifact(a.name, a.position, a.data) for a in self._ctx.artifacts._items
         ]
-        known = self._prepared.shown
+        known, condition, texts = self._prepared.shown, self._condition.name, outcome.shown
         for name in outcome.reads:
-            place = (name, self._condition.name)
-            text = known.get(place)
+            text = known.get((name, condition))
             if text is None:
-                text = shown.read(name, self._prepared, self._initial)
-                if text is not None and self._condition.is_same_everywhere(name.rpartition(":")[2]):
-                    known[place] = text
+                text = self._show(name)
             if text is not None:
-                outcome.shown[name] = text
+                texts[name] = text
+
+    def _show(self, name: str) -> str | None:
+        """What a read gave, for people; remembered where it is the same in all replicates."""
+        if name == _REPLICATE and REPLICATE_KEY not in self._initial.extra:
+            return str(self._initial.replicate)
+        text = shown.read(name, self._prepared, self._initial)
+        if text is not None and self._condition.is_same_everywhere(name.rpartition(":")[2]):
+            self._prepared.shown[name, self._condition.name] = text
+        return text
+
+    def _how_much(self) -> _Before:
+        """How many keys, reads, and values of each metric there are before a step."""
+        values = self._ctx.metrics._values
+        counts = {name: len(each) for name, each in values.items()} if values else {}
+        return len(self._ctx._data), len(self._reads.found), counts
 
     def _trace(self, before: _Before) -> None:
-        data, values, counts = self._ctx._data, self._ctx.metrics._values, before.counts
-        reads = list(self._reads.found)[before.reads :]
-        # A context only grows, and keeps the order in which its keys came.
-        wrote = {key: shown.shown(data[key]) for key in list(data)[before.keys :]}
-        metrics = {k: len(v) for k, v in values.items() if len(v) != counts.get(k, 0)}
-        if len(wrote) > 1:
-            wrote = dict(sorted(wrote.items()))
-        self._outcome.trace.append({"metrics": metrics, "reads": reads, "wrote": wrote})
+        data, values = self._ctx._data, self._ctx.metrics._values
+        keys, reads, counts = before
+        wrote: dict[str, str] = {}
+        if len(data) > keys:  # a context only grows, and keeps the order in which its keys came
+            wrote = {str(key): shown.shown(data[key]) for key in list(data)[keys:]}
+        grown = {k: len(v) for k, v in values.items() if len(v) != counts.get(k, 0)}
+        trace = {  # in the order of the keys, at every depth, as a record keeps them
+            "metrics": dict(sorted(grown.items())) if len(grown) > 1 else grown,
+            "reads": list(self._reads.found)[reads:],
+            "wrote": dict(sorted(wrote.items())) if len(wrote) > 1 else wrote,
+        }
+        self._outcome.trace.append(trace)
 
     def _failure(self, error: BaseException) -> Failure:
         if isinstance(error, PipelineExecutionError) and error.traceback_str:
@@ -322,18 +341,14 @@ class CellRun:
         return Failure(self._place, str(error), text, type(error).__name__)
 
 
-class _Before:
-    """How much there was before a step."""
-
-    __slots__ = ("counts", "keys", "reads")
-
-    def __init__(self, ctx: FrozenContext, reads: int) -> None:
-        self.keys = len(ctx._data)
-        self.counts = {k: len(v) for k, v in ctx.metrics._values.items()}
-        self.reads = reads
-
-
+_Before = tuple[int, int, dict[str, int]]
+_LARGE = 1 << 63
+_REPLICATE = f"ctx:{REPLICATE_KEY}"
 _NOT_AWAITABLE = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict})
+
+
+def _is_plain(value: Any) -> bool:
+    return type(value) is float or (type(value) is int and -_LARGE < value < _LARGE)
 
 
 def _is_awaitable(value: Any) -> bool:

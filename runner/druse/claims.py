@@ -96,6 +96,11 @@ class Claims:
         self._waiting.append(cell)
         return True
 
+    @property
+    def has_claimed(self) -> bool:
+        """Whether cells were claimed, and wait for room."""
+        return bool(self._claimed)
+
     def get_claimed(self, lanes: Iterable[str]) -> CellName | None:
         """A claimed cell that can run in one of these lanes now."""
         for cell in self._claimed:

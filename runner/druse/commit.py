@@ -5,8 +5,9 @@ from __future__ import annotations
 import platform
 import threading
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from druse.key import algorithm
 from druse.reads import FAILED, FAILED_VALUE, UNSTORABLE
@@ -14,114 +15,153 @@ from druse.task import CellName, Outcome
 from druse_store import (
     ArtifactRef,
     Digest,
+    Form,
     ObjectRef,
     Read,
     Record,
     RunWriter,
     Store,
-    StoreError,
+    Writes,
     extend,
 )
 
 if TYPE_CHECKING:
+    from druse.floor import Floor
     from druse.prepared import Prepared
 
 INTERVAL = 0.1  # seconds that a finished cell waits for others at most
+_EARLY = 0.06  # seconds after which the run's own thread commits, where it gets to it
+_LATEST = 0.07  # seconds that news may wait to be taken in
+
+
+class Common(NamedTuple):
+    """What the records of an experiment's cells have in common."""
+
+    form: Form
+    manifest: Digest
+    algorithm: str
+    python: str
 
 
 def make_record(
-    prepared: Prepared, outcome: Outcome, artifacts: tuple[ArtifactRef, ...], manifest: Digest
+    prepared: Prepared, common: Common, outcome: Outcome, artifacts: list[ArtifactRef]
 ) -> Record:
     """The record of an outcome. A failure, or what must not be found again, lies off the path."""
+    said = _provenance(prepared, common, outcome)
+    more = _more(outcome)
+    if not more:
+        replicate = outcome.cell.replicate
+        return common.form.fill(replicate, outcome.reads, outcome.metrics, artifacts, said)
     reads = [Read(name, digest) for name, digest in outcome.reads.items()]
-    provenance: dict[str, Any] = {  # in the order of the keys, as a record keeps them
-        "algorithm": algorithm(),
-        "at": time.time(),
-        "python": platform.python_version(),
-        "seconds": outcome.seconds,
-        "seed": prepared.seed.root,
-        "shown": dict(sorted(outcome.shown.items())),
-        "step_seconds": outcome.step_seconds,
-        "trace": outcome.trace,
-    }
-    for name in ("tags", "warnings", "step_hits", "outputs"):
-        if getattr(outcome, name):
-            provenance[name] = getattr(outcome, name)
-    if outcome.unseen:
-        provenance["unseen"] = [list(each) for each in outcome.unseen]
-    if outcome.attempts > 1:
-        provenance["attempts"] = outcome.attempts
-    status = "ok"
     if outcome.failure is not None:
-        status = "failed"
         reads.append(Read(FAILED, FAILED_VALUE))
-        failure = outcome.failure
-        provenance["failure"] = {
-            "step": failure.step,
-            "message": failure.message,
-            "traceback": failure.traceback,
-            "kind": failure.kind,
-        }
     elif outcome.unstorable is not None:
         reads.append(Read(UNSTORABLE, Digest.of(str(time.time_ns()).encode())))
-        provenance["unstorable"] = outcome.unstorable
     signature = prepared.start
     for read in reads:
         signature = extend(signature, read.key, read.value)
     return Record(
         signature=signature,
         replicate=outcome.cell.replicate,
-        status=status,
+        status="ok" if outcome.failure is None else "failed",
         base=prepared.base,
         start=prepared.start,
         reads=tuple(reads),
         metrics=outcome.metrics,
-        artifacts=artifacts,
+        artifacts=tuple(artifacts),
         output=None,
-        provenance=provenance,
-        manifest=manifest,
+        provenance={**said, **more},
+        manifest=common.manifest,
     )
+
+
+def _provenance(prepared: Prepared, common: Common, outcome: Outcome) -> dict[str, Any]:
+    """What is said of every cell, in the order of the keys, as a record keeps them."""
+    shown = outcome.shown
+    return {
+        "algorithm": common.algorithm,
+        "at": time.time(),
+        "python": common.python,
+        "seconds": outcome.seconds,
+        "seed": prepared.seed.root,
+        "shown": dict(sorted(shown.items())) if len(shown) > 1 else shown,
+        "step_seconds": outcome.step_seconds,
+        "trace": outcome.trace,
+    }
+
+
+def _more(outcome: Outcome) -> dict[str, Any]:
+    """What is said of few cells."""
+    more: dict[str, Any] = {}
+    for name in ("tags", "warnings", "step_hits", "outputs"):
+        if getattr(outcome, name):
+            more[name] = getattr(outcome, name)
+    if outcome.unseen:
+        more["unseen"] = [list(each) for each in outcome.unseen]
+    if outcome.attempts > 1:
+        more["attempts"] = outcome.attempts
+    if outcome.failure is not None:
+        failure = outcome.failure
+        more["failure"] = {
+            "step": failure.step,
+            "message": failure.message,
+            "traceback": failure.traceback,
+            "kind": failure.kind,
+        }
+    elif outcome.unstorable is not None:
+        more["unstorable"] = outcome.unstorable
+    return more
 
 
 class Committer:
     """Writes outcomes into the store, and says which cells are durable.
 
-    Use it as a context: a thread of its own commits what waits, so that a long cell does not keep
-    finished ones in memory.
+    Use it as a context. The run's thread commits between two cells (`flush_if_due`); where it does
+    not get to that, as a cell takes long, a thread of its own does. Two threads that are busy at
+    once would wait for the interpreter at every call into the index.
     """
 
     def __init__(self, store: Store, on_durable: Callable[[list[CellName]], None]) -> None:
         self._store = store
         self._on_durable = on_durable
         self._waiting: list[CellName] = []
+        self._since = 0.0  # when the first one that waits began to
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._due = threading.Event()
-        self._error: StoreError | None = None
+        self._error: BaseException | None = None
+        self._helped: tuple[Callable[[], None], Floor] | None = None
         self._thread = threading.Thread(target=self._run, name="druse-commit", daemon=True)
-        self._manifests: dict[str, Digest] = {}
+        self._commons: dict[str, Common] = {}
         self._uncommitted: dict[Digest, bytes] = {}
 
     def put(self, prepared: Prepared, outcome: Outcome, run: RunWriter | None) -> Record:
         """Writes an outcome's blobs and record, and the cell of its run. Raises StoreError."""
         if self._error is not None:
             raise self._error
-        artifacts = tuple(ArtifactRef(a.name, a.step, self._ref(a.data)) for a in outcome.artifacts)
-        record = make_record(prepared, outcome, artifacts, self._manifest(prepared))
-        digest = self._store.put_record(record)
-        how = "run" if outcome.failure is None else "failed"
-        if run is not None:
-            run.add(outcome.cell.condition, outcome.cell.replicate, digest, how)
+        common = self._common(prepared)
+        with self._store.writes() as writes:
+            artifacts = [
+                ArtifactRef(a.name, a.step, self._ref(writes, a.data)) for a in outcome.artifacts
+            ]
+            record = make_record(prepared, common, outcome, artifacts)
+            writes.put_record(record)
+            if run is not None:
+                how = "run" if outcome.failure is None else "failed"
+                _, condition, replicate = outcome.cell
+                run.add_to(writes, condition, replicate, record.digest, how)
         with self._lock:
+            if not self._waiting:
+                self._since = time.monotonic()
             self._waiting.append(outcome.cell)
         if not self._due.is_set():  # whoever clears it takes what waits after that
             self._due.set()
         return record
 
-    def _ref(self, data: bytes | ObjectRef) -> ObjectRef:
+    def _ref(self, writes: Writes, data: bytes | ObjectRef) -> ObjectRef:
         if not isinstance(data, bytes):
             return data
-        ref = self._store.put_object(data)
+        ref = writes.put_bytes(data)
         with self._lock:
             self._uncommitted[ref.root.digest] = data
         return ref
@@ -130,11 +170,22 @@ class Committer:
         """The bytes of an artifact that other processes may not see yet; None if they do."""
         return self._uncommitted.get(digest)
 
-    def _manifest(self, prepared: Prepared) -> Digest:
-        known = self._manifests.get(prepared.name)
+    def _common(self, prepared: Prepared) -> Common:
+        known = self._commons.get(prepared.name)
         if known is None:
-            known = self._manifests[prepared.name] = self._store.put(prepared.manifest)
+            manifest = self._store.put(prepared.manifest)
+            form = Form(prepared.base, prepared.start, manifest)
+            known = Common(form, manifest, algorithm(), platform.python_version())
+            self._commons[prepared.name] = known
         return known
+
+    def flush_if_due(self) -> None:
+        """Commits what waits, if that has been a while. Raises StoreError, and what came of it that
+        another thread took something in."""
+        if self._error is not None:
+            raise self._error
+        if self._waiting and time.monotonic() - self._since > _EARLY:
+            self.flush()
 
     def flush(self) -> None:
         """Commits what waits. Raises StoreError."""
@@ -148,15 +199,52 @@ class Committer:
                     self._uncommitted.pop(digest, None)
             self._on_durable(waiting)
 
+    @contextmanager
+    def helping(self, take_in: Callable[[], None], floor: Floor) -> Iterator[None]:
+        """Within the block, news that wait for long are taken in by this thread."""
+        self._helped = take_in, floor
+        floor.on_note = self._due.set
+        try:
+            yield
+        finally:
+            self._helped = None
+
     def _run(self) -> None:
         while not self._stop.is_set():
             self._due.wait()
-            self._stop.wait(INTERVAL)
+            while (left := self._left()) > 0 and not self._stop.wait(left):
+                pass
             self._due.clear()
             try:
+                self._take_in()
                 self.flush()
-            except StoreError as error:
+            except BaseException as error:  # raised in the run's own thread
                 self._error = error
+            if self._left() > 0:
+                self._due.set()
+
+    def _left(self) -> float:
+        """Seconds before this thread has something to do; 0 where nothing waits."""
+        found = []
+        if self._waiting:
+            found.append(self._since + INTERVAL)
+        if self._helped is not None and self._helped[1].since is not None:
+            found.append(self._helped[1].since + _LATEST)
+        return min(found) - time.monotonic() if found else 0.0
+
+    def _take_in(self) -> None:
+        helped = self._helped
+        if helped is None or self._stop.is_set():
+            return
+        take_in, floor = helped
+        if floor.since is None or time.monotonic() < floor.since + _LATEST:
+            return
+        if floor.take(INTERVAL):  # the run's thread executes a cell
+            try:
+                if self._helped is not None:
+                    take_in()
+            finally:
+                floor.leave()
 
     def __enter__(self) -> Committer:
         self._thread.start()

@@ -223,6 +223,8 @@ class _Reading:
 
     def _replicates(self) -> int:
         value = self._values.get("replicates", 1)
+        if isinstance(value, str) and value.strip().isdecimal():  # as text: Crystallize takes it
+            value = int(value)
         if type(value) is not int or value < 1:
             raise self._fail(f"replicates has to be a whole number from 1, and not {value!r}")
         return value

@@ -98,7 +98,7 @@ class ArtifactLog:
         names.check(name, "an artifact")
         if name in self._names:
             raise ContextMutationError(f"Artifact '{name}' already written in this run")
-        if not isinstance(data, bytes | bytearray | memoryview):
+        if type(data) is not bytes and not isinstance(data, bytes | bytearray | memoryview):
             raise TypeError(
                 f"artifact {name!r} has to be bytes, and not {type(data).__name__}; give it a "
                 "writer that turns its value into bytes"
@@ -167,15 +167,14 @@ class FrozenContext:
 
     def __getitem__(self, key: str) -> Any:
         self._note(key)
-        return own(self._data[key])
+        value = self._data[key]
+        return value if type(value) in _IMMUTABLE else own(value)
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of `key`, or `default`."""
         self._note(key)
-        data = self._data
-        if key in data:
-            return own(data[key])
-        return own(default)
+        value = self._data.get(key, default)
+        return value if type(value) in _IMMUTABLE else own(value)
 
     def __contains__(self, key: object) -> bool:
         self._note(str(key))

@@ -43,7 +43,7 @@ class Dispatcher:
         while True:
             lanes = self._current.lanes.with_room()
             cell = lanes and (
-                self._claims.get_claimed(lanes)
+                (self._claims.has_claimed and self._claims.get_claimed(lanes))
                 or self._scheduler.get_ready(lanes)
                 or self._claims.get_back(lanes)
             )
@@ -82,11 +82,11 @@ class Dispatcher:
 
     def _decide(self, cell: CellName) -> Decision:
         """Again, where more may be known now: of what is upstream, or of cells that are equal."""
-        planned = self._plan.decisions[cell]
-        if cell in self._current.must_run:
+        current, planned = self._current, self._plan.decisions[cell]
+        if cell in current.must_run:
             return planned
-        has_neighbours = self._current.neighbours.were_there
-        news = self._current.exchange.claims or self._current.twins.may_be_answered(cell)
+        has_neighbours = current.neighbours.were_there
+        news = current.twins.may_be_answered(cell) or current.exchange.claims
         if planned.state is State.RUN and not news and not has_neighbours:
             return planned
         with self._session.glance as view:
@@ -107,7 +107,7 @@ class Dispatcher:
     def _is_held(self, cell: CellName) -> bool:
         """Whether a cell that may turn out to equal this one is under way."""
         twins = self._current.twins
-        if not self._scheduler.is_busy_besides(cell) or not twins.may_have(cell):
+        if not self._scheduler.is_busy_besides(cell) or not twins.has_company(cell):
             return False
         with self._session.glance as view:
             other = twins.find(view, cell)
@@ -119,9 +119,11 @@ class Dispatcher:
     def _submit(self, cell: CellName, upstream: dict[str, UpstreamArtifact]) -> None:
         current, prepared = self._current, self._plan.prepared[cell.experiment]
         tells = False
-        if current.twins.may_have(cell) and not current.lanes.is_serial(cell.experiment):
-            with self._session.glance as view:
-                tells = current.twins.add(view, cell)
+        if current.twins.may_have(cell):
+            current.twins.begin(cell)
+            if not current.lanes.is_serial(cell.experiment):
+                with self._session.glance as view:
+                    tells = current.twins.is_astray(view, cell)
         task = Task(
             cell,
             upstream,

@@ -18,12 +18,13 @@ Told = list[Any]
 
 
 class Forked:
-    """What one cell's forked processes see. Belongs to the process that the cell began in."""
+    """What one cell's forked processes see. Belongs to the process that the cell began in, whose
+    number is `here`."""
 
     __slots__ = ("_alive", "_file", "_here", "_identity", "_read", "_rest")
 
-    def __init__(self) -> None:
-        self._here = os.getpid()
+    def __init__(self, here: int) -> None:
+        self._here = here
         self._file: BinaryIO | None = None
         self._identity: tuple[int, int] | None = None
         self._alive: tuple[int, int] | None = None
@@ -90,14 +91,14 @@ class Forked:
 _outliving: Final[list[Forked]] = []
 
 
-def told_by(forked: Forked, *, at_end: bool) -> list[Told]:
+def told_by(forked: Forked | None, *, at_end: bool) -> list[Told]:
     """What a cell's processes have seen; at its end, also what those of earlier cells have.
 
     A process that goes on, of a pool that is kept, may give what it read to every later cell.
     """
-    if forked.is_unused and not _outliving:
+    if (forked is None or forked.is_unused) and not _outliving:
         return []
-    found = forked.told()
+    found = [] if forked is None else forked.told()
     if at_end:
         for each in list(_outliving):
             each.again()
@@ -105,6 +106,8 @@ def told_by(forked: Forked, *, at_end: bool) -> list[Told]:
             if each.is_over():
                 _outliving.remove(each)
                 each.close()
+        if forked is None:
+            return found
         if forked.is_over():
             forked.close()
         else:

@@ -50,14 +50,15 @@ class Intake:
             return
         if outcome.failure is not None and self._try_again(outcome):
             return
-        outcome.attempts += current.attempts.pop(cell, 0)
-        for name, digest in finished(outcome.seen, current.session.keys).items():
-            outcome.reads.setdefault(name, digest)
-            if name.startswith("package:"):
-                outcome.shown[name] = package(name.partition(":")[2])
-        self._rewritten.take(outcome.written, cell)
+        if current.attempts:
+            outcome.attempts += current.attempts.pop(cell, 0)
+        if outcome.seen:
+            self._add_seen(outcome)
+        if outcome.written:
+            self._rewritten.take(outcome.written, cell)
         previous = self._plan.decisions[cell].record
-        self._bring(outcome)
+        if outcome.indexes or outcome.kept:
+            self._bring(outcome)
         try:
             record = self._commit(outcome)
         except BlobVanished:
@@ -70,15 +71,21 @@ class Intake:
         if outcome.failure is not None:
             self._failed(outcome, record)
         else:
-            self._compare(cell, previous, record)
+            if previous is not None:
+                self._compare(cell, previous, record)
             self._succeeded(outcome, record)
         current.lanes.over(cell)
         current.note_if_over(cell.experiment)
 
+    def _add_seen(self, outcome: Outcome) -> None:
+        """Files that were opened, and classes that were unpickled, are read as well."""
+        for name, digest in finished(outcome.seen, self._current.session.keys).items():
+            outcome.reads.setdefault(name, digest)
+            if name.startswith("package:"):
+                outcome.shown[name] = package(name.partition(":")[2])
+
     def _bring(self, outcome: Outcome) -> None:
         """Takes in what a worker that does not see the store has put on the remote."""
-        if not (outcome.indexes or outcome.kept):
-            return
         store = self._current.session.store
         refs = [a.data for a in outcome.artifacts if isinstance(a.data, ObjectRef)]
         kept = [Record.decode(data) for data in outcome.kept]
@@ -156,9 +163,9 @@ class Intake:
             outcome.metrics, outcome.artifacts, outcome.tags = {}, [], {}
             return current.committer.put(prepared, outcome, writer)
 
-    def _compare(self, cell: CellName, previous: Record | None, record: Record) -> None:
+    def _compare(self, cell: CellName, previous: Record, record: Record) -> None:
         """A cell that was executed for its artifact's bytes should give the same ones."""
-        if previous is None or cell not in self._current.must_run:
+        if cell not in self._current.must_run:
             return
         before = {(a.name, a.step): a.ref.root.digest for a in previous.artifacts}
         for artifact in record.artifacts:

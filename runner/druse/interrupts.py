@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import druse_store
 
@@ -68,6 +68,14 @@ class Interrupts:
     ) -> None:
         if self._is_mine:
             signal.signal(signal.SIGINT, self._before)
+
+
+Given = TypeVar("Given")
+
+
+def uninterrupted(act: Callable[..., Given], *args: Any) -> Given:
+    """What is called from here is not torn by a Ctrl-C, which is noted and raised afterwards."""
+    return act(*args)
 
 
 def _is_in_store(frame: FrameType | None) -> bool:

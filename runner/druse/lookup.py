@@ -220,8 +220,7 @@ class Lookup:
 
     def learn(self, record: Record) -> None:
         """A new record came: what was read of the trie gets its reads, and its end."""
-        keys = [*(read.key for read in record.reads), ""]
-        for node, key in zip(record.nodes(), keys, strict=True):
+        for node, key in zip(record.nodes(), (*record.names(), ""), strict=True):
             known = self._next.get(node)
             if known is not None and key not in known:
                 self._next[node] = (*known, key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from druse.errors import InvalidName
 
@@ -25,6 +26,10 @@ _MAX_BYTES = 200
 
 def check(name: object, what: str) -> str:
     """The name itself. Raises InvalidName for one that could not be a folder's."""
+    return _checked(name, what) if type(name) is str else _check(name, what)
+
+
+def _check(name: object, what: str) -> str:
     if not isinstance(name, str) or not name:
         raise InvalidName(f"the name of {what} has to be text, and not {name!r}")
     if name in (".", "..") or "/" in name or "\0" in name or "\\" in name:
@@ -35,6 +40,9 @@ def check(name: object, what: str) -> str:
     if len(name.encode("utf-8", "surrogateescape")) > _MAX_BYTES:
         raise InvalidName(f"the name of {what} has more than {_MAX_BYTES} bytes: {name[:60]!r}…")
     return name
+
+
+_checked = lru_cache(1024)(_check)  # artifacts of one name are written by many cells
 
 
 def check_condition(name: object) -> str:

@@ -122,7 +122,7 @@ class LoggingPlugin(BasePlugin):
             logging.getLogger("druse").info(
                 "Rep %s/%s %s finished step %s",
                 ctx._data.get("replicate", 0) + 1,
-                experiment.replicates,
+                max(experiment.replicates, ctx._data.get("replicate", 0) + 1),  # one tried alone
                 ctx._data.get("condition"),
                 type(step).__name__,
             )

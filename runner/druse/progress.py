@@ -101,7 +101,8 @@ class ExperimentRun:
     def executed(self, cell: CellName, record: Record, outcome: Outcome) -> None:
         self._executed[cell] = record
         self._step_hits += len(outcome.step_hits)
-        self._note_warnings(outcome)
+        if outcome.warnings or outcome.unstorable is not None:
+            self._note_warnings(outcome)
         self._due.discard(cell)
 
     def failed(self, cell: CellName, record: Record, outcome: Outcome) -> None:

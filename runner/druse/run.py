@@ -15,7 +15,7 @@ from druse.dispatch import Dispatcher
 from druse.exchange import Exchange
 from druse.executors.lanes import Lanes
 from druse.intake import Intake
-from druse.interrupts import Interrupts
+from druse.interrupts import Interrupts, uninterrupted
 from druse.listener import Listener
 from druse.past import usual_durations
 from druse.plan import State
@@ -27,6 +27,7 @@ from druse_store import Neighbours
 
 if TYPE_CHECKING:
     from druse.executors.choose import Choice
+    from druse.floor import Floor
     from druse.history import Durations
     from druse.prepared import Prepared
     from druse.result import Result
@@ -105,7 +106,7 @@ class GraphRun:
                         _specs(self._choices), place, is_ready=self._is_ready
                     ) as lanes,
                 ):
-                    self._work(committer, lanes)
+                    self._work(committer, lanes, place.floor)
             for name in self._runs:
                 self._end(name)
         finally:
@@ -142,7 +143,7 @@ class GraphRun:
 
     # --- the loop ------------------------------------------------------------------------------
 
-    def _work(self, committer: Committer, lanes: Lanes) -> None:
+    def _work(self, committer: Committer, lanes: Lanes, floor: Floor) -> None:
         current = Current(
             session=self._session,
             choices=self._choices,
@@ -158,6 +159,23 @@ class GraphRun:
         intake = Intake(current, dispatcher)
         self._schedule(current)
         self._wake = lanes.wake
+
+        def take_in(wait: float | None = 0.0) -> None:
+            floor.forget()
+            for news in lanes.news(wait):
+                uninterrupted(intake.take, news)
+
+        with floor, committer.helping(take_in, floor):
+            try:
+                self._loop(current, dispatcher, take_in)
+            except KeyboardInterrupt:
+                take_in()  # what has finished is committed
+                raise
+
+    def _loop(
+        self, current: Current, dispatcher: Dispatcher, take_in: Callable[[float | None], None]
+    ) -> None:
+        committer, lanes = current.committer, current.lanes
         while current.scheduler.is_active or current.over:
             dispatcher.dispatch_ready()
             self._interrupts.check()
@@ -171,9 +189,9 @@ class GraphRun:
                 return
             has_to_wait = current.scheduler.has_active and not current.over
             wait = dispatcher.patience if has_to_wait and not dispatcher.only_others_work else 0.0
-            for news in lanes.news(wait):
-                uninterrupted(intake.take, news)
-                self._interrupts.check()
+            take_in(wait)
+            self._interrupts.check()
+            uninterrupted(committer.flush_if_due)
 
     def _schedule(self, current: Current) -> None:
         """Adds every cell that is no hit. Experiments that wait for others begin at a gate."""
@@ -249,8 +267,3 @@ def _specs(choices: Mapping[str, Choice]) -> dict[str, Any]:
 def _gate(experiment: str) -> CellName:
     """What stands before an experiment's cells until those that it comes after are over."""
     return CellName(experiment, "", -1)
-
-
-def uninterrupted(take: Callable[[Any], None], news: Any) -> None:
-    """What is called from here is not torn by a Ctrl-C: see `interrupts`."""
-    take(news)

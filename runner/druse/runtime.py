@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from druse.artifact import Artifact, default_loader
 from druse.errors import ArtifactNotFound, DruseError
+from druse.floor import Floor
 from druse.places import Files, State, state
 from druse.reads import ABSENT
 from druse.stepclaims import StepClaims
@@ -45,6 +46,7 @@ class Workplace:
         self.keys = keys
         self._exchange = exchange
         self.claims: StepClaims | None = None
+        self.floor = Floor()
         self._scratch: Path | None = None
         self._made: dict[tuple[str, str], State] = {}
 

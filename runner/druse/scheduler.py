@@ -52,17 +52,16 @@ class Scheduler:
 
     def get_ready(self, lanes: Iterable[str] = ("",)) -> CellName | None:
         """The first cell that can run in one of these lanes, which is active from now on."""
-        first: tuple[int, CellName] | None = None
+        first: list[tuple[int, CellName]] | None = None
         for lane in lanes:
-            ready = self._ready.get(lane, [])
+            ready = self._ready.get(lane)
             while ready and not self._can_run(ready[0][1]):
                 heapq.heappop(ready)
-            if ready and (first is None or ready[0] < first):
-                first = ready[0]
+            if ready and (first is None or ready[0] < first[0]):
+                first = ready
         if first is None:
             return None
-        cell = first[1]
-        heapq.heappop(self._ready[self._lanes[cell]])
+        cell = heapq.heappop(first)[1]
         self._active.add(cell)
         return cell
 
@@ -96,7 +95,7 @@ class Scheduler:
     def done(self, cell: CellName) -> None:
         """A cell is over, with a result."""
         self._leave(cell)
-        for other in self._waited_for.pop(cell, ()):
+        for other in self._waited_for.pop(cell, ()) if self._waited_for else ():
             missing = self._waits.get(other)
             if missing is not None and cell in missing:
                 missing.discard(cell)
@@ -120,7 +119,8 @@ class Scheduler:
     def _leave(self, cell: CellName) -> None:
         self._waits.pop(cell, None)
         self._active.discard(cell)
-        self.let_go(cell)
+        if self._behind:
+            self.let_go(cell)
 
     @property
     def is_active(self) -> bool:

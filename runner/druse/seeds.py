@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import random
 import sys
+from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any
 
@@ -36,12 +37,28 @@ def import_numpy() -> Any:
     return numpy
 
 
+_shared: Any = getattr(random.seed, "__self__", None)  # the instance behind random's functions
+_seed_instance = super(random.Random, random.Random).seed
+
+
+def _seed_random(seed: int) -> None:
+    """`random.seed(seed)` for a whole number, at two thirds of its cost."""
+    _seed_instance(_shared, seed)
+    _shared.gauss_next = None
+
+
+@cache
+def _numpys() -> Callable[[int], None] | None:
+    numpy = import_numpy()
+    return None if numpy is None else numpy.random.seed
+
+
 def seed_generators(seed: int) -> None:
     """Sets the global generators of random, numpy and (where it is loaded) torch."""
-    random.seed(seed)
-    numpy = import_numpy()
-    if numpy is not None:
-        numpy.random.seed(seed % 2**32)
+    _seed_random(seed)
+    seed_numpy = _numpys()
+    if seed_numpy is not None:
+        seed_numpy(seed % 2**32)
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "manual_seed"):
         torch.manual_seed(seed)

@@ -61,6 +61,7 @@ class FunctionStep(PipelineStep):
     fn: ClassVar[Callable[..., Any]]
     factory: ClassVar[Callable[..., PipelineStep]]
     taken: ClassVar[list[inspect.Parameter]]
+    defaults: ClassVar[tuple[tuple[str, Any], ...]]
     takes_ctx: ClassVar[bool]
 
     def __init__(self, given: dict[str, Any]) -> None:
@@ -76,13 +77,13 @@ class FunctionStep(PipelineStep):
 
     def __call__(self, data: Any, ctx: FrozenContext) -> Any:
         kind = type(self)
-        values = {p.name: self._value(p, ctx) for p in self.taken}
+        values = {name: self._value(name, default, ctx) for name, default in kind.defaults}
         if kind.takes_ctx:
             values["ctx"] = ctx
         return kind.fn(data, **values)
 
-    def _value(self, parameter: inspect.Parameter, ctx: FrozenContext) -> Any:
-        name, reads = parameter.name, ctx._reads
+    def _value(self, name: str, default: Any, ctx: FrozenContext) -> Any:
+        reads = ctx._reads
         if name in self._given:
             value = self._given[name]
             if isinstance(value, Artifact):
@@ -94,7 +95,7 @@ class FunctionStep(PipelineStep):
                 reads.injected(name, ctx._data)
             value = own(ctx._data[name])
         else:
-            value = parameter.default
+            value = default
             if reads is not None:
                 reads.defaulted(name)
         return resolve_callable(value, ctx) if callable(value) else value
@@ -138,6 +139,7 @@ def pipeline_step(
             "packages": packages,
             "fn": staticmethod(fn),
             "taken": taken,
+            "defaults": tuple((p.name, p.default) for p in taken),
             "takes_ctx": "ctx" in names,
         }
         kind = type(f"{fn.__name__.title()}Step", (FunctionStep,), attributes)

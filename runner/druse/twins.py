@@ -24,19 +24,29 @@ if TYPE_CHECKING:
     from druse.plan import Plan
     from druse.prepared import Prepared
 
-_Group = tuple[Digest, int, tuple[Digest | None, ...]]
+_Key = tuple[Digest, int, tuple[Digest | None, ...]]
+
+
+class _Group:
+    """Cells that are alike in what is evident: those under way, and whether any was executed."""
+
+    __slots__ = ("active", "key", "was_executed")
+
+    def __init__(self, key: _Key) -> None:
+        self.key = key
+        self.active: set[CellName] = set()
+        self.was_executed = False
 
 
 class Twins:
-    """The cells that are under way, grouped by what is evident about their signatures."""
+    """The cells of a run, grouped by what is evident about their signatures."""
 
     def __init__(self, plan: Plan, lookups: Mapping[str, Lookup]) -> None:
         self._plan = plan
         self._lookups = lookups
         self._evident = {name: _evident(each) for name, each in plan.prepared.items()}
-        self._groups: dict[_Group, set[CellName]] = {}
+        self._groups: dict[_Key, _Group] = {}
         self._group_of: dict[CellName, _Group] = {}
-        self._executed: set[_Group] = set()
         self._values: dict[tuple[str, str], tuple[Digest | None, ...]] = {}
         self._fronts: dict[CellName, Fronts] = {}
         self._reaching: dict[Digest, set[CellName]] = {}
@@ -52,13 +62,17 @@ class Twins:
 
     def may_be_answered(self, cell: CellName) -> bool:
         """Whether a cell that has been executed may turn out to equal this one."""
-        return self.may_have(cell) and self._group(cell) in self._executed
+        return self.may_have(cell) and self._group(cell).was_executed
+
+    def has_company(self, cell: CellName) -> bool:
+        """Whether a cell under way could be this one's twin, as far as is evident."""
+        return self.may_have(cell) and bool(self._group(cell).active)
 
     def find(self, view: Glance, cell: CellName) -> CellName | None:
         """A cell under way that this one may turn out to equal."""
         if not self.may_have(cell):
             return None
-        others = self._groups.get(self._group(cell))
+        others = self._group(cell).active
         if not others:
             return None
         fronts = self._front(view, cell)[0]
@@ -71,7 +85,7 @@ class Twins:
         """The cells before this one, under way or not, that it may turn out to equal."""
         if not self.may_have(cell):
             return
-        group, fronts = self._group(cell), self._front(view, cell)[0]
+        group, fronts = self._make_key(cell), self._front(view, cell)[0]
         for name, prepared in self._plan.prepared.items():
             for condition in prepared.conditions.values() if prepared.start == group[0] else ():
                 other = CellName(name, condition.name, cell.replicate)
@@ -79,28 +93,27 @@ class Twins:
                     return
                 if other not in self._plan.decisions or condition.fails(cell.replicate):
                     continue
-                is_alike = self._make_group(other) == group
+                is_alike = self._make_key(other) == group
                 if is_alike and not fronts.isdisjoint(self._front(view, other)[0]):
                     yield other
 
-    def add(self, view: Glance, cell: CellName) -> bool:
-        """A cell begins beside others. Whether it had better tell what it reads: its way is not
-        known to the end.
-        """
-        group = self._group(cell)
-        self._groups.setdefault(group, set()).add(cell)
-        self._chains[cell] = group[0]
+    def begin(self, cell: CellName) -> None:
+        """A cell begins, beside others maybe."""
+        self._group(cell).active.add(cell)
+
+    def is_astray(self, view: Glance, cell: CellName) -> bool:
+        """Whether a cell had better tell what it reads: its way is not known to the end."""
+        self._chains[cell] = self._group(cell).key[0]
         return self._front(view, cell)[1]
 
     def remove(self, cell: CellName) -> None:
         """A cell is under way no more."""
         group = self._group_of.pop(cell, None)
-        if group is not None and group in self._groups:
-            self._groups[group].discard(cell)
-            if not self._groups[group]:
-                del self._groups[group]
+        if group is not None:
+            group.active.discard(cell)
         self._chains.pop(cell, None)
-        self._forget(cell)
+        if self._fronts:
+            self._forget(cell)
 
     def sighted(self, sighting: Sighting) -> bool:
         """A cell under way has read something. Whether that says anything new."""
@@ -110,7 +123,7 @@ class Twins:
         self._chains[sighting.cell] = extend(node, sighting.name, sighting.digest)
         is_new = False
         for name, lookup in self._lookups.items():
-            if self._plan.prepared[name].start == self._group_of[sighting.cell][0]:
+            if self._plan.prepared[name].start == self._group_of[sighting.cell].key[0]:
                 is_new |= lookup.sight(node, sighting.name)
         if is_new:
             self._grew(node)
@@ -119,7 +132,7 @@ class Twins:
     def learned(self, cell: CellName, record: Record) -> None:
         """A cell was executed: the way along its reads is known."""
         if self.may_have(cell):
-            self._executed.add(self._group(cell))
+            self._group(cell).was_executed = True
         if self._reaching:
             for node in record.nodes():
                 self._grew(node)
@@ -154,10 +167,14 @@ class Twins:
     def _group(self, cell: CellName) -> _Group:
         known = self._group_of.get(cell)
         if known is None:
-            known = self._group_of[cell] = self._make_group(cell)
+            key = self._make_key(cell)
+            known = self._groups.get(key)
+            if known is None:
+                known = self._groups[key] = _Group(key)
+            self._group_of[cell] = known
         return known
 
-    def _make_group(self, cell: CellName) -> _Group:
+    def _make_key(self, cell: CellName) -> _Key:
         start = self._plan.prepared[cell.experiment].start
         values = self._values.get(cell[:2])
         return start, cell.replicate, self._evident_values(cell) if values is None else values

@@ -53,11 +53,19 @@ class Watch:
         self._written: set[str] = set()
         self._differed: list[str] = []
         self._frames: list[Seen] = []
-        self.forked = Forked()
+        self._here = _pid
+        self._forked: Forked | None = None
         self.made: set[str] = set()
         self.found: Seen = {}
         self.unseen: unseen.Unseen = {}
         self.place = 0
+
+    @property
+    def forked(self) -> Forked:
+        """What processes see that the cell forks; made before the first one is, if not earlier."""
+        if self._forked is None:
+            self._forked = Forked(self._here)
+        return self._forked
 
     def opened(self, path: str, mode: str | None, flags: int, frame: Any) -> None:
         """A file is about to be opened."""
@@ -143,7 +151,7 @@ class Watch:
 
     def _gather(self, *, at_end: bool = False) -> None:
         """Takes over what forked processes have seen."""
-        for kind, *told in told_by(self.forked, at_end=at_end):
+        for kind, *told in told_by(self._forked, at_end=at_end):
             if kind == "written":
                 self._written.add(told[0])
             else:
@@ -182,12 +190,14 @@ class Watch:
 
     def close(self) -> None:
         """The cell is over: what others made, and it may have used, counts for it too."""
-        if self.forked.is_child:
+        if self._forked is not None and self._forked.is_child:
             return
         self._gather(at_end=True)
         if self.made:
             _made_here.update(path for path in self.made if os.path.lexists(path))
         self._add_kept(self.found)
+        if not self._written:
+            return
         for name in [each for each in self.found if each.startswith("dir:")]:
             folder = os.path.realpath(self._files.path(name[4:])) + os.sep
             if any(path.startswith(folder) for path in self._written):
@@ -254,6 +264,7 @@ _active: list[Watch] = []
 _threads: WeakKeyDictionary[threading.Thread, Watch] = WeakKeyDictionary()
 _own = threading.local()
 _made_here: set[str] = set()  # temporary, and left by cells of this process
+_pid = os.getpid()  # asking for it is a system call, and every cell needs it
 _installed = threading.Lock()
 _is_installed = False
 
@@ -276,6 +287,14 @@ class watching:  # noqa: N801 - used as a function is; a generator costs more th
         _active.remove(self._watch)
         _current.reset(self._token)
         self._watch.close()
+
+
+def _note_pid() -> None:
+    global _pid  # noqa: PLW0603 - of a forked child
+    _pid = os.getpid()
+
+
+os.register_at_fork(after_in_child=_note_pid)
 
 
 def current() -> Watch | None:

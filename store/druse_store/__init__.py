@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from druse_store.digest import Digest
     from druse_store.errors import BlobVanished, KeyMissing, StoreError, StoreNotFound, TrustError
+    from druse_store.forms import Form
     from druse_store.gc.plan import GcPlan, GcProgress
     from druse_store.gc.report import Counts, Freed, GcReport
     from druse_store.gc.roots import LevelChange
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     )
     from druse_store.verify import Finding, Progress, Report
     from druse_store.view import View
+    from druse_store.writes import Writes
 
 __all__ = [
     "RUN_TIMEOUTS",
@@ -84,6 +86,7 @@ __all__ = [
     "Fetched",
     "Finding",
     "Flight",
+    "Form",
     "Freed",
     "GcPlan",
     "GcProgress",
@@ -137,6 +140,7 @@ __all__ = [
     "Usage",
     "VersionUsage",
     "View",
+    "Writes",
     "add_remote",
     "choose_runs",
     "enforce_trust",
@@ -162,6 +166,7 @@ _HOMES = {
     "gc.report": ("Counts", "Freed", "GcReport"),
     "gc.roots": ("LevelChange",),
     "gc.undo": ("Undone",),
+    "forms": ("Form",),
     "leases": ("Lease",),
     "neighbours": ("Neighbours",),
     "policy": ("Policy",),
@@ -175,6 +180,7 @@ _HOMES = {
     "usage": ("ArtifactUsage", "ExperimentUsage", "SpaceUsed", "Usage", "VersionUsage"),
     "verify": ("Finding", "Progress", "Report"),
     "view": ("View",),
+    "writes": ("Writes",),
     "index.values": ("Origin",),
     "remote.bodies": ("RunBody",),
     "remote.collect": ("RemoteGc", "RemoteGcPlan"),

@@ -62,7 +62,7 @@ class RecordRows:
         self.bases[record.base + key] = None
         if record.status == "ok":
             edges = self.edges
-            keys = (*(read.key for read in record.reads), "")
+            keys = (*record.names(), "")
             for node, name in zip(nodes, keys, strict=True):
                 known = edges.get(node)
                 if known is None:

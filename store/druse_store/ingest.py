@@ -63,13 +63,11 @@ class Ingest:
         size = view.nbytes
         digest = Digest.of_large(view) if size > chunker.MAX else Digest.of(view)
         if size <= chunker.MIN:
-            if not self._is_small_here(digest):
-                if itemsize == 1 and 0 < size <= codec.SMALL:
-                    small = data if type(data) is bytes else bytes(view)
-                    self._writer.add_small(digest, small, self._level)
-                else:
-                    kind, stored = codec.encode(view, level=self._level, itemsize=itemsize)
-                    self._writer.add_chunk(digest, size, kind, stored)
+            if itemsize == 1 and 0 < size <= codec.SMALL:
+                self._writer.add_small(digest, data if type(data) is bytes else bytes(view))
+            elif not self._is_small_here(digest):
+                kind, stored = codec.encode(view, level=self._level, itemsize=itemsize)
+                self._writer.add_chunk(digest, size, kind, stored)
             return BlobRef(digest, size, digest)
         known = self._known(digest, size)
         if known is not None:

@@ -39,12 +39,13 @@ class Beginning:
 class Pending:
     """One commit to be. `relied` are the digests that were found in the index, and left at that;
     `gone` those that were not there any more, when it came to it; `gaps` tells how many cells of
-    which runs were left out."""
+    which runs were left out. `small` are blobs of one chunk of which it has yet to be found out
+    whether the index has them, or that are being encoded."""
 
     def __init__(self) -> None:
         self.chunks: dict[Digest, ChunkEntry] = {}
         self.blobs: dict[Digest, BlobEntry] = {}
-        self.small: set[Digest] = set()  # chunks that are being encoded
+        self.small: set[Digest] = set()
         self.lists: dict[Digest, tuple[tuple[Digest, int], ...]] = {}
         self.relied: set[Digest] = set()
         self.gone: set[Digest] = set()
@@ -67,7 +68,7 @@ class Pending:
 
     def has_blob(self, digest: Digest) -> bool:
         """Whether this commit will make the blob present, or relies on its being so."""
-        # In this order: what is small becomes a chunk before it is taken out here.
+        # In this order: what is small is put where it belongs before it is taken out here.
         return (
             digest in self.small
             or digest in self.chunks

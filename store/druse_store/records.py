@@ -14,8 +14,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, TypeAlias
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, TypeAlias
 
 from blake3 import blake3
 
@@ -43,8 +43,10 @@ def _framed(key: str) -> bytes:
     return len(name).to_bytes(4, "little") + name
 
 
-@dataclass(frozen=True, slots=True)
-class BlobRef:
+# Named tuples, as records hold many and packing takes them as they are.
+
+
+class BlobRef(NamedTuple):
     """A blob: its digest, its size in bytes, and the digest of its chunk list.
 
     `chunks` equals `digest` for a blob of one chunk. It is what random access rests on: a forged
@@ -56,8 +58,7 @@ class BlobRef:
     chunks: Digest
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectRef:
+class ObjectRef(NamedTuple):
     """A stored Python value: its encoding, the root blob, and the buffers that it refers to."""
 
     encoding: str
@@ -70,8 +71,7 @@ class ObjectRef:
         return (self.root, *self.buffers)
 
 
-@dataclass(frozen=True, slots=True)
-class ArtifactRef:
+class ArtifactRef(NamedTuple):
     """A named object that the step at position `step` wrote (-1: the datasource)."""
 
     name: str
@@ -79,8 +79,7 @@ class ArtifactRef:
     ref: ObjectRef
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(NamedTuple):
     """What was read: a key with its kind as prefix ("ctx:lr"), and its value's digest."""
 
     key: str
@@ -108,6 +107,8 @@ class Record:
     _digest: Digest | None = field(default=None, init=False, repr=False, compare=False)
     _raw: list[Any] | None = field(default=None, init=False, repr=False, compare=False)
     _nodes: list[Digest] | None = field(default=None, init=False, repr=False, compare=False)
+    _names: tuple[str, ...] | None = field(default=None, init=False, repr=False, compare=False)
+    _needs: list[Digest] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __hash__(self) -> int:
         return hash(self.digest)
@@ -147,13 +148,25 @@ class Record:
         _SET_DIGEST(record, digest)
         _SET_RAW(record, None)
         _SET_NODES(record, None)
+        _SET_NAMES(record, None)
+        _SET_NEEDS(record, None)
         return record
 
     def packed(self) -> Record:
         """The same record as its bytes and its metrics alone: all that it is made of is much."""
+        if self._names is not None:  # made by a form: that is all it has, and what is let go here
+            _SET_NODES(self, None)
+            _SET_NAMES(self, None)
+            _SET_NEEDS(self, None)
+            return self
         record = Record.decode(self.encode(), self.digest)
         _SET_METRICS(record, packing.sorted_map(self.metrics))  # as it is decoded
         return record
+
+    def names(self) -> tuple[str, ...]:
+        """The keys of the reads, in their order."""
+        names = self._names
+        return tuple(read.key for read in self.reads) if names is None else names
 
     def nodes(self) -> list[Digest]:
         """The nodes of the chain of reads, from `start` to the signature (one more than reads)."""
@@ -178,6 +191,8 @@ class Record:
 
     def blobs(self) -> list[Digest]:
         """The digest of every blob that has to be present for this record to be served."""
+        if self._needs is not None:
+            return self._needs
         found = [ref.digest for ref in self.refs()]
         if self.manifest is not None:
             found.append(self.manifest)
@@ -215,21 +230,13 @@ class Record:
 # --- encoding --------------------------------------------------------------------------------
 
 
-def _pack_blob(ref: BlobRef) -> tuple[bytes, int, bytes]:
-    return ref.digest, ref.size, ref.chunks
-
-
-def pack_object(ref: ObjectRef) -> tuple[Any, ...]:
-    """An ObjectRef as plain data."""
-    return ref.encoding, _pack_blob(ref.root), [_pack_blob(b) for b in ref.buffers], ref.meta
-
-
 # version 1 | status 1 | kind 1 | replicate 4 | signature 32 | base 32 | start 32 | size 4, then
 # msgpack: the metrics, of that size, and [reads, artifacts, output, provenance, manifest, needs].
 # The metrics stand apart, since a run of many cells reads these and nothing else of each.
 _OUTLINE = struct.Struct("<BBBI32s32s32sI")
 KIND_AT = 2  # where the kind stands, as its place in KINDS
 _FIELDS = 6
+outlined = partial(_OUTLINE.pack, VERSION)
 _METRICS_AT = _OUTLINE.size
 _SIZE_AT = slice(_METRICS_AT - 4, _METRICS_AT)
 
@@ -241,10 +248,8 @@ def fields_at(packed: bytes) -> int:
 
 def _encode(record: Record) -> bytes:
     _check(record)
-    output = record.output
     metrics = packing.pack_any(packing.sorted_map(record.metrics))
-    outline = _OUTLINE.pack(
-        VERSION,
+    outline = outlined(
         STATUSES.index(record.status),
         KINDS.index(record.kind),
         record.replicate,
@@ -253,15 +258,17 @@ def _encode(record: Record) -> bytes:
         record.start,
         len(metrics),
     )
-    fields = (
-        [(read.key, read.value) for read in record.reads],
-        [(a.name, a.step, pack_object(a.ref)) for a in record.artifacts],
-        None if output is None else pack_object(output),
-        packing.sorted_map(record.provenance),
-        record.manifest,
-        record.needs,
+    fields = packing.pack_any(
+        (
+            record.reads,
+            record.artifacts,
+            record.output,
+            packing.sorted_map(record.provenance),
+            record.manifest,
+            record.needs,
+        )
     )
-    return packing.bounded(outline + metrics + packing.pack_any(fields))
+    return packing.bounded(outline + metrics + fields)
 
 
 def _check(record: Record) -> None:
@@ -293,7 +300,7 @@ def _blob(value: Any) -> BlobRef:
 
 
 def unpack_object(value: Any) -> ObjectRef:
-    """The ObjectRef that `pack_object` made. Raises ValueError or TypeError for anything else."""
+    """The ObjectRef that was packed. Raises ValueError or TypeError for anything else."""
     encoding, root, buffers, meta = value
     if type(encoding) is not str or type(meta) is not str:
         raise ValueError("not text")
@@ -348,9 +355,36 @@ _DECODED = frozenset(("metrics", *_OUTLINE_FIELDS, *_LAZY))
 _SET_STATUS, _SET_KIND, _SET_REPLICATE = map(_slot, ("status", "kind", "replicate"))
 _SET_SIGNATURE, _SET_BASE, _SET_START = map(_slot, ("signature", "base", "start"))
 _SET_PACKED, _SET_DIGEST, _SET_RAW = map(_slot, ("_packed", "_digest", "_raw"))
-_SET_NODES = _slot("_nodes")
+_SET_NODES, _SET_NAMES, _SET_NEEDS = map(_slot, ("_nodes", "_names", "_needs"))
 _SET_METRICS = _slot("metrics")
 _NEW = Record.__new__
+
+
+def made(
+    packed: bytes,
+    replicate: int,
+    nodes: list[Digest],
+    names: tuple[str, ...],
+    needs: list[Digest],
+    base: Digest,
+    metrics: Mapping[str, JSON],
+) -> Record:
+    """The record of a cell's result from its encoding, with what else is known of it already."""
+    record = _NEW(Record)
+    _SET_PACKED(record, packed)
+    _SET_DIGEST(record, Digest.of(packed))
+    _SET_RAW(record, None)
+    _SET_NODES(record, nodes)
+    _SET_NAMES(record, names)
+    _SET_NEEDS(record, needs)
+    _SET_STATUS(record, STATUSES[0])
+    _SET_KIND(record, KINDS[0])
+    _SET_REPLICATE(record, replicate)
+    _SET_SIGNATURE(record, nodes[-1])
+    _SET_BASE(record, base)
+    _SET_START(record, nodes[0])
+    _SET_METRICS(record, metrics)
+    return record
 
 
 def _fill_outline(record: Record, packed: bytes) -> None:

@@ -15,6 +15,7 @@ from druse_store.run import HOWS, Run
 if TYPE_CHECKING:
     from druse_store.leases import Lease
     from druse_store.store import Store
+    from druse_store.writes import Writes
 
 
 class RunWriter:
@@ -35,10 +36,17 @@ class RunWriter:
 
         Where that is gone, whoever makes this durable raises BlobVanished, and the run lacks it.
         """
+        with self._store.writes() as writes:
+            self.add_to(writes, condition, replicate, record, how)
+
+    def add_to(
+        self, writes: Writes, condition: str, replicate: int, record: Digest, how: str
+    ) -> None:
+        """As `add`, along with other writes. Raises InvalidInput, StoreClosed."""
         if how not in HOWS:
             raise InvalidInput(f"a cell comes by one of {HOWS}, not {how!r}")
         self._check_open()
-        self._store._add_cell(self, [condition, replicate, record, how])
+        writes.add_cell(self.experiment, self.version, [condition, replicate, record, how])
 
     def finish(self, info: Mapping[str, JSON] | None = None, *, complete: bool) -> Run:
         """Ends the run and makes it durable; `info` is merged into what it began with."""

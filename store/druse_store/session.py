@@ -207,7 +207,7 @@ class Session:
 
         with self._guard:
             if self._writing is None:
-                writer = Writer(self.location, self.environment, self._lock)
+                writer = Writer(self.location, self.environment, self._lock, self._level)
                 self.reader.see(writer)
                 self._writing = Writing(writer, Ingest(writer, self.reader, self._level))
             return self._writing

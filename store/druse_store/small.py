@@ -7,7 +7,7 @@ threads wait for each other.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from druse_store import codec, parallel
@@ -33,23 +33,38 @@ class _Group(NamedTuple):
 class SmallBlobs:
     """What waits to be appended, in order. Not thread-safe: its owner locks."""
 
-    def __init__(self) -> None:
+    def __init__(self, level: codec.Level) -> None:
+        self._level = level
         self._items: list[Item] = []
         self._size = 0
         self._groups: deque[_Group] = deque()
-        self._level: codec.Level = "balanced"
 
-    def add(self, digest: Digest, data: bytes, level: codec.Level) -> bool:
-        """Takes one in; whether so many wait that the oldest should be taken out."""
-        self._level = level
+    def add(self, digest: Digest, data: bytes) -> bool:
+        """Takes one in; whether the newest make a group, to be started."""
         self._items.append((digest, data))
         self._size += len(data)
-        if self._size >= _GROUP:
+        return self._size >= _GROUP
+
+    def newest(self) -> list[Digest]:
+        """Those that are in no group yet."""
+        return [digest for digest, _ in self._items]
+
+    def leave_out(self, known: Container[Digest]) -> None:
+        """Forgets some of the newest."""
+        self._items = [item for item in self._items if item[0] not in known]
+        self._size = sum(len(data) for _, data in self._items)
+
+    def start(self) -> None:
+        """Has the newest encoded."""
+        if self._items:
             plain = [data for _, data in self._items]
-            self._groups.append(
-                _Group(self._items, parallel.pool().submit(codec.encode_small, plain, level))
-            )
+            encoding = parallel.pool().submit(codec.encode_small, plain, self._level)
+            self._groups.append(_Group(self._items, encoding))
             self._items, self._size = [], 0
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many wait that the oldest should be taken out."""
         return len(self._groups) > _FLYING
 
     def oldest(self) -> Iterator[tuple[Digest, bytes, Encoded]]:

@@ -47,7 +47,9 @@ _MAX_BYTES = 256 << 20
 class Writer:
     """What one open store writes with. Thread-safe."""
 
-    def __init__(self, location: Location, environment: Environment, lock: WriteLock) -> None:
+    def __init__(
+        self, location: Location, environment: Environment, lock: WriteLock, level: Level
+    ) -> None:
         self._location = location
         self._environment = environment
         attester = Attester(location.store_id) if location.shared else None
@@ -58,7 +60,7 @@ class Writer:
         self._failure: StoreError | None = None
         self._pending = Pending()
         self._committing: Pending | None = None
-        self._small = SmallBlobs()  # of `_pending`
+        self._small = SmallBlobs(level)  # of `_pending`
         self._pack: Appender | None = None
         self._touched: dict[bytes, Appender] = {}
         self._used: set[Digest] = set()
@@ -125,19 +127,38 @@ class Writer:
         self._seal_if_full(pack)
         return length
 
-    def add_small(self, digest: Digest, data: bytes, level: Level) -> None:
-        """Adds a chunk that is encoded and appended while others are added, or with the commit."""
+    def add_small(self, digest: Digest, data: bytes) -> None:
+        """Adds a blob of one chunk, unless it waits already.
+
+        With others, it is looked up later: one that the index has is relied upon; another one is
+        encoded while more come in, and appended with its commit at the latest.
+        """
         with self._lock:
-            pending = self._pending
-            if pending.has_blob(digest):
+            if self.has_blob(digest):
                 return
+            pending = self._pending
             pending.small.add(digest)
             pending.operations += 1
             pending.bytes += len(data)
-            if self._small.add(digest, data, level):
-                self._append_oldest()
+            if self._small.add(digest, data):
+                self._rely_on_known()
+                self._small.start()
+                if self._small.is_crowded:
+                    self._append_oldest()
+
+    def _rely_on_known(self) -> None:
+        """Takes out of the newest small blobs those that the index has."""
+        newest = self._small.newest()
+        with Snapshot(self._environment) as snapshot:
+            known = snapshot.live_chunks(sorted(newest))
+        pending = self._pending
+        pending.relied.update(known)
+        pending.small.difference_update(known)
+        self._small.leave_out(known)
 
     def _append_small(self) -> None:
+        if self._small:
+            self._rely_on_known()
         while self._small:
             self._append_oldest()
 
@@ -224,9 +245,12 @@ class Writer:
 
     def _seal_if_full(self, pack: Appender) -> None:
         if pack.end >= PACK_SIZE:
-            pack.seal()
-            pack.start_sync()
-            self._pack = None
+            self._seal(pack)
+
+    def _seal(self, pack: Appender) -> None:
+        pack.seal()
+        pack.start_sync()
+        self._pack = None
 
     def _open_pack(self) -> Appender:
         pack = self._pack

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from types import TracebackType
 from typing import Any
@@ -74,6 +74,12 @@ class Snapshot:
     def blob(self, digest: bytes) -> BlobEntry | None:
         value = self._txn.get(digest, db=self._dbs[BLOBS])
         return None if value is None else values.unpack_blob(digest, value)
+
+    def live_chunks(self, digests: Iterable[bytes]) -> set[Digest]:
+        """Those of these digests, in order, that live chunks have."""
+        found = self._txn.cursor(db=self._dbs[CHUNKS]).getmulti(digests)
+        keys = ((trusted(bytes(key)), value) for key, value in found)
+        return {k for k, value in keys if values.unpack_chunk(k, value).state == values.LIVE}
 
     def is_known(self, digest: bytes) -> bool:
         """Whether a live chunk or blob has this digest."""

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from druse_store import ArtifactRef, Digest, Read, Record, Store, extend
-from druse_store.records import pack_object
 
 HERE = Path(__file__).parent
 START, BASE = Digest.of(b"start"), Digest.of(b"base")
@@ -94,7 +93,7 @@ def fill(path):
         store.pin("blob", store.put(b"pinned"))
     return {
         "blobs": blobs,
-        "objects": {name: json_of(pack_object(ref)) for name, ref in refs.items()},
+        "objects": {name: json_of(ref) for name, ref in refs.items()},
         "records": [str(made.digest) for made in records],
         "current": str(record(0, metrics={"superseded": False}).digest),
         "failed": str(failed.digest),
