@@ -12,9 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from druse_store import disk, frames
+from druse_store import disk, frames, parallel
 from druse_store.appender import Appender
 from druse_store.changes import Change
 from druse_store.frames import HEADER_SIZE
@@ -22,11 +22,14 @@ from druse_store.gc import copying
 from druse_store.gc.copying import Source
 from druse_store.gc.packs import Group
 from druse_store.gc.swaps import Swap, Swaps
-from druse_store.gc.sweep import SLICE, Sweeper
+from druse_store.gc.sweep import Sweeper
 from druse_store.index.bulk import Bulk, Scan
 from druse_store.index.environment import Environment
 from druse_store.index.values import CHUNKS, QUARANTINED, SEALED
 from druse_store.location import Location
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _WAVE = 500_000  # chunks whose rows are in memory at once
 
@@ -61,6 +64,7 @@ class Compactor:
         self._advance = advance
         self._step = step
         self._locked: dict[bytes, Appender] = {}
+        self._leaving: list[Future[None]] = []
         self.done = Compacted()
 
     def run(self, dead: list[bytes], groups: list[Group]) -> None:
@@ -69,6 +73,7 @@ class Compactor:
             dead = [pack for pack in dead if self._may_touch(pack)]
             still = self._rows(dead)
             self._remove([pack for pack in dead if not still[pack]])
+            self.finish()
             self._groups(groups)
         finally:
             for appender in self._locked.values():
@@ -124,16 +129,27 @@ class Compactor:
             self._sweeper.transact("forget packs", work)
         for pack in gone:
             self._unlink(self._location.pack(pack))
-            if pack in self._locked:
-                self._locked.pop(pack).close()
+        for pack in self._locked.keys() & gone:
+            self.finish()  # before somebody else may lock it
+            self._locked.pop(pack).close()
 
     def _unlink(self, path: Path) -> None:
+        """Begins to: to give up the memory that holds a file takes the system a while."""
         with disk.translated("removing", path), suppress(FileNotFoundError):
-            size = path.stat().st_size
-            path.unlink()
+            self.done.freed += path.stat().st_size
             self.done.removed += 1
-            self.done.freed += size
+            self._leaving.append(parallel.pool().submit(self._take_away, path))
+
+    def _take_away(self, path: Path) -> None:
+        with disk.translated("removing", path):
+            path.unlink(missing_ok=True)
         self._step("unlink a pack")
+
+    def finish(self) -> None:
+        """Waits until all that is to go is gone."""
+        leaving, self._leaving = self._leaving, []
+        for each in leaving:
+            each.result()
 
     def orphans(self, found: list[bytes]) -> None:
         """Removes packs that the index does not name, and nobody is making."""
@@ -146,6 +162,7 @@ class Compactor:
                 known = scan.file(pack) is not None
             if not known:
                 self._unlink(appender.path)
+                self.finish()
             appender.close()
 
     # --- writing anew --------------------------------------------------------------------------
@@ -154,6 +171,7 @@ class Compactor:
         total = sum(group.size for group in groups)
         done = 0
         for wave in _waves(groups, self._chunk_size(), self._room):
+            self.finish()
             # First nobody can append to them any more, then their chunks are looked up.
             free = [[pack for pack in group.packs if self._may_touch(pack)] for group in wave]
             rows = self._rows({pack for packs in free for pack in packs})
@@ -184,7 +202,7 @@ class Compactor:
             for source in sources:
                 copying.copy_frames(source, out, written.swaps)
             out.seal()
-            out.write_out()
+            out.start_sync()
             self._step("copy packs")
         for source in sources:
             self.done.damaged += source.damaged
@@ -206,7 +224,7 @@ class Compactor:
 
         if written.packs:
             self._sweeper.transact("name packs", name)
-        for part in written.swaps.slices(SLICE):
+        for part in written.swaps.slices(self._sweeper.slice):
 
             def move(tables: Bulk, part: list[Swap] = part) -> list[Change]:
                 tables.move_chunks(part)

@@ -155,12 +155,14 @@ def _pieces(
 
 def _verified(data: memoryview, chunks: list[Chunk]) -> list[bool]:
     """Whether each gives the bytes that its name says."""
-    if all(kind == RAW and stored == size for _, stored, size, kind, _ in chunks):
-        found = [blake3(data[place : place + size]).digest() for place, size, _, _, _ in chunks]
-    else:
-        encoded = [(kind, data[at : at + stored], size) for at, stored, size, kind, _ in chunks]
-        plain = codec.decode_many(encoded)
-        found = [b"" if each is None else blake3(each).digest() for each in plain]
+    if {chunk[3] for chunk in chunks} == {RAW}:
+        return [
+            stored == size and blake3(data[at : at + size]).digest() == key
+            for at, stored, size, _, key in chunks
+        ]
+    encoded = [(kind, data[at : at + stored], size) for at, stored, size, kind, _ in chunks]
+    plain = codec.decode_many(encoded)
+    found = [b"" if each is None else blake3(each).digest() for each in plain]
     return [digest == chunk[4] for digest, chunk in zip(found, chunks, strict=True)]
 
 

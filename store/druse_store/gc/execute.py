@@ -62,9 +62,11 @@ class Executor:
         # nor look at what another thread is writing, which may be waiting for it.
         self._reader = Reader(session.location, session.environment, None)
         self._spared = Spared(session.location, plan.leases, plan.head, self._reader.chunks_of)
-        self._sweeper = Sweeper(writer.committer, self._spared, plan.limit, advance, step)
         # Without a hold, nobody can have seen what is removed: it needs no tombstone before.
-        self._sweeper.direct = alone and plan.immediate
+        direct = alone and plan.immediate
+        self._sweeper = Sweeper(
+            writer.committer, self._spared, plan.limit, advance, step, direct=direct
+        )
         self._alone = alone
         self._log_freed = 0
         self._compactor = Compactor(
@@ -81,6 +83,7 @@ class Executor:
                 self._sweep()
                 self._packs()
                 self._upkeep()
+                self._compactor.finish()
         done = self._compactor.done
         swept = Counts(*(sweeper.swept[table] for table in (RECORDS, BLOBS, CHUNKS)))
         marked = Counts(*(sweeper.marked[table] for table in (RECORDS, BLOBS, CHUNKS)))
@@ -119,7 +122,10 @@ class Executor:
         if self._plan.levels:
             self._sweeper.transact("levels", lambda tables: lower(tables, self._plan.levels))
         self._sweeper.mark_records("recall records", bytes(marked.records.revived), LIVE)
-        self._sweeper.mark_records("remove records", bytes(marked.records.fresh), TOMBSTONED)
+        if self._sweeper.direct:
+            self._sweeper.drop_records(bytes(marked.records.fresh))
+        else:
+            self._sweeper.mark_records("remove records", bytes(marked.records.fresh), TOMBSTONED)
         plan = self._plan
         evicted = sorted(plan.evicted - plan.removed()) if plan.evicted else []
         self._sweeper.mark_records("evict", b"".join(evicted), EVICTED)
@@ -135,7 +141,7 @@ class Executor:
     def _sweep(self) -> None:
         marked, limit = self._plan.marked, self._sweep_limit()
         self._sweeper.sweep_records(bytes(marked.records.due), limit)
-        if self._plan.immediate:
+        if self._plan.immediate and not self._sweeper.direct:
             self._sweeper.sweep_records(bytes(marked.records.fresh), limit)
         for table, doomed in ((BLOBS, marked.blobs), (CHUNKS, marked.chunks)):
             self._sweeper.sweep(table, bytes(doomed.due), limit)

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from druse_store import Digest, Policy, Store, rebuild_index
-from druse_store.gc import compact, execute, sweep
+from druse_store.gc import execute, sweep
 from druse_store.gc.collector import Collector, settings
 from druse_store.gc.execute import STEPS
 from support.runs import add_run, chain, make_record, noise, pack_bytes, payloads_of
@@ -18,7 +18,7 @@ SHARED = noise(150_000, "shared")
 
 @pytest.fixture(autouse=True)
 def small_transactions(monkeypatch):
-    monkeypatch.setattr(compact, "SLICE", 7)
+    monkeypatch.setattr(sweep, "_ALONE", 7)
     monkeypatch.setattr(sweep, "SLICE", 7)
     monkeypatch.setattr(execute, "SHARE", 0.01)
     monkeypatch.setattr(execute, "EDGES_EACH", 0)
