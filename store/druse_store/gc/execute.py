@@ -77,6 +77,8 @@ class Executor:
         began = time.monotonic()
         plan, sweeper = self._plan, self._sweeper
         with self._reserve():
+            if not plan.marked.problems:
+                self._compactor.start(plan.packs.groups, self._doomed())
             self._logical()
             if not plan.marked.problems:
                 self._tombstones()
@@ -112,41 +114,47 @@ class Executor:
         try:
             yield
         finally:
+            self._compactor.close()
             self._reader.close()
             self._session.reader.files.let_go()
             reserve.set_aside(location)
+
+    def _doomed(self) -> list[bytearray]:
+        """The chunks that this collection is going to sweep."""
+        chunks = self._plan.marked.chunks
+        return [chunks.due, chunks.fresh] if self._plan.immediate else [chunks.due]
 
     def _logical(self) -> None:
         """Runs and records: what the log has to tell."""
         marked = self._plan.marked
         if self._plan.levels:
             self._sweeper.transact("levels", lambda tables: lower(tables, self._plan.levels))
-        self._sweeper.mark_records("recall records", bytes(marked.records.revived), LIVE)
+        self._sweeper.mark_records("recall records", marked.records.revived, LIVE)
         if self._sweeper.direct:
-            self._sweeper.drop_records(bytes(marked.records.fresh))
+            self._sweeper.drop_records(marked.records.fresh)
         else:
-            self._sweeper.mark_records("remove records", bytes(marked.records.fresh), TOMBSTONED)
+            self._sweeper.mark_records("remove records", marked.records.fresh, TOMBSTONED)
         plan = self._plan
         evicted = sorted(plan.evicted - plan.removed()) if plan.evicted else []
         self._sweeper.mark_records("evict", b"".join(evicted), EVICTED)
 
     def _tombstones(self) -> None:
         marked = self._plan.marked
-        self._sweeper.revive(BLOBS, bytes(marked.blobs.revived))
-        self._sweeper.revive(CHUNKS, bytes(marked.chunks.revived))
+        self._sweeper.revive(BLOBS, marked.blobs.revived)
+        self._sweeper.revive(CHUNKS, marked.chunks.revived)
         if not self._sweeper.direct:
-            self._sweeper.tombstone(BLOBS, bytes(marked.blobs.fresh))
-            self._sweeper.tombstone(CHUNKS, bytes(marked.chunks.fresh))
+            self._sweeper.tombstone(BLOBS, marked.blobs.fresh)
+            self._sweeper.tombstone(CHUNKS, marked.chunks.fresh)
 
     def _sweep(self) -> None:
         marked, limit = self._plan.marked, self._sweep_limit()
-        self._sweeper.sweep_records(bytes(marked.records.due), limit)
+        self._sweeper.sweep_records(marked.records.due, limit)
         if self._plan.immediate and not self._sweeper.direct:
-            self._sweeper.sweep_records(bytes(marked.records.fresh), limit)
+            self._sweeper.sweep_records(marked.records.fresh, limit)
         for table, doomed in ((BLOBS, marked.blobs), (CHUNKS, marked.chunks)):
-            self._sweeper.sweep(table, bytes(doomed.due), limit)
+            self._sweeper.sweep(table, doomed.due, limit)
             if self._plan.immediate:
-                self._sweeper.sweep(table, bytes(doomed.fresh), limit)
+                self._sweeper.sweep(table, doomed.fresh, limit)
         self._empty_trash(limit)
 
     def _empty_trash(self, limit: int) -> None:
@@ -189,5 +197,5 @@ class Executor:
 
     def _packs(self) -> None:
         plan = self._plan
-        self._compactor.run(plan.packs.dead, plan.packs.groups)
+        self._compactor.run(plan.packs.dead)
         self._compactor.orphans([pack for pack, _ in plan.orphans])

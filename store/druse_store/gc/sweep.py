@@ -78,7 +78,7 @@ class Sweeper:
 
     # --- records -------------------------------------------------------------------------------
 
-    def mark_records(self, name: str, digests: bytes, state: int) -> None:
+    def mark_records(self, name: str, digests: bytes | bytearray, state: int) -> None:
         """Marks records as removed, evicted or neither; logged."""
         for part in self._parts(name, digests, self.slice // _RECORD):
 
@@ -95,7 +95,7 @@ class Sweeper:
 
             self.transact(name, work)
 
-    def drop_records(self, digests: bytes) -> None:
+    def drop_records(self, digests: bytes | bytearray) -> None:
         """Drops records that nobody can have seen without marking them before; logged."""
         for part in self._parts("remove records", digests, self.slice // _RECORD):
 
@@ -108,7 +108,7 @@ class Sweeper:
 
             self.transact("remove records", work)
 
-    def sweep_records(self, digests: bytes, limit: int) -> None:
+    def sweep_records(self, digests: bytes | bytearray, limit: int) -> None:
         """Drops the rows of records that were removed; that they were is in the log already."""
         for part in self._parts("sweep records", digests, self.slice // _RECORD):
 
@@ -127,7 +127,7 @@ class Sweeper:
 
     # --- blobs and chunks ----------------------------------------------------------------------
 
-    def revive(self, table: str, digests: bytes) -> None:
+    def revive(self, table: str, digests: bytes | bytearray) -> None:
         """Takes tombstones away."""
         for part in self._parts("revive", digests, self.slice):
 
@@ -143,7 +143,7 @@ class Sweeper:
 
             self.transact("revive", work)
 
-    def tombstone(self, table: str, digests: bytes) -> None:
+    def tombstone(self, table: str, digests: bytes | bytearray) -> None:
         """Gives tombstones to what the plan found dead, and is so still."""
         name = f"tombstone {table}"
         for part in self._parts(name, digests, self.slice):
@@ -163,21 +163,22 @@ class Sweeper:
 
             self.transact(name, work)
 
-    def sweep(self, table: str, digests: bytes, limit: int) -> None:
+    def sweep(self, table: str, digests: bytes | bytearray, limit: int) -> None:
         """Drops what has a tombstone of `limit` or before."""
         name = f"sweep {table}"
         for part in self._parts(name, digests, self.slice):
 
             def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
-                due, rest = self._sorted_out(tables.rows(table, part), limit)
-                values.check(table, due)
-                for key in rest:
+                rows = tables.take_rows(table, part)
+                values.check(table, rows)
+                stay = self._not_due(rows, limit)
+                tables.put_rows(table, stay)  # hardly any
+                for key, _ in stay:
                     if table == BLOBS:
                         self._came_back(tables, key)
                     elif key in self.spared.digests:
                         self._comeback.add(key)
-                tables.drop_rows(table, [key for key, _ in due])
-                self.swept[table] += len(due)
+                self.swept[table] += len(rows) - len(stay)
                 return []
 
             self.transact(name, work)
@@ -193,20 +194,17 @@ class Sweeper:
 
         self.transact("empty the trash", work)
 
-    def _sorted_out(self, rows: list[Row], limit: int) -> tuple[list[Row], list[bytes]]:
-        """The rows that go, and the keys of those that do not. One loop: there may be millions."""
+    def _not_due(self, rows: list[Row], limit: int) -> list[Row]:
+        """The rows of chunks or blobs that do not go. One loop: there may be millions."""
         spared, direct, old = self.spared.digests, self.direct, self._limit
-        due: list[Row] = []
-        rest: list[bytes] = []
+        number, state_at, since = int.from_bytes, values.STATE_AT, values.SINCE_AT
+        stay: list[Row] = []
         for row in rows:
             key, value = row
-            state, since = state_of(value)
-            is_due = since <= limit if state == TOMBSTONED else direct and since <= old
-            if is_due and key not in spared:
-                due.append(row)
-            else:
-                rest.append(key)
-        return due, rest
+            most = limit if value[state_at] == TOMBSTONED else old if direct else 0
+            if number(value[since], "little") > most or key in spared:
+                stay.append(row)
+        return stay
 
     def _may_go(self, key: bytes, value: bytes) -> bool:
         state, since = state_of(value)
@@ -224,7 +222,7 @@ class Sweeper:
             self._comeback.update((entry.chunks, *chunks))
             self.spared.digests.update((entry.chunks, *chunks))
 
-    def _parts(self, name: str, digests: bytes, size: int) -> Iterator[list[bytes]]:
+    def _parts(self, name: str, digests: bytes | bytearray, size: int) -> Iterator[list[bytes]]:
         total = len(digests) // SIZE
         for start in range(0, total, size):
             self._advance(name, start, total)
