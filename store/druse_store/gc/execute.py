@@ -128,6 +128,7 @@ class Executor:
         """Runs and records: what the log has to tell."""
         marked = self._plan.marked
         if self._plan.levels:
+            self._advance("levels", 0, len(self._plan.levels))
             self._sweeper.transact("levels", lambda tables: lower(tables, self._plan.levels))
         self._sweeper.mark_records("recall records", marked.records.revived, LIVE)
         if self._sweeper.direct:
