@@ -201,7 +201,9 @@ class Compactor:
         free = [[pack for pack in group.packs if self._may_touch(pack)] for group in groups]
         rows = self._rows((pack for packs in free for pack in packs), doomed)
         wave = _Wave(self._location, self._step)
-        wave.begin([[(pack, rows.pop(pack)) for pack in packs] for packs in free])
+        for group, packs in zip(groups, free, strict=True):
+            wave.add([(pack, rows.pop(pack)) for pack in packs], group.size)
+        wave.crew.start()
         return wave
 
     def _complete(self, wave: _Wave) -> None:
@@ -221,7 +223,7 @@ class Compactor:
         back = [(pack, chunks) for pack, chunks in rows.items() if chunks]
         if back:  # what was doomed, and came back to life
             with _Wave(self._location, self._step) as more:
-                more.begin([back])
+                more.add(back, 0)
                 self._complete(more)
 
     def _name(self, packs: list[Appender]) -> None:
@@ -261,16 +263,13 @@ class _Wave:
         self.over: list[bytes] = []  # packs of which all was copied
         self.damaged: list[str] = []
 
-    def begin(self, groups: list[list[tuple[bytes, bytearray]]]) -> None:
-        """Begins to copy packs, with the rows of their chunks: each group into one."""
-        jobs = []
-        for wanted in groups:
-            if any(rows for _, rows in wanted):
-                size = sum(self._location.pack(pack).stat().st_size for pack, _ in wanted)
-                jobs.append(Job(wanted, size, Appender.create(self._location, frames.PACK)))
-            else:
-                self.over += [pack for pack, _ in wanted]
-        self.crew.start(jobs)
+    def add(self, wanted: list[tuple[bytes, bytearray]], size: int) -> None:
+        """Packs, with the rows of their chunks: about so many bytes, that become one pack."""
+        if any(rows for _, rows in wanted):
+            out = Appender.create(self._location, frames.PACK)
+            self.crew.add(Job(wanted, size, out))
+        else:
+            self.over += [pack for pack, _ in wanted]
 
     def _copied(self, job: Job) -> None:
         self.over += job.copied

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from druse_store import frames, packing, parallel
 from druse_store.appender import Appender
+from druse_store.errors import StoreError
 from druse_store.gc import copying
 from druse_store.gc.copying import Source
 from druse_store.gc.swaps import Swaps
@@ -59,12 +60,14 @@ class Crew:
         self._helpers: list[_Helper] = []
         self._total = 0
 
-    def start(self, jobs: list[Job]) -> None:
-        """Begins, beside whatever is done until `finish`."""
-        self._waiting.extend(jobs)
-        self._total = len(jobs)
-        if sum(job.size for job in jobs) >= WORTH:
-            for _ in range(min(parallel.cores() - 1, _MOST, len(jobs))):
+    def add(self, job: Job) -> None:
+        self._waiting.append(job)
+        self._total += 1
+
+    def start(self) -> None:
+        """Begins, where that is worth it, beside whatever is done until `finish`."""
+        if sum(job.size for job in self._waiting) >= WORTH:
+            for _ in range(min(parallel.cores() - 1, _MOST, self._total)):
                 self._helpers.append(_Helper(self._location, self._waiting, self._answers))
 
     def finish(self, advance: Callable[[int, int], None]) -> None:
@@ -141,7 +144,7 @@ class _Helper:
         command = [sys.executable, "-m", "druse_store.gc.helper"]
         paths = [entry for entry in sys.path if entry]
         with (
-            suppress(OSError, ValueError, EOFError),  # whatever it is, the job is left
+            suppress(OSError, ValueError, EOFError, StoreError),  # the job is left, and done again
             subprocess.Popen(  # noqa: S603  # a module of this package
                 command,
                 stdin=subprocess.PIPE,
