@@ -65,15 +65,14 @@ class Dispatcher:
         upstream: dict[str, UpstreamArtifact] = {}
         for source in self._plan.prepared[cell.experiment].inputs:
             found = self._session.upstream.find(source, cell.condition, cell.replicate)
-            if found is None:
-                continue
-            producer = self._recompute(source, cell, found)
+            producer = self._awaited(source, cell, found)
             if producer is not None:
                 self._current.twins.remove(cell)
                 self._claims.give_back(cell)
                 self._scheduler.put_back(cell, [producer])
                 return
-            upstream[source.alias] = self._with_data(found, cell)
+            if found is not None:
+                upstream[source.alias] = self._with_data(found, cell)
         if self._is_held(cell):
             self._claims.give_back(cell)
             return
@@ -147,6 +146,14 @@ class Dispatcher:
         if data is None and lanes.may_be_far(cell.experiment):
             return self._current.exchange.hand_out(self._session.store, found)
         return UpstreamArtifact(found, data)
+
+    def _awaited(self, source: Input, cell: CellName, found: ArtifactRef | None) -> CellName | None:
+        """The producer that a cell has to wait for: of bytes that are gone, or, where nothing is
+        found, one that became due again since the cell was scheduled: for another consumer."""
+        if found is not None:
+            return self._recompute(source, cell, found)
+        producer = self._plan.producer_cell(source, cell.condition, cell.replicate)
+        return producer if producer is not None and self._scheduler.is_due(producer) else None
 
     def _recompute(self, source: Input, cell: CellName, found: ArtifactRef) -> CellName | None:
         """The producer of an artifact whose bytes are gone, due again; None if they are here."""

@@ -98,6 +98,25 @@ class Appender:
             return None
         return cls(path, fd, file_id, kind, os.getuid())
 
+    @classmethod
+    def beside(cls, path: Path, file_id: bytes, end: int) -> Appender:
+        """The pack that another process made, has locked, and leaves to this one for a while."""
+        with disk.translated("opening", path):
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        made = cls(path, fd, file_id, frames.PACK, os.getuid())
+        made._go_on_at(end)
+        return made
+
+    def take_on(self, end: int, last: int, count: int) -> None:
+        """Goes on behind `count` frames that another process appended: they are to be synced."""
+        self._go_on_at(end)
+        self.last = last
+        self.frames += count
+
+    def _go_on_at(self, end: int) -> None:
+        self.end = self._written = end
+        self._early.start_at(end)
+
     def resume(self, entry: FileEntry) -> None:
         """Cuts what was never committed. Raises FrameDamaged where less is there than was."""
         with disk.translated("taking over", self.path):

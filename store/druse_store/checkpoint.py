@@ -15,7 +15,6 @@ from pathlib import Path
 from druse_store import attest, changes, frames
 from druse_store.appender import Appender
 from druse_store.changes import Change
-from druse_store.digest import trusted
 from druse_store.frames import Link
 from druse_store.index import values
 from druse_store.index.environment import Environment
@@ -24,7 +23,7 @@ from druse_store.index.tables import Tables
 from druse_store.index.values import OPEN, Head
 from druse_store.location import Location
 from druse_store.logwriter import LogWriter, append_frame
-from druse_store.records import Record
+from druse_store.records import cell_of
 from druse_store.writelock import WriteLock
 
 _NOTHING = bytes(8)
@@ -120,8 +119,8 @@ def _records(snapshot: Snapshot) -> Iterator[Change]:
         state, _ = values.record_state(value)
         if state != values.LIVE:
             marked.setdefault(state, []).append(key)
-        record = Record.decode(packed, trusted(key))
-        current = snapshot.current(values.record_key(record.signature, record.replicate))
+        signature, replicate, _ = cell_of(packed)
+        current = snapshot.current(values.record_key(signature, replicate))
         if current != key or state == values.TOMBSTONED:
             yield [changes.RECORD, packed]
         if current is None:

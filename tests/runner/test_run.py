@@ -301,6 +301,19 @@ def test_an_upstream_artifact_whose_bytes_are_damaged_is_computed_again_for_who_
     assert ran() == []
 
 
+def test_all_who_read_an_artifact_that_is_computed_again_wait_for_it() -> None:
+    pair(1, 5).run()
+    with location.open_store(create=False) as store:
+        record = record_of(store, "first")
+        damage(store.path, store.get(record.artifacts[0].ref.root.digest))
+        for cell in store.run("second").cells:
+            store.remove_record(cell.record)
+    ran()
+    found = pair(1, 5).run(strategy="resume")
+    assert not any(result.errors for result in found.values())
+    assert sorted(ran()) == ["first baseline 0", *(f"second baseline {r}" for r in range(5))]
+
+
 def record_of(store: Any, name: str) -> Any:
     cells_of = store.run(name).cells
     digest = next(c.record for c in cells_of if (c.condition, c.replicate) == ("baseline", 0))

@@ -25,6 +25,7 @@ from druse_store import (
     extend,
 )
 from druse_store.errors import BlobNotFound, BlobVanished, NotFound, StoreBusy
+from druse_store.gc import crew
 
 POLICY = Policy(keep_last=2, keep_metrics=4.0)
 KEPT = 2
@@ -237,6 +238,7 @@ def look_at(store, run):
 
 def collect(path, slot, log, seed):
     chance, log = random.Random(seed), Log(log)
+    crew.WORTH = chance.choice((0, crew.WORTH))  # whether helpers copy packs, however small
     with Store.open(path) as store:
         while True:
             try:

@@ -20,6 +20,7 @@ from druse_store.gc.report import Freed, GcReport
 from druse_store.gc.roots import LevelChange
 from druse_store.gc.shares import by_run
 from druse_store.gc.undo import Undo, Undone
+from druse_store.index import readahead
 from druse_store.location import Location
 from druse_store.policy import Policy
 from druse_store.run import RunName
@@ -53,7 +54,8 @@ class Collector:
         self._session.flush_for_reading()
         self._session.writer.leave_files()
         planner = Planner(self._session, settings, self)
-        return evicting(planner, settings.policy.max_size)
+        with readahead.ahead(self._session.location.index):
+            return evicting(planner, settings.policy.max_size)
 
     def execute(self, plan: GcPlan) -> GcReport:
         """Does what the plan says, as far as it still holds. Raises StoreBusy."""

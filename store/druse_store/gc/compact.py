@@ -7,28 +7,33 @@ An entry is swapped only if it still names the place that was copied. A pack wit
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from druse_store import disk, frames
+from druse_store import disk, frames, parallel
 from druse_store.appender import Appender
 from druse_store.changes import Change
+from druse_store.digest import SIZE
 from druse_store.frames import HEADER_SIZE
-from druse_store.gc import copying
-from druse_store.gc.copying import Source
+from druse_store.gc.crew import Crew, Job
 from druse_store.gc.packs import Group
 from druse_store.gc.swaps import Swap, Swaps
-from druse_store.gc.sweep import SLICE, Sweeper
+from druse_store.gc.sweep import Sweeper
 from druse_store.index.bulk import Bulk, Scan
 from druse_store.index.environment import Environment
 from druse_store.index.values import CHUNKS, QUARANTINED, SEALED
 from druse_store.location import Location
 
-_WAVE = 500_000  # chunks whose rows are in memory at once
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+_WAVE = 550_000  # chunks whose rows are in memory at once
+_PACKS = 200  # that are written at once: each is an open file
 
 Advance = Callable[[str, int, int], None]
 Step = Callable[[str], None]
@@ -61,19 +66,27 @@ class Compactor:
         self._advance = advance
         self._step = step
         self._locked: dict[bytes, Appender] = {}
+        self._leaving: list[Future[None]] = []
+        self._groups: list[list[Group]] = []  # that are still to be begun, a wave each
+        self._begun: _Wave | None = None
         self.done = Compacted()
 
-    def run(self, dead: list[bytes], groups: list[Group]) -> None:
-        """Wholly dead packs first, which needs no room; then groups, as the plan has them."""
-        try:
-            dead = [pack for pack in dead if self._may_touch(pack)]
-            still = self._rows(dead)
-            self._remove([pack for pack in dead if not still[pack]])
-            self._groups(groups)
-        finally:
-            for appender in self._locked.values():
-                appender.close()
-            self._locked.clear()
+    def run(self, dead: list[bytes]) -> None:
+        """Wholly dead packs first, which needs no room; then what was begun, and what was not."""
+        dead = [pack for pack in dead if self._may_touch(pack)]
+        still = self._rows(dead)
+        self._remove([pack for pack in dead if not still[pack]])
+        self._write_anew()
+
+    def close(self) -> None:
+        """Ends it, done or not."""
+        if self._begun is not None:
+            with self._begun:
+                self._begun = None
+        self.finish()
+        for appender in self._locked.values():
+            appender.close()
+        self._locked.clear()
 
     # --- which ---------------------------------------------------------------------------------
 
@@ -93,17 +106,20 @@ class Compactor:
         with Scan(self._environment) as scan:  # again, now that it is locked
             return scan.file(pack) == entry
 
-    def _rows(self, wanted: Iterable[bytes]) -> dict[bytes, bytearray]:
-        """The rows of all chunks in these packs, keys and values side by side."""
+    def _rows(
+        self, wanted: Iterable[bytes], doomed: Sequence[bytearray] = ()
+    ) -> dict[bytes, bytearray]:
+        """The rows of all chunks in these packs but the doomed, keys and values side by side."""
         found = {pack: bytearray() for pack in wanted}
         if not found:
             return found
         with Scan(self._environment) as scan:
             for head, rows in scan.slices(CHUNKS):
                 self._advance("look into packs", head, 256)
+                gone = {key for keys in doomed for key in _under(keys, head)}
                 for key, value in rows:
                     into = found.get(value[:8])
-                    if into is not None:
+                    if into is not None and key not in gone:
                         into += key
                         into += value
         return found
@@ -123,17 +139,30 @@ class Compactor:
         if gone:
             self._sweeper.transact("forget packs", work)
         for pack in gone:
-            self._unlink(self._location.pack(pack))
+            self._unlink(self._location.pack(pack), at_once=pack in self._locked)
             if pack in self._locked:
                 self._locked.pop(pack).close()
 
-    def _unlink(self, path: Path) -> None:
+    def _unlink(self, path: Path, *, at_once: bool) -> None:
+        """Or begins to: to give up the memory that holds a file takes the system a while."""
         with disk.translated("removing", path), suppress(FileNotFoundError):
-            size = path.stat().st_size
-            path.unlink()
+            self.done.freed += path.stat().st_size
             self.done.removed += 1
-            self.done.freed += size
+            if at_once:
+                self._take_away(path)
+            else:
+                self._leaving.append(parallel.pool().submit(self._take_away, path))
+
+    def _take_away(self, path: Path) -> None:
+        with disk.translated("removing", path):
+            path.unlink(missing_ok=True)
         self._step("unlink a pack")
+
+    def finish(self) -> None:
+        """Waits until all that is to go is gone."""
+        leaving, self._leaving = self._leaving, []
+        for each in leaving:
+            each.result()
 
     def orphans(self, found: list[bytes]) -> None:
         """Removes packs that the index does not name, and nobody is making."""
@@ -145,25 +174,71 @@ class Compactor:
             with Scan(self._environment) as scan:
                 known = scan.file(pack) is not None
             if not known:
-                self._unlink(appender.path)
+                self._unlink(appender.path, at_once=True)
             appender.close()
 
     # --- writing anew --------------------------------------------------------------------------
 
-    def _groups(self, groups: list[Group]) -> None:
-        total = sum(group.size for group in groups)
-        done = 0
-        for wave in _waves(groups, self._chunk_size(), self._room):
-            # First nobody can append to them any more, then their chunks are looked up.
-            free = [[pack for pack in group.packs if self._may_touch(pack)] for group in wave]
-            rows = self._rows({pack for packs in free for pack in packs})
-            with _Wave() as written:
-                for group, packs in zip(wave, free, strict=True):
-                    self._advance("write packs anew", done, total)
-                    sources = [Source.open(self._location, p, rows.pop(p)) for p in packs]
-                    self._copy(sources, written)
-                    done += group.size
-                self._swap(written)
+    def start(self, groups: list[Group], doomed: Sequence[bytearray]) -> None:
+        """Begins to copy, beside the sweep, what there is room for before anything is removed.
+        `doomed`: keys, in order, of the chunks that are going to be swept."""
+        self._groups = list(_waves(groups, self._chunk_size(), self._room()))
+        if self._groups and sum(group.size for group in self._groups[0]) <= self._room():
+            self._begun = self._begin(self._groups.pop(0), doomed)
+
+    def _write_anew(self) -> None:
+        done, total = 0, len(self._groups) + 1
+        while self._begun is not None or self._groups:
+            self.finish()
+            self._advance("write packs anew", done, total)
+            wave, self._begun = self._begun or self._begin(self._groups.pop(0), ()), None
+            with wave:
+                self._complete(wave)
+            done += 1
+
+    def _begin(self, groups: list[Group], doomed: Sequence[bytearray]) -> _Wave:
+        # First nobody can append to them any more, then their chunks are looked up.
+        free = [[pack for pack in group.packs if self._may_touch(pack)] for group in groups]
+        rows = self._rows((pack for packs in free for pack in packs), doomed)
+        wave = _Wave(self._location, self._step)
+        for group, packs in zip(groups, free, strict=True):
+            wave.add([(pack, rows.pop(pack)) for pack in packs], group.size)
+        wave.crew.start()
+        return wave
+
+    def _complete(self, wave: _Wave) -> None:
+        """Points entries at their new places, once these are durable; then the old packs go."""
+        wave.crew.finish(lambda done, total: self._advance("write packs anew", done, total))
+        self.done.damaged += wave.damaged
+        self._name(wave.packs)
+        for part in wave.swaps.slices(self._sweeper.slice):
+
+            def move(tables: Bulk, part: list[Swap] = part) -> list[Change]:
+                tables.move_chunks(part)
+                return []
+
+            self._sweeper.transact("swap places", move)
+        rows = self._rows(wave.over)
+        self._remove([pack for pack in wave.over if not rows[pack]])
+        back = [(pack, chunks) for pack, chunks in rows.items() if chunks]
+        if back:  # what was doomed, and came back to life
+            with _Wave(self._location, self._step) as more:
+                more.add(back, 0)
+                self._complete(more)
+
+    def _name(self, packs: list[Appender]) -> None:
+        for out in packs:
+            out.sync()
+            self.done.written += 1
+            self.done.freed -= out.end
+
+        def name(tables: Bulk) -> list[Change]:
+            for out in packs:
+                tables.put_file(out.file_id, out.entry())
+            return []
+
+        if packs:
+            self._sweeper.transact("name packs", name)
 
     def _chunk_size(self) -> float:
         """The bytes that a chunk takes, on average."""
@@ -175,58 +250,37 @@ class Compactor:
         """The bytes that may be written before others are given free for them."""
         return shutil.disk_usage(self._location.packs).free // 4
 
-    def _copy(self, sources: list[Source], written: _Wave) -> None:
-        """Copies what some packs still have into a new one."""
-        if any(source.extents or source.frames for source in sources):
-            out = written.begin(Appender.create(self._location, frames.PACK))
-            for source in sources:
-                copying.copy_extents(source, out, written.swaps)
-            for source in sources:
-                copying.copy_frames(source, out, written.swaps)
-            out.seal()
-            out.write_out()
-            self._step("copy packs")
-        for source in sources:
-            self.done.damaged += source.damaged
-            if not source.damaged:
-                written.over.append(source.file_id)
-            source.data = memoryview(b"")
-
-    def _swap(self, written: _Wave) -> None:
-        """Points entries at their new places, once these are durable; then the old packs go."""
-        for out in written.packs:
-            out.sync()
-            self.done.written += 1
-            self.done.freed -= out.end
-
-        def name(tables: Bulk) -> list[Change]:
-            for out in written.packs:
-                tables.put_file(out.file_id, out.entry())
-            return []
-
-        if written.packs:
-            self._sweeper.transact("name packs", name)
-        for part in written.swaps.slices(SLICE):
-
-            def move(tables: Bulk, part: list[Swap] = part) -> list[Change]:
-                tables.move_chunks(part)
-                return []
-
-            self._sweeper.transact("swap places", move)
-        self._remove(written.over)
-
 
 class _Wave:
     """What is written before entries are pointed at it."""
 
-    def __init__(self) -> None:
-        self.packs: list[Appender] = []
+    def __init__(self, location: Location, step: Step) -> None:
+        self._location = location
+        self._step = step
         self.swaps = Swaps()
+        self.crew = Crew(location, self.swaps, self._copied)
+        self.packs: list[Appender] = []
         self.over: list[bytes] = []  # packs of which all was copied
+        self.damaged: list[str] = []
 
-    def begin(self, out: Appender) -> Appender:
-        self.packs.append(out)
-        return out
+    def add(self, wanted: list[tuple[bytes, bytearray]], size: int) -> None:
+        """Packs, with the rows of their chunks: about so many bytes, that become one pack."""
+        if any(rows for _, rows in wanted):
+            out = Appender.create(self._location, frames.PACK)
+            self.crew.add(Job(wanted, size, out))
+        else:
+            self.over += [pack for pack, _ in wanted]
+
+    def _copied(self, job: Job) -> None:
+        self.over += job.copied
+        self.damaged += job.damaged
+        if not job.out.frames:  # all of it was damaged
+            job.give_up()
+            return
+        job.out.seal()
+        job.out.start_sync()
+        self.packs.append(job.out)
+        self._step("copy packs")
 
     def __enter__(self) -> Self:
         return self
@@ -237,20 +291,30 @@ class _Wave:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.crew.close()
         for out in self.packs:
             out.close()
 
 
-def _waves(groups: list[Group], chunk: float, room: Callable[[], int]) -> Iterator[list[Group]]:
+def _waves(groups: list[Group], chunk: float, room: int) -> Iterator[list[Group]]:
     """Groups, so many at a time that the rows of their chunks fit into memory (a `chunk` takes so
     many bytes), and their bytes into the room that there is: at least one."""
     wave: list[Group] = []
-    size, limit = 0, room()
+    size = 0
     for group in groups:
-        if wave and (size + group.size > limit or (size + group.size) / chunk > _WAVE):
+        total = size + group.size
+        if wave and (total > room or total / chunk > _WAVE or len(wave) == _PACKS):
             yield wave
-            wave, size, limit = [], 0, room()
+            wave, total = [], group.size
         wave.append(group)
-        size += group.size
+        size = total
     if wave:
         yield wave
+
+
+def _under(keys: bytearray, head: int) -> Iterator[bytes]:
+    """Those of keys, side by side and in order, that begin with this byte."""
+    places = range(0, len(keys), SIZE)
+    first = bisect_left(places, head, key=keys.__getitem__)
+    for place in places[first : bisect_right(places, head, key=keys.__getitem__)]:
+        yield bytes(keys[place : place + SIZE])

@@ -25,7 +25,6 @@ from druse_store.errors import StoreError
 from druse_store.frames import HEADER_SIZE, RAW
 from druse_store.gc import packs
 from druse_store.gc.swaps import PUT, Swaps
-from druse_store.location import Location
 
 _ROW = struct.Struct(f"<{SIZE}s8xQIIB13x")
 _BATCH = 4 << 20  # bytes that are verified, and written, at once
@@ -47,9 +46,8 @@ class Source:
     damaged: list[str] = field(default_factory=list)
 
     @classmethod
-    def open(cls, location: Location, pack: bytes, rows: bytes | bytearray) -> Source:
+    def open(cls, pack: bytes, path: Path, rows: bytes | bytearray) -> Source:
         """Maps a pack; `rows` are the keys and values of its chunks, one behind the other."""
-        path = location.pack(pack)
         chunks = sorted(
             [
                 (at, length, size, kind, key)
@@ -80,6 +78,16 @@ def _sorted_out(chunks: list[Chunk]) -> tuple[list[list[Chunk]], list[Chunk]]:
     extents = [raw[first:last] for first, last, _ in found]
     taken = {chunk[0] for extent in extents for chunk in extent}
     return extents, [chunk for chunk in chunks if chunk[0] not in taken]
+
+
+def copy(sources: list[Source], out: Appender, swaps: Swaps) -> list[Source]:
+    """Copies all of these into one pack: extents first. Returns them, their packs let go."""
+    for source in sources:
+        copy_extents(source, out, swaps)
+    for source in sources:
+        copy_frames(source, out, swaps)
+        source.data = memoryview(b"")
+    return sources
 
 
 # --- extents -----------------------------------------------------------------------------------
@@ -155,12 +163,14 @@ def _pieces(
 
 def _verified(data: memoryview, chunks: list[Chunk]) -> list[bool]:
     """Whether each gives the bytes that its name says."""
-    if all(kind == RAW and stored == size for _, stored, size, kind, _ in chunks):
-        found = [blake3(data[place : place + size]).digest() for place, size, _, _, _ in chunks]
-    else:
-        encoded = [(kind, data[at : at + stored], size) for at, stored, size, kind, _ in chunks]
-        plain = codec.decode_many(encoded)
-        found = [b"" if each is None else blake3(each).digest() for each in plain]
+    if {chunk[3] for chunk in chunks} == {RAW}:
+        return [
+            stored == size and blake3(data[at : at + size]).digest() == key
+            for at, stored, size, _, key in chunks
+        ]
+    encoded = [(kind, data[at : at + stored], size) for at, stored, size, kind, _ in chunks]
+    plain = codec.decode_many(encoded)
+    found = [b"" if each is None else blake3(each).digest() for each in plain]
     return [digest == chunk[4] for digest, chunk in zip(found, chunks, strict=True)]
 
 

@@ -62,9 +62,11 @@ class Executor:
         # nor look at what another thread is writing, which may be waiting for it.
         self._reader = Reader(session.location, session.environment, None)
         self._spared = Spared(session.location, plan.leases, plan.head, self._reader.chunks_of)
-        self._sweeper = Sweeper(writer.committer, self._spared, plan.limit, advance, step)
         # Without a hold, nobody can have seen what is removed: it needs no tombstone before.
-        self._sweeper.direct = alone and plan.immediate
+        direct = alone and plan.immediate
+        self._sweeper = Sweeper(
+            writer.committer, self._spared, plan.limit, advance, step, direct=direct
+        )
         self._alone = alone
         self._log_freed = 0
         self._compactor = Compactor(
@@ -75,12 +77,15 @@ class Executor:
         began = time.monotonic()
         plan, sweeper = self._plan, self._sweeper
         with self._reserve():
+            if not plan.marked.problems:
+                self._compactor.start(plan.packs.groups, self._doomed())
             self._logical()
             if not plan.marked.problems:
                 self._tombstones()
                 self._sweep()
                 self._packs()
                 self._upkeep()
+                self._compactor.finish()
         done = self._compactor.done
         swept = Counts(*(sweeper.swept[table] for table in (RECORDS, BLOBS, CHUNKS)))
         marked = Counts(*(sweeper.marked[table] for table in (RECORDS, BLOBS, CHUNKS)))
@@ -109,38 +114,48 @@ class Executor:
         try:
             yield
         finally:
+            self._compactor.close()
             self._reader.close()
             self._session.reader.files.let_go()
             reserve.set_aside(location)
+
+    def _doomed(self) -> list[bytearray]:
+        """The chunks that this collection is going to sweep."""
+        chunks = self._plan.marked.chunks
+        return [chunks.due, chunks.fresh] if self._plan.immediate else [chunks.due]
 
     def _logical(self) -> None:
         """Runs and records: what the log has to tell."""
         marked = self._plan.marked
         if self._plan.levels:
+            self._advance("levels", 0, len(self._plan.levels))
             self._sweeper.transact("levels", lambda tables: lower(tables, self._plan.levels))
-        self._sweeper.mark_records("recall records", bytes(marked.records.revived), LIVE)
-        self._sweeper.mark_records("remove records", bytes(marked.records.fresh), TOMBSTONED)
+        self._sweeper.mark_records("recall records", marked.records.revived, LIVE)
+        if self._sweeper.direct:
+            self._sweeper.drop_records(marked.records.fresh)
+        else:
+            self._sweeper.mark_records("remove records", marked.records.fresh, TOMBSTONED)
         plan = self._plan
         evicted = sorted(plan.evicted - plan.removed()) if plan.evicted else []
         self._sweeper.mark_records("evict", b"".join(evicted), EVICTED)
 
     def _tombstones(self) -> None:
         marked = self._plan.marked
-        self._sweeper.revive(BLOBS, bytes(marked.blobs.revived))
-        self._sweeper.revive(CHUNKS, bytes(marked.chunks.revived))
+        self._sweeper.revive(BLOBS, marked.blobs.revived)
+        self._sweeper.revive(CHUNKS, marked.chunks.revived)
         if not self._sweeper.direct:
-            self._sweeper.tombstone(BLOBS, bytes(marked.blobs.fresh))
-            self._sweeper.tombstone(CHUNKS, bytes(marked.chunks.fresh))
+            self._sweeper.tombstone(BLOBS, marked.blobs.fresh)
+            self._sweeper.tombstone(CHUNKS, marked.chunks.fresh)
 
     def _sweep(self) -> None:
         marked, limit = self._plan.marked, self._sweep_limit()
-        self._sweeper.sweep_records(bytes(marked.records.due), limit)
-        if self._plan.immediate:
-            self._sweeper.sweep_records(bytes(marked.records.fresh), limit)
+        self._sweeper.sweep_records(marked.records.due, limit)
+        if self._plan.immediate and not self._sweeper.direct:
+            self._sweeper.sweep_records(marked.records.fresh, limit)
         for table, doomed in ((BLOBS, marked.blobs), (CHUNKS, marked.chunks)):
-            self._sweeper.sweep(table, bytes(doomed.due), limit)
+            self._sweeper.sweep(table, doomed.due, limit)
             if self._plan.immediate:
-                self._sweeper.sweep(table, bytes(doomed.fresh), limit)
+                self._sweeper.sweep(table, doomed.fresh, limit)
         self._empty_trash(limit)
 
     def _empty_trash(self, limit: int) -> None:
@@ -183,5 +198,5 @@ class Executor:
 
     def _packs(self) -> None:
         plan = self._plan
-        self._compactor.run(plan.packs.dead, plan.packs.groups)
+        self._compactor.run(plan.packs.dead)
         self._compactor.orphans([pack for pack, _ in plan.orphans])

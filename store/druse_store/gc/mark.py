@@ -8,6 +8,7 @@ each, and looked at one first byte at a time, so that a store of any size costs 
 from __future__ import annotations
 
 import struct
+from array import array
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -59,7 +60,9 @@ class Marked:
     blobs: Doomed = field(default_factory=Doomed)
     chunks: Doomed = field(default_factory=Doomed)
     kept: defaultdict[bytes, int] = field(default_factory=lambda: defaultdict(int))
-    raw: defaultdict[bytes, list[int]] = field(default_factory=lambda: defaultdict(list))
+    raw: defaultdict[bytes, array[int]] = field(
+        default_factory=lambda: defaultdict(lambda: array("Q"))
+    )
     later: int = 0  # bytes of chunks that will be due when the grace is over
     problems: list[str] = field(default_factory=list)
 

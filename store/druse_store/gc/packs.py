@@ -7,8 +7,10 @@ of all others; then its seal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress, count
+from operator import add, eq
 from typing import NamedTuple
 
 from druse_store.frames import ENTRY_SIZE, FILE_HEADER_SIZE, HEADER_SIZE, padding
@@ -18,20 +20,20 @@ _SIZE = (1 << 32) - 1
 MAPPED = 64 << 10  # bytes from which on a single raw chunk is worth aligning
 
 
-class Use(NamedTuple):
-    """What of a pack stays: the bytes of chunks, each with a frame header, and where raw ones lie
-    (offset << 32 | size), in order."""
-
-    kept: int
-    raw: list[int]
-
-
 class Extent(NamedTuple):
     """Raw chunks side by side: places in a sorted list, and their bytes."""
 
     first: int
     last: int
     size: int
+
+
+class Use(NamedTuple):
+    """What of a pack stays: the bytes of chunks, each with a frame header, and the extents that
+    those of them make which are raw."""
+
+    kept: int
+    extents: list[Extent]
 
 
 class Group(NamedTuple):
@@ -52,13 +54,14 @@ class PackPlan:
     left: int = 0  # bytes of garbage in packs that are not worth it yet
 
 
-def extents(raw: list[int]) -> Iterator[Extent]:
+def extents(raw: Sequence[int]) -> Iterator[Extent]:
     """The extents that sorted raw chunks (offset << 32 | size) make: see above."""
     offsets = [chunk >> 32 for chunk in raw]
-    ends = [(chunk >> 32) + (chunk & _SIZE) for chunk in raw]
-    # Hardly any: small objects have frames of their own.
-    follows = {place for place, end in enumerate(ends[:-1], 1) if end == offsets[place]}
-    starts = {place for place, chunk in enumerate(raw) if chunk & _SIZE >= MAPPED}
+    sizes = [chunk & _SIZE for chunk in raw]
+    ends = list(map(add, offsets, sizes))
+    # Hardly any: small objects have frames of their own. No step in Python for each of them.
+    follows = set(compress(count(1), map(eq, ends, offsets[1:])))
+    starts = set(compress(count(), map(MAPPED.__le__, sizes)))
     starts |= {place - 1 for place in follows}
     for first in sorted(starts - follows):
         last = first + 1
@@ -73,10 +76,10 @@ def layout(uses: Iterable[Use]) -> int:
     rest = 0
     for use in uses:
         rest += use.kept
-        for first, last, size in extents(use.raw):
-            count = last - first
-            rest -= size + count * HEADER_SIZE
-            table = end + HEADER_SIZE + count * ENTRY_SIZE
+        for first, last, size in use.extents:
+            chunks = last - first
+            rest -= size + chunks * HEADER_SIZE
+            table = end + HEADER_SIZE + chunks * ENTRY_SIZE
             end = table + padding(table) + size
     if rest == 0 and end == FILE_HEADER_SIZE:
         return 0

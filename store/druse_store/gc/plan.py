@@ -212,7 +212,10 @@ class Planner:
         need -= sum(size for _, size in plan.orphans)
         waste = plan.settings.waste
         raw = plan.marked.raw
-        uses = {p: packs.Use(kept, sorted(raw.get(p, ()))) for p, kept in plan.marked.kept.items()}
+        uses = {
+            pack: packs.Use(kept, list(packs.extents(sorted(raw.pop(pack, ())))))
+            for pack, kept in plan.marked.kept.items()
+        }
         plan.packs = packs.choose(sizes, uses, waste, PACK_SIZE, need)
 
     def read_list(self, digest: Digest, chunks: Digest, size: int) -> list[Digest]:

@@ -20,11 +20,12 @@ from druse_store.index.bulk import Bulk, Row, state_of, with_state
 from druse_store.index.snapshot import pack_edges
 from druse_store.index.tables import catch_up
 from druse_store.index.values import BLOBS, CHUNKS, EVICTED, LIVE, RECORDS, SUSPECT, TOMBSTONED
-from druse_store.records import Record
+from druse_store.records import cell_of
 
 _LAST = pack_edges(("",))  # nothing more is read: of a signature
 SLICE = 10_000  # keys per transaction
-_RECORDS = 4_000  # records per transaction: each has rows in several tables
+_ALONE = 40_000  # the same, where nobody waits: each page is written and synced less often
+_RECORD = 3  # keys that a record counts for: it has rows in several tables
 
 # Seconds between transactions. Others poll the lock: without a pause some would never get it.
 _YIELD = 0.006
@@ -37,14 +38,23 @@ class Sweeper:
     """The transactions of one collection on records, blobs and chunks."""
 
     def __init__(
-        self, committer: Committer, spared: Spared, limit: int, advance: Advance, step: Step
+        self,
+        committer: Committer,
+        spared: Spared,
+        limit: int,
+        advance: Advance,
+        step: Step,
+        *,
+        direct: bool = False,
     ) -> None:
+        """`direct`: the dead are dropped without a tombstone, since nobody can have seen them."""
         self._committer = committer
         self.spared = spared
         self._limit = limit
         self._advance = advance
         self._step = step
-        self.direct = False  # whether the dead are dropped without a tombstone
+        self.direct = direct
+        self.slice = _ALONE if direct else SLICE
         self._comeback: set[bytes] = set()  # chunks of blobs that live again
         self.marked = dict.fromkeys((RECORDS, BLOBS, CHUNKS), 0)
         self.swept = dict.fromkeys((RECORDS, BLOBS, CHUNKS), 0)
@@ -68,9 +78,9 @@ class Sweeper:
 
     # --- records -------------------------------------------------------------------------------
 
-    def mark_records(self, name: str, digests: bytes, state: int) -> None:
+    def mark_records(self, name: str, digests: bytes | bytearray, state: int) -> None:
         """Marks records as removed, evicted or neither; logged."""
-        for part in self._parts(name, digests, _RECORDS):
+        for part in self._parts(name, digests, self.slice // _RECORD):
 
             def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
                 chosen = [
@@ -85,9 +95,22 @@ class Sweeper:
 
             self.transact(name, work)
 
-    def sweep_records(self, digests: bytes, limit: int) -> None:
+    def drop_records(self, digests: bytes | bytearray) -> None:
+        """Drops records that nobody can have seen without marking them before; logged."""
+        for part in self._parts("remove records", digests, self.slice // _RECORD):
+
+            def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
+                due = [row for row in tables.rows(RECORDS, part) if self._may_go(*row)]
+                _drop_records(tables, due)
+                self.swept[RECORDS] += len(due)
+                gone = b"".join(key for key, _ in due)
+                return [[MARK, TOMBSTONED, gone]] if due else []
+
+            self.transact("remove records", work)
+
+    def sweep_records(self, digests: bytes | bytearray, limit: int) -> None:
         """Drops the rows of records that were removed; that they were is in the log already."""
-        for part in self._parts("sweep records", digests, _RECORDS):
+        for part in self._parts("sweep records", digests, self.slice // _RECORD):
 
             def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
                 spared = self.spared.digests
@@ -104,9 +127,9 @@ class Sweeper:
 
     # --- blobs and chunks ----------------------------------------------------------------------
 
-    def revive(self, table: str, digests: bytes) -> None:
+    def revive(self, table: str, digests: bytes | bytearray) -> None:
         """Takes tombstones away."""
-        for part in self._parts("revive", digests, SLICE):
+        for part in self._parts("revive", digests, self.slice):
 
             def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
                 commit = tables.head().commit + 1
@@ -120,10 +143,10 @@ class Sweeper:
 
             self.transact("revive", work)
 
-    def tombstone(self, table: str, digests: bytes) -> None:
+    def tombstone(self, table: str, digests: bytes | bytearray) -> None:
         """Gives tombstones to what the plan found dead, and is so still."""
         name = f"tombstone {table}"
-        for part in self._parts(name, digests, SLICE):
+        for part in self._parts(name, digests, self.slice):
 
             def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
                 commit = tables.head().commit + 1
@@ -140,21 +163,22 @@ class Sweeper:
 
             self.transact(name, work)
 
-    def sweep(self, table: str, digests: bytes, limit: int) -> None:
+    def sweep(self, table: str, digests: bytes | bytearray, limit: int) -> None:
         """Drops what has a tombstone of `limit` or before."""
         name = f"sweep {table}"
-        for part in self._parts(name, digests, SLICE):
+        for part in self._parts(name, digests, self.slice):
 
             def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
-                due, rest = self._sorted_out(tables.rows(table, part), limit)
-                values.check(table, due)
-                for key in rest:
+                rows = tables.take_rows(table, part)
+                values.check(table, rows)
+                stay = self._not_due(rows, limit)
+                tables.put_rows(table, stay)  # hardly any
+                for key, _ in stay:
                     if table == BLOBS:
                         self._came_back(tables, key)
                     elif key in self.spared.digests:
                         self._comeback.add(key)
-                tables.drop_rows(table, [key for key, _ in due])
-                self.swept[table] += len(due)
+                self.swept[table] += len(rows) - len(stay)
                 return []
 
             self.transact(name, work)
@@ -170,20 +194,17 @@ class Sweeper:
 
         self.transact("empty the trash", work)
 
-    def _sorted_out(self, rows: list[Row], limit: int) -> tuple[list[Row], list[bytes]]:
-        """The rows that go, and the keys of those that do not. One loop: there may be millions."""
+    def _not_due(self, rows: list[Row], limit: int) -> list[Row]:
+        """The rows of chunks or blobs that do not go. One loop: there may be millions."""
         spared, direct, old = self.spared.digests, self.direct, self._limit
-        due: list[Row] = []
-        rest: list[bytes] = []
+        number, state_at, since = int.from_bytes, values.STATE_AT, values.SINCE_AT
+        stay: list[Row] = []
         for row in rows:
             key, value = row
-            state, since = state_of(value)
-            is_due = since <= limit if state == TOMBSTONED else direct and since <= old
-            if is_due and key not in spared:
-                due.append(row)
-            else:
-                rest.append(key)
-        return due, rest
+            most = limit if value[state_at] == TOMBSTONED else old if direct else 0
+            if number(value[since], "little") > most or key in spared:
+                stay.append(row)
+        return stay
 
     def _may_go(self, key: bytes, value: bytes) -> bool:
         state, since = state_of(value)
@@ -201,7 +222,7 @@ class Sweeper:
             self._comeback.update((entry.chunks, *chunks))
             self.spared.digests.update((entry.chunks, *chunks))
 
-    def _parts(self, name: str, digests: bytes, size: int) -> Iterator[list[bytes]]:
+    def _parts(self, name: str, digests: bytes | bytearray, size: int) -> Iterator[list[bytes]]:
         total = len(digests) // SIZE
         for start in range(0, total, size):
             self._advance(name, start, total)
@@ -222,8 +243,8 @@ def _drop_records(tables: Bulk, rows: list[Row]) -> None:
     gone = {key for key, _ in rows}
     bases: dict[bytes, bytes] = {}  # by cell, of which several records may go
     for key, value in rows:
-        record = Record.decode(values.body(RECORDS, key, value))
-        bases[values.record_key(record.signature, record.replicate)] = record.base
+        signature, replicate, base = cell_of(values.body(RECORDS, key, value))
+        bases[values.record_key(signature, replicate)] = base
     found = tables.rows(values.CURRENT, sorted(bases))
     current = [cell for cell, value in found if value[:SIZE] in gone]
     values.check(values.CURRENT, found)

@@ -82,6 +82,7 @@ class Upkeep:
     def write_log_anew(self) -> int:
         """Returns how many bytes the log is smaller."""
         session = self._session
+        self._advance("write the log anew", 0, 1)
         before = self._log_bytes()
         session.writer.leave_files()
         for path in checkpoint.write(session.location, session.environment, session.write_lock):

@@ -92,6 +92,11 @@ class Bulk(Tables):
         found: list[Row] = self._txn.cursor(db=self._dbs[table]).getmulti(keys)
         return found
 
+    def take_rows(self, table: str, keys: Sequence[bytes]) -> list[Row]:
+        """The rows of these keys that were there, in their order: they are dropped."""
+        pop = self._txn.cursor(db=self._dbs[table]).pop
+        return [(key, value) for key in keys if (value := pop(key)) is not None]
+
     def put_rows(self, table: str, rows: Sequence[Row]) -> None:
         """Puts whole rows, which are in the order of their keys."""
         if rows:
@@ -113,10 +118,9 @@ class Bulk(Tables):
         for (key, old, new), (_, value) in zip(swaps, rows, strict=True):
             if value[:_PLACE] == old:  # what follows is values.body and values.seal, in one
                 begun = crc32(key, seed)
-                body = value[:-4]
-                if crc32(body, begun) != int.from_bytes(value[-4:], "little"):
+                if crc32(value, begun) != values.RESIDUE:
                     raise values.damaged(values.CHUNKS, key)
-                body = new + body[_PLACE:]
+                body = new + value[_PLACE:-4]
                 moved.append((key, body + crc32(body, begun).to_bytes(4, "little")))
         self.put_rows(values.CHUNKS, moved)
 

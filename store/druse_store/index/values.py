@@ -54,6 +54,7 @@ LIVE, TOMBSTONED, SUSPECT, EVICTED = 0, 1, 2, 3
 OPEN, SEALED, QUARANTINED = 0, 1, 2
 TICK = 10_000_000_000  # ns between commits whose time is noted
 
+RESIDUE = 0x2144DF1C  # the crc32 of whatever ends with its own crc32: so a check is one call
 _CHUNK = struct.Struct("<8sQIIBBQ")
 _BLOB = struct.Struct("<32sQIBQ")
 _FILE = struct.Struct("<BBQQI")
@@ -61,7 +62,9 @@ _HEAD = struct.Struct("<Q8sQ")
 _ORIGIN = struct.Struct("<32s16sB")
 _RECORD_TAIL = struct.Struct("<BQ")
 RECORD_TAIL = _RECORD_TAIL.size
-STATE_AT = -RECORD_TAIL - 4  # where the state stands in the row of a record, from its end
+BODY_END = {name: -4 - RECORD_TAIL * (name == RECORDS) for name in TABLES}
+STATE_AT = -RECORD_TAIL - 4  # where the state stands in a row with one, from its end
+SINCE_AT = slice(STATE_AT + 1, -4)
 _NUMBER = struct.Struct(">Q")
 _REPLICATE = struct.Struct(">I")
 HEAD_KEY = b"head"
@@ -130,11 +133,9 @@ def body(table: str, key: bytes, value: memoryview | bytes, size: int | None = N
     if size is not None and len(value) != size + 4:
         raise damaged(table, key)
     data = bytes(value) if len(value) <= MAX_VALUE else b""  # a damaged length is not followed
-    stored = data[:-4]
-    check = crc32(stored, crc32(key, SEEDS[table]))
-    if len(data) < 4 or int.from_bytes(data[-4:], "little") != check:
+    if len(data) < 4 or crc32(data, crc32(key, SEEDS[table])) != RESIDUE:
         raise damaged(table, key)
-    return stored[:-RECORD_TAIL] if table == RECORDS else stored
+    return data[: BODY_END[table]]
 
 
 def record_row(digest: bytes, value: memoryview | bytes) -> bytes | None:
@@ -163,7 +164,7 @@ def check(table: str, rows: Iterable[tuple[bytes, bytes]]) -> None:
     """Raises IndexDamaged where a stored value does not check: `body` for many."""
     seed = SEEDS[table]
     for key, value in rows:
-        if crc32(value[:-4], crc32(key, seed)) != int.from_bytes(value[-4:], "little"):
+        if crc32(value, crc32(key, seed)) != RESIDUE:
             raise damaged(table, key)
 
 

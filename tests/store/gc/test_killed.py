@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from druse_store import Digest, Policy, Store, rebuild_index
-from druse_store.gc import compact, execute, sweep
+from druse_store.gc import crew, execute, sweep
 from druse_store.gc.collector import Collector, settings
 from druse_store.gc.execute import STEPS
 from support.runs import add_run, chain, make_record, noise, pack_bytes, payloads_of
@@ -18,7 +18,7 @@ SHARED = noise(150_000, "shared")
 
 @pytest.fixture(autouse=True)
 def small_transactions(monkeypatch):
-    monkeypatch.setattr(compact, "SLICE", 7)
+    monkeypatch.setattr(sweep, "_ALONE", 7)
     monkeypatch.setattr(sweep, "SLICE", 7)
     monkeypatch.setattr(execute, "SHARE", 0.01)
     monkeypatch.setattr(execute, "EDGES_EACH", 0)
@@ -132,3 +132,17 @@ def test_killed_and_its_index_lost_a_rebuild_has_all_that_is_needed(tmp_path, fi
         store.gc(POLICY, grace=0, waste=0.005)
         assert store.verify().findings == []
     check(path, collected=True)
+
+
+def test_killed_while_helpers_copy_the_next_collection_completes_it(tmp_path, filled, monkeypatch):
+    names = names_of_steps(tmp_path / "whole", filled)
+    expected = pack_bytes(tmp_path / "whole")
+    monkeypatch.setattr(crew, "WORTH", 0)
+    for stop in range(1, len(names), 9):
+        path = shutil.copytree(filled, tmp_path / f"killed-{stop}")
+        assert run_child(path, stop) == -signal.SIGKILL, names[stop]
+        with Store.open(path) as store:
+            store.gc(POLICY, grace=0, waste=0.05)
+            assert store.verify().findings == [], names[stop]
+        check(path, collected=True)
+        assert abs(pack_bytes(path) - expected) < 1_000, names[stop]

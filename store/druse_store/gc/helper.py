@@ -1,0 +1,44 @@
+"""Copies packs for a collection, as `python -m druse_store.gc.helper`: see `crew`.
+
+It is told a job at a time on its standard input, and answers each on its standard output.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from druse_store.appender import Appender
+from druse_store.gc import copying
+from druse_store.gc.copying import Source
+from druse_store.gc.crew import receive, send
+from druse_store.gc.swaps import Swaps
+
+
+def _work(path: str, file_id: bytes, end: int, wanted: list[Any]) -> list[Any]:
+    """Does one job; the answer is what `Crew` wants to know."""
+    swaps = Swaps()
+    out = Appender.beside(Path(path), file_id, end)
+    try:
+        found = [Source.open(pack, Path(source), rows) for pack, source, rows in wanted]
+        found = copying.copy(found, out, swaps)
+        out.write_out()
+        told = [(source.file_id, source.damaged) for source in found]
+        return [out.end, out.last, out.frames, [bytes(part) for part in swaps.parts], told]
+    finally:
+        out.close()
+
+
+def main() -> None:
+    """Until there is nothing more to do, or nobody who asks."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asks is told, and ends this
+    with suppress(EOFError, BrokenPipeError):
+        while True:
+            send(sys.stdout.buffer, _work(*receive(sys.stdin.buffer)))
+
+
+if __name__ == "__main__":
+    main()
