@@ -393,9 +393,9 @@ def cell_of(packed: bytes) -> tuple[bytes, int, bytes]:
 
     Raises RecordDamaged.
     """
-    if packed[:1] != _VERSION or len(packed) < OUTLINE_SIZE:
+    if len(packed) < _METRICS_AT or packed[0] != VERSION:
         raise RecordDamaged("a stored record has another outline than format version 1")
-    _, _, _, replicate, signature, base, _ = _OUTLINE.unpack_from(packed)
+    _, _, _, replicate, signature, base, _, _ = _OUTLINE.unpack_from(packed)
     return signature, replicate, base
 
 
