@@ -26,7 +26,6 @@ from druse_store.errors import InvalidRecord, RecordDamaged
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
 VERSION = 1
-_VERSION = bytes((VERSION,))
 STATUSES = ("ok", "failed", "imported")
 KINDS = ("cell", "step", "source")
 _DOMAIN = b"druse:read:1\x00"

@@ -68,6 +68,7 @@ class _Dying:
         self._nameless: set[Path] = set()  # created, and their folders not synced since
         acts: dict[str, Callable[..., None]] = {
             "pwrite": self._pwritten,
+            "pwritev": self._pwritten,
             "fdatasync": self._synced,
             "fsync": self._synced,
             "ftruncate": self._cut,
@@ -94,7 +95,7 @@ class _Dying:
 
         return counted
 
-    def _pwritten(self, count: int, fd: int, data: bytes, offset: int) -> None:
+    def _pwritten(self, count: int, fd: int, data: object, offset: int) -> None:
         self._durable.setdefault(fd, offset)  # what was there before is durable
         self._written[fd] = max(self._written.get(fd, 0), offset + count)
 
