@@ -71,7 +71,9 @@ class Manifest:
 
 def _order(entry: tuple[str, Component]) -> tuple[Any, ...]:
     part, c = entry
-    return part, c.kind, c.name, c.file or "", c.digest, c.line or 0, c.detail
+    file = (c.file is not None, c.file or "")  # an empty name is not the same as none
+    line = (c.line is not None, c.line or 0)
+    return part, c.kind, c.name, file, c.digest, line, c.detail
 
 
 def _entry(fields: Any) -> tuple[str, Component]:

@@ -118,6 +118,8 @@ component = st.builds(
 
 
 @unhurried
+@example([("", Component("", "function", Digest.of(b""), None, line, "")) for line in (None, 0)])
+@example([("", Component("", "function", Digest.of(b""), file, 1, "")) for file in ("", None)])
 @given(st.lists(st.tuples(st.text(), component)))
 def test_a_manifest_comes_back_from_its_bytes_whatever_its_order(entries: list) -> None:
     found = Manifest.of(entries)
