@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from druse.errors import DruseError
 from druse.fingerprint import Component, Manifest, diff
-from druse.fingerprint.manifest import ManifestDamaged
+from druse.fingerprint.manifest import ManifestDamaged, _order
 from druse_store import Digest
 from support.edited import Key, Project
 
@@ -127,6 +127,7 @@ def test_a_manifest_comes_back_from_its_bytes_whatever_its_order(entries: list) 
     assert Manifest.decode(raw) == found
     assert Manifest.of(reversed(entries)).encode() == raw
     assert diff(found, found) == []
+    assert len(set(map(_order, entries))) == len(set(entries))  # or sets would decide
 
 
 @unhurried
