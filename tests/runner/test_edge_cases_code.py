@@ -387,8 +387,8 @@ def test_another_minor_version_of_python_hits_and_is_noted(exp: Exp) -> None:
     exp.step("return data, {'value': data}")
     assert exp.misses()
     program = """
-        import platform, druse.cli
-        platform.python_version = lambda: "3.99.0"
+        import types, druse.cli, druse.commit
+        druse.commit.platform = types.SimpleNamespace(python_version=lambda: "3.99.0")
         druse.cli.run_command(["run", "exp", "--replicates", "2"])
     """
     assert "1 hit, 1 run" in exp.python(program)

@@ -24,6 +24,7 @@ from druse.fingerprint.units import Unit
 
 if TYPE_CHECKING:
     from druse.fingerprint.instances import Facts
+    from druse.fingerprint.patches import Patch
     from druse.fingerprint.resolve import Meaning
     from druse.fingerprint.state import State
 
@@ -55,6 +56,7 @@ class Builder:
         self._nodes: dict[int, Node] = {}
         self._externals: dict[str, Node] = {}
         self._packages: dict[Distribution, Node] = {}
+        self._patches: dict[tuple[str, ...], Node] = {}
         self._plain = PlainEncoder()
 
     # --- parts ---------------------------------------------------------------------------------
@@ -118,6 +120,17 @@ class Builder:
         else:
             return parts
         return [tag("refused")]
+
+    def patches(self, found: list[Patch]) -> Node:
+        """One node for all that the user put into what is not theirs."""
+        names = tuple(patch.name for patch in found)
+        known = self._patches.get(names)
+        if known is None:
+            known = self._patches[names] = Node(found, None, "what was put into packages")
+            known.parts = [tag("patches")]
+            for name, value in found:
+                known.parts += [text(name), Edge(self.node(value, name), "patch", name)]
+        return known
 
     # --- what is not the user's ----------------------------------------------------------------
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from druse.fingerprint.builder import reached
 from druse.fingerprint.encoding import digest_of, finish, tag, text
 from druse.fingerprint.graph import Bag, Edge, Node, Part, standing
 from druse.fingerprint.state import described
 from druse_store import Digest
+
+if TYPE_CHECKING:
+    from druse.fingerprint.units import Unit
 
 _SHOWN: Final = (int, float, bool, type(None))
 
@@ -35,9 +38,17 @@ class Closure:
     blind_spots: tuple[str, ...] = ()
 
 
-def collect(root: Node) -> Closure:
-    """The closure whose graph begins at `root`, which is settled."""
+def collect(root: Node, patches: Node | None = None) -> Closure:
+    """The closure whose graph begins at `root`; `patches` counts wherever it is met, and so always.
+
+    Both are settled.
+    """
     nodes = reached(root)
+    refused = None
+    if patches is not None:
+        more = reached(patches)
+        nodes = list({id(node): node for node in (*nodes, *more)}.values())
+        refused = next((node for node in more if node.refusal is not None), None)
     units = [node.unit for node in nodes if node.unit is not None]
     names = {key: name for node in reversed(nodes) for key, name in reversed(node.states)}
     states = sorted(map(described, names.values()))
@@ -47,14 +58,22 @@ def collect(root: Node) -> Closure:
         extra += [tag("docs"), *(text(doc) for unit in units for doc in unit.docs)]
     if any(template.reads_names for template in templates):
         extra += [tag("names"), *(text(unit.name) for unit in units if unit.kind != "package")]
+    if patches is not None:
+        extra += [tag("patches"), standing(patches)]
     content = standing(root) + (digest_of(b"".join(extra)) if extra else b"")
     return Closure(
         digest=finish(content),
         components=_components(root, nodes),
         warnings=_once([*states, *(warning for unit in units for warning in unit.warnings)]),
-        uncacheable=next((unit.uncacheable for unit in units if unit.uncacheable), None),
+        uncacheable=_uncacheable(units, refused),
         blind_spots=_once(spot for unit in units for spot in unit.blind_spots),
     )
+
+
+def _uncacheable(units: list[Unit], refused: Node | None) -> str | None:
+    if refused is not None:
+        return f"{refused.path} was set to {refused.refusal} which has no canonical form"
+    return next((unit.uncacheable for unit in units if unit.uncacheable), None)
 
 
 def _once(sentences: object) -> tuple[str, ...]:

@@ -165,6 +165,30 @@ def _site_folder(real: str) -> str | None:
     return next((str(folder) for folder in Path(real).parents if folder.name in _SITE), None)
 
 
+@cache
+def _installed_folders() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    folders = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    folders.append(str(Path(os.__file__).parent))
+    return tuple({f + os.sep for folder in folders for f in (folder, os.path.realpath(folder))})
+
+
+@cache
+def is_installed_file(file: str) -> bool:
+    """Whether a file lies where the standard library or packages do: told by its place alone."""
+    return (
+        file.startswith(("<frozen", *_installed_folders()))
+        or any(f"{os.sep}{name}{os.sep}" in file for name in _SITE)
+        or os.path.realpath(file).startswith(_installed_folders())
+    )
+
+
+@cache
+def is_our_file(file: str) -> bool:
+    """Whether a file is druse's."""
+    return os.path.realpath(file).startswith(_our_folders())
+
+
 # --- distributions ---------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ one plan, before user code runs. What source says is kept by the process.
 
 from __future__ import annotations
 
+import sys
 import threading
 from types import TracebackType
 from typing import Any, Final, Self
@@ -15,6 +16,7 @@ from druse.fingerprint.closures import Closure, collect
 from druse.fingerprint.encoding import finish
 from druse.fingerprint.externals import is_made_here
 from druse.fingerprint.graph import Node, settle, standing
+from druse.fingerprint.patches import Patch, patches
 from druse.fingerprint.proxies import is_code
 from druse.fingerprint.resolve import Found
 from druse.fingerprint.selves import rebound_when_called
@@ -36,6 +38,8 @@ class Fingerprinter:
         self._builders: dict[tuple[str, frozenset[Key]], Builder] = {}
         self._closures: dict[tuple[str, int], tuple[Any, Closure]] = {}
         self._lock = threading.RLock()
+        self._patches: list[Patch] = []
+        self._loaded = -1  # how many modules were loaded when these were looked for
 
     def value_digest(self, value: Any, path: str = "value") -> Digest:
         """Looks at the value anew each time. Raises Unhashable."""
@@ -57,13 +61,14 @@ class Fingerprinter:
             if known is not None:
                 return known[1]
             builder = self._builder(policy, _own_state(obj))
-            node = self._settled(builder, obj)
-            state = builder.state.found_in([n.unit for n in reached(node) if n.unit is not None])
+            roots = self._roots(builder, obj)
+            units = [n.unit for root in roots for n in reached(root) if n.unit is not None]
+            state = builder.state.found_in(units)
             if state != builder.state.names:
                 builder = self._builder(policy, state)
-                node = self._settled(builder, obj)
-            check(node)
-            closure = collect(node)
+                roots = self._roots(builder, obj)
+            check(roots[0])
+            closure = collect(*roots)
             self._closures[policy, id(obj)] = (obj, closure)
             return closure
 
@@ -73,9 +78,16 @@ class Fingerprinter:
             builder = self._builders[policy, state] = Builder(policy, State(state))
         return builder
 
-    def _settled(self, builder: Builder, obj: Any) -> Node:
+    def _roots(self, builder: Builder, obj: Any) -> list[Node]:
+        """The node of an object; and one for what user code has put into packages, if anything:
+        any code may meet that there."""
         with builder.lock:
-            return settled(builder.node(obj, _name(obj)))
+            roots = [settled(builder.node(obj, _name(obj)))]
+            if self._loaded != len(sys.modules):
+                self._patches, self._loaded = patches(), len(sys.modules)
+            if self._patches:
+                roots.append(settled(builder.patches(self._patches)))
+        return roots
 
     def __enter__(self) -> Self:
         _active.append(self)

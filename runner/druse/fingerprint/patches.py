@@ -1,0 +1,145 @@
+"""What user code has put into the standard library and packages: any code may meet it there.
+
+A method that is set on a package's class, a function of a module that is replaced, an accessor or
+virtual subclass that is registered: none of these is reached by a name that leads to it, since the
+object that has it may come from anywhere. So all of them count for all code. They are found by
+looking through what is loaded; where nothing was put anywhere, keys are as they would be without.
+"""
+
+from __future__ import annotations
+
+import abc
+import copyreg
+import operator
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from threading import RLock
+from typing import Any, Final, NamedTuple
+
+from druse.fingerprint.packages import is_installed_file
+from druse.fingerprint.proxies import is_module
+from druse.fingerprint.users import Users, module_name
+
+# What reports, and computes nothing.
+_INERT: Final = frozenset({"logging", "logging.config", "logging.handlers", "warnings"})
+_INERT_NAMES: Final = frozenset({"excepthook", "displayhook", "breakpointhook", "unraisablehook"})
+
+
+class Patch(NamedTuple):
+    """Something of the user's, and where it was put."""
+
+    name: str
+    value: Any
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A module or class that nothing was put into, with what it held: as long as it holds that,
+    there is nothing to be found in it."""
+
+    owner: Any
+    values: tuple[Any, ...]
+    classes: list[type] = field(default_factory=list)
+
+
+class _Registered(NamedTuple):
+    token: object
+    found: dict[str, Any]
+
+
+_seen: dict[int, _Seen] = {}
+_registered: list[_Registered] = []
+_guard: Final = RLock()
+
+
+def patches() -> list[Patch]:
+    """All that user code has put into what is not the user's, by name."""
+    with _guard:
+        look = _Look()
+        for module in list(sys.modules.values()):
+            held = _scanned(module)
+            if held is not None:
+                look.into(module, held, held["__name__"])
+        look.into_copyreg()
+        look.into_abstract_classes()
+        return [Patch(name, look.found[name]) for name in sorted(look.found)]
+
+
+def _scanned(module: Any) -> dict[str, Any] | None:
+    """The dictionary of a module that is the standard library's or a package's, and computes."""
+    if not is_module(module):
+        return None
+    held = object.__getattribute__(module, "__dict__")  # one that loads lazily stays unloaded
+    name, file = held.get("__name__"), held.get("__file__")
+    if type(held) is not dict or not isinstance(name, str) or name in _INERT:
+        return None
+    if isinstance(file, str):
+        return held if is_installed_file(file) else None
+    return held if name.partition(".")[0] in sys.stdlib_module_names else None
+
+
+class _Look:
+    """One look through what is loaded."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Any] = {}
+        self._users = Users()
+        self._classes: dict[int, type] = {}
+
+    def into(self, owner: Any, held: Any, name: str) -> None:
+        """A module or class, by its dictionary, and the classes in it."""
+        values = tuple(held.values())
+        seen = _seen.get(id(owner))
+        if seen is None or seen.owner is not owner or not _same(seen.values, values):
+            seen = self._examined(owner, dict(held), name)
+        for cls in seen.classes:
+            if id(cls) not in self._classes:
+                self._classes[id(cls)] = cls
+                self.into(cls, vars(cls), f"{module_name(cls)}.{cls.__qualname__}")
+
+    def _examined(self, owner: Any, held: dict[str, Any], name: str) -> _Seen:
+        seen, users, is_clean = _Seen(owner, tuple(held.values())), self._users, True
+        for key, value in held.items():
+            if not users.may_be(type(value)):
+                continue
+            if users.owns(value):
+                if key not in _INERT_NAMES:
+                    is_clean = False
+                    self.found[f"{name}.{key}"] = value
+            elif isinstance(value, type) and not users.is_ours(value):
+                seen.classes.append(value)
+        if is_clean:
+            _seen[id(owner)] = seen
+        return seen
+
+    def into_copyreg(self) -> None:
+        for cls, reduce in list(copyreg.dispatch_table.items()):
+            if self._users.owns(reduce):
+                self.found[f"copyreg of {cls.__qualname__}"] = reduce
+
+    def into_abstract_classes(self) -> None:
+        """Virtual subclasses; looked for where any was registered since the last look."""
+        token = abc.get_cache_token()
+        if not _registered or _registered[0].token != token:
+            _registered[:] = [_Registered(token, dict(self._virtual()))]
+        self.found.update(_registered[0].found)
+
+    def _virtual(self) -> Iterator[tuple[str, Any]]:
+        for cls in self._classes.values():
+            if isinstance(cls, abc.ABCMeta):
+                for each in virtual_subclasses(cls):
+                    if self._users.owns(each):
+                        yield f"{module_name(cls)}.{cls.__qualname__} of {each.__qualname__}", each
+
+
+def _same(before: tuple[Any, ...], now: Iterable[Any]) -> bool:
+    """Whether two dictionaries hold the very same objects."""
+    return len(before) == len(tuple(now)) and all(map(operator.is_, before, now))
+
+
+def virtual_subclasses(cls: type) -> list[type]:
+    """The classes that were registered with an abstract one."""
+    dump = vars(abc).get("_get_dump")
+    found = (reference() for reference in dump(cls)[0]) if dump is not None else ()
+    return [each for each in found if each is not None]
