@@ -64,7 +64,11 @@ class Claims:
             current.session.decider.catch_up(view)
             earlier = current.twins.earlier(view, cell)
             return any(
-                current.neighbours.has_taken(work(prepared[e.experiment], e)) for e in earlier
+                # One that waits here is next, whoever had it a moment ago: who looks whether work
+                # is taken has its lock for so long.
+                each in self._next_door
+                or current.neighbours.has_taken(work(prepared[each.experiment], each))
+                for each in earlier
             )
 
     def give_back(self, cell: CellName) -> None:

@@ -152,6 +152,28 @@ def test_two_processes_that_resume_at_once_leave_one_record_for_each_cell(exp: E
     assert exp.python(program).split() == ["12", "12"]
 
 
+def test_a_cell_that_a_neighbour_looked_at_for_a_moment_is_still_before_its_twins(exp: Exp) -> None:
+    exp.step("return data, {'value': 1}", treatments="{t: {k: 1}}")
+    program = """
+        import druse.cli
+        from druse_store import Neighbours
+        take, refused = Neighbours.take, []
+
+        def take_but_the_first(self, work):
+            if refused:
+                return take(self, work)
+            refused.append(work)
+            return False
+
+        Neighbours.take = take_but_the_first
+        Neighbours.were_there = property(lambda self: True)
+        druse.cli.run_command(["run", "exp"])
+    """
+    exp.python(program)
+    cells = json.loads(exp.druse("show", "exp", "--json").out)["cells"]
+    assert {cell["condition"]: cell["how"] for cell in cells} == {"baseline": "run", "t": "hit"}
+
+
 def test_a_treatment_that_no_step_reads_and_the_baseline_are_one_execution(exp: Exp) -> None:
     exp.step(
         "open('step.log', 'a').write('x')\nreturn data, {'value': 1}",
