@@ -22,6 +22,8 @@ import druse_store
 
 MODULES, FUNCTIONS = 20, 10
 ROUNDS = 5
+# Seconds after which a compiled file can be told to be of its source: else each is compiled again.
+SETTLED = 2.5
 
 HEAD = "import numpy as np\n{imports}\nLIMIT = 3\nEPS = 1e-9\n"
 BODY = '''
@@ -71,6 +73,7 @@ def code_rows(lines):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         written = write_project(folder, lines)
+        time.sleep(SETTLED)
         sources = [str(Path(package.__file__).parents[1]) for package in (druse, druse_store)]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join([name, *sources])}
         runs = [

@@ -12,7 +12,7 @@ import abc
 import copyreg
 import operator
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any, Final, NamedTuple
@@ -85,29 +85,31 @@ class _Look:
     def __init__(self) -> None:
         self.found: dict[str, Any] = {}
         self._users = Users()
-        self._classes: dict[int, type] = {}
+        self._open_classes: dict[int, type] = {}  # known not to be the user's
+        self._classes: dict[int, type] = {}  # looked into
 
     def into(self, owner: Any, held: Any, name: str) -> None:
         """A module or class, by its dictionary, and the classes in it."""
-        values = tuple(held.values())
         seen = _seen.get(id(owner))
-        if seen is None or seen.owner is not owner or not _same(seen.values, values):
+        if seen is None or seen.owner is not owner or not _same(seen.values, held):
             seen = self._examined(owner, dict(held), name)
+        known = self._classes
         for cls in seen.classes:
-            if id(cls) not in self._classes:
-                self._classes[id(cls)] = cls
+            if id(cls) not in known:
+                known[id(cls)] = cls
                 self.into(cls, vars(cls), f"{module_name(cls)}.{cls.__qualname__}")
 
     def _examined(self, owner: Any, held: dict[str, Any], name: str) -> _Seen:
         seen, users, is_clean = _Seen(owner, tuple(held.values())), self._users, True
-        for key, value in held.items():
-            if not users.may_be(type(value)):
-                continue
-            if users.owns(value):
+        for key, value in users.among(held):
+            if id(value) in self._open_classes:
+                seen.classes.append(value)
+            elif users.owns(value):
                 if key not in _INERT_NAMES:
                     is_clean = False
                     self.found[f"{name}.{key}"] = value
-            elif isinstance(value, type) and not users.is_ours(value):
+            elif isinstance(value, type) and users.may_hold(value):
+                self._open_classes[id(value)] = value
                 seen.classes.append(value)
         if is_clean:
             _seen[id(owner)] = seen
@@ -133,9 +135,9 @@ class _Look:
                         yield f"{module_name(cls)}.{cls.__qualname__} of {each.__qualname__}", each
 
 
-def _same(before: tuple[Any, ...], now: Iterable[Any]) -> bool:
-    """Whether two dictionaries hold the very same objects."""
-    return len(before) == len(tuple(now)) and all(map(operator.is_, before, now))
+def _same(before: tuple[Any, ...], now: Any) -> bool:
+    """Whether a dictionary holds the very same objects as before."""
+    return len(before) == len(now) and all(map(operator.is_, before, now.values()))
 
 
 def virtual_subclasses(cls: type) -> list[type]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
@@ -17,8 +17,8 @@ _DEBUGGERS: Final = ("pydevd", "debugpy", "_pydev_", "pycharm")
 _DISPATCHER: Final = functools.singledispatch(lambda _: None)
 _SINGLE_DISPATCH: Final = _DISPATCHER.__code__  # type: ignore[attr-defined]
 
-_files: dict[str, bool] = {}
-_kinds: dict[type, bool] = {}
+_files: dict[str, bool] = {}  # of functions: whether it is the user's
+_kinds: dict[type, bool] = {}  # whether what has this type may be, or wrap, somebody's code
 
 
 class Users:
@@ -26,6 +26,21 @@ class Users:
 
     def __init__(self) -> None:
         self._modules: dict[Any, bool] = {}
+
+    def among(self, held: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+        """What of a dictionary is worth a closer look: a few of very many."""
+        kinds, files = _kinds, _files
+        for key, value in held.items():
+            kind = type(value)
+            if kind is FunctionType:
+                if value.__closure__ is None and files.get(value.__code__.co_filename) is False:
+                    continue
+            elif kind is type:
+                if not value.__flags__ & _HEAP_TYPE:
+                    continue
+            elif not (kinds[kind] if kind in kinds else self.may_be(kind)):
+                continue
+            yield key, value
 
     def may_be(self, kind: type) -> bool:
         """Whether an object of this type may be, or wrap, somebody's code."""
@@ -62,9 +77,11 @@ class Users:
     def _owns_any(self, values: Iterable[Any], depth: int) -> bool:
         return any(self.owns(each, depth - 1) for each in values)
 
-    def is_ours(self, cls: type) -> bool:
-        """Whether a class is druse's own."""
-        return module_name(cls).partition(".")[0] in ("druse", "druse_store")
+    def may_hold(self, cls: type) -> bool:
+        """Whether anything of the user's may be set on a class: it is not druse's, nor one that is
+        compiled in, which nothing can be set on."""
+        is_open = bool(cls.__flags__ & _HEAP_TYPE)
+        return is_open and module_name(cls).partition(".")[0] not in ("druse", "druse_store")
 
     def _owns_function(self, function: FunctionType, depth: int) -> bool:
         file = function.__code__.co_filename
