@@ -122,23 +122,10 @@ def _spec(name: str) -> Any:
         return None
 
 
-def real_path(file: str) -> str:
-    """As `os.path.realpath`, with one look at each folder."""
-    folder, name = os.path.split(file)
-    if os.path.islink(file) or name in ("", ".", ".."):
-        return os.path.realpath(file)
-    return os.path.join(_real_folder(folder), name)
-
-
-@cache
-def _real_folder(folder: str) -> str:
-    return os.path.realpath(folder)
-
-
 def _file_origin(file: str) -> Origin:
     if file.startswith("<frozen"):
         return STDLIB
-    real = real_path(file)
+    real = os.path.realpath(file)
     if real.startswith(_our_folders()):
         return DRUSE
     place = _site_folder(real)
@@ -192,14 +179,14 @@ def is_installed_file(file: str) -> bool:
     return (
         file.startswith(("<frozen", *_installed_folders()))
         or any(f"{os.sep}{name}{os.sep}" in file for name in _SITE)
-        or real_path(file).startswith(_installed_folders())
+        or os.path.realpath(file).startswith(_installed_folders())
     )
 
 
 @cache
 def is_our_file(file: str) -> bool:
     """Whether a file is druse's."""
-    return real_path(file).startswith(_our_folders())
+    return os.path.realpath(file).startswith(_our_folders())
 
 
 # --- distributions ---------------------------------------------------------------------------
