@@ -22,8 +22,9 @@ from druse.key import algorithm
 from druse.lookup import FAILED_BEFORE
 from druse.plan import Decision, State
 from druse.reads import OFF_PATH
+from druse.replacing import replace_in_latest
 from druse.task import CellName
-from druse_store import BlobVanished, Read, Record, extend
+from druse_store import BlobVanished, Digest, Read, Record, extend
 
 if TYPE_CHECKING:
     from druse.prepared import Prepared
@@ -36,6 +37,7 @@ class Accepted(NamedTuple):
     cell: CellName
     record: Record
     differences: tuple[Difference, ...]
+    old: Digest  # of the record that has it now
 
 
 @dataclass
@@ -75,8 +77,11 @@ def plan(session: Session, experiment: str, step: str | None = None) -> Acceptan
 
 
 def carry_out(session: Session, acceptance: Acceptance) -> None:
-    """Writes the records. What has lost its bytes meanwhile is refused. Raises StoreError."""
-    written = []
+    """Writes the records, and a run more of those experiments that refers to them: `show` says so.
+
+    What has lost its bytes meanwhile is refused. Raises StoreError.
+    """
+    written: list[Accepted] = []
     with session.store.batch():
         for each in acceptance.accepted:
             try:
@@ -84,6 +89,9 @@ def carry_out(session: Session, acceptance: Acceptance) -> None:
                 written.append(each)
             except BlobVanished:
                 acceptance.refuse(each.cell, "the bytes of its artifacts are gone")
+        for experiment in {each.cell.experiment for each in written}:
+            records = {each.old: each.record.digest for each in written}
+            replace_in_latest(session.store, experiment, records)
     acceptance.accepted = written
 
 
@@ -108,6 +116,7 @@ def _accept(
     if prepared.uncacheable or prepared.volatile or decision.reason == FAILED_BEFORE:
         raise _Refused(decision.reason)
     past = _latest(explainer, cell)
+    old = past.record.digest
     today = Values(session, cell)
     if past.record.status == IMPORTED:
         try:
@@ -119,7 +128,7 @@ def _accept(
     if others:
         raise _Refused(f"something else changed, too: {others[0].sentence}")
     reads = tuple(_reads(past.record, today))
-    return Accepted(cell, _record(prepared, past.record, reads, differences), differences)
+    return Accepted(cell, _record(prepared, past.record, reads, differences), differences, old)
 
 
 def _latest(explainer: Explainer, cell: CellName) -> Past:

@@ -14,6 +14,7 @@ from druse.errors import DefinitionError
 from druse.executors.local import OwnLoop, SetUps
 from druse.fingerprint.values import value_digest
 from druse.plan import State
+from druse.replacing import replace_in_latest
 from druse.runtime import Workplace
 from druse.shown import shown
 from druse.task import CellName, Outcome, Task, UpstreamArtifact
@@ -137,16 +138,7 @@ class Auditor:
             record = self._session.plan.decisions[each.cell].record
             assert record is not None
             replaced[record.digest] = store.put_record(_marked(record, each))
-        latest = store.run(experiment)
-        if latest is None or not latest.complete:
-            return
-        cells = latest.cells
-        if not any(cell.record in replaced for cell in cells):
-            return
-        run = store.begin_run(experiment, latest.info)
-        for cell in cells:
-            run.add(cell.condition, cell.replicate, replaced.get(cell.record, cell.record), "hit")
-        run.finish(complete=True)
+        replace_in_latest(store, experiment, replaced)
 
 
 def _marked(record: Record, mismatch: Mismatch) -> Record:

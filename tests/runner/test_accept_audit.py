@@ -61,6 +61,8 @@ def test_accepted_results_hit_for_the_code_of_today_and_say_what_was_accepted(fi
     said = fitted.druse("accept", "exp").out
     assert "exp: 4 results were taken over" in said
     assert "accepted for 4 cells: score: its code changed" in said
+    assert "4 cells: accepted by" in fitted.druse("show", "exp").out  # before any other run
+    assert [run["version"] for run in asked(fitted, "ls", "exp")] == [0, 1]
     after = fitted.run_one()
     assert (after["hit"], after["run"], after["metrics"]) == (4, 0, before)
     assert fitted.log("ran") == 0
@@ -72,6 +74,7 @@ def test_accepted_results_hit_for_the_code_of_today_and_say_what_was_accepted(fi
     assert group["rests_on"]["accepted"]["differences"] == noted["differences"]
     assert "nothing to accept" in fitted.druse("accept", "exp").out
     assert fitted.hits()
+    assert len(asked(fitted, "ls", "exp")) == 2  # a resume whose cells equal that run's makes none
 
 
 def test_accepting_one_step_leaves_out_cells_where_something_else_changed(fitted: Exp) -> None:
