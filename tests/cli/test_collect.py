@@ -253,6 +253,19 @@ def test_pins_are_listed_keep_and_are_taken_away(versions: Project) -> None:
     assert versions.druse("pin", "x", "nonsense").status == 2
 
 
+def test_show_tells_what_was_dropped_apart_from_what_is_there(versions: Project) -> None:
+    run_versions(versions, 3)
+    assert "dropped" not in versions.druse("show", "exp").out
+    rules = ("--artifact-retention", "2", "--big-file-threshold", "50kB")
+    versions.druse("gc", "--now", "--keep-last", "1", *rules)
+    shown = [versions.druse("show", f"exp/v{version}").out for version in range(3)]
+    assert ["dropped" in text for text in shown] == [True, True, False]
+    light = [line.split() for line in shown[1].splitlines() if ".bin" in line or ".txt" in line]
+    assert light == [["large.bin", "1", "0", "B", "1"], ["small.txt", "1", "2.0", "KiB", "0"]]
+    gone = [json.loads(versions.druse("show", f"exp/v{v}", "--json").out)["gone"] for v in range(3)]
+    assert [len(each) for each in gone] == [2, 1, 0]
+
+
 def test_a_limit_that_cannot_be_kept_is_said(versions: Project) -> None:
     run_versions(versions, 1)
     done = versions.druse("gc", "--now", "--max-size", "1kB")

@@ -108,16 +108,24 @@ def show_command(name: str, as_json: bool, store: str | None) -> None:
         with published.open_published(name, store) as found:
             run, shown, records = found.run, found.published.name, found.records
             more = published.plain(found.published)
-        cells = _ordered(run, records.get)
+        cells, gone = _ordered(run, records.get), frozenset[str]()
     else:
         with open_for_reading(store) as opened:
             run, more = find_run(opened, name), {}
             cells = _cells(opened, run)
+            gone = _gone(opened, cells)
         shown = run.name
     metrics = _metrics(cells)
     if as_json:
         described = {**_described(run), **more}
-        print_json({**described, "metrics": metrics, "cells": [_plain(c) for c in cells]})
+        print_json(
+            {
+                **described,
+                "metrics": metrics,
+                "cells": [_plain(c) for c in cells],
+                "gone": sorted(gone),
+            }
+        )
         return
     click.echo(f"{shown}  {_state(run)}  {text.moment(run.started)}  {_origin(run)}")
     hows = Counter(how for _, _, how, _ in cells)
@@ -125,7 +133,7 @@ def show_command(name: str, as_json: bool, store: str | None) -> None:
     table = text.metrics_table(metrics)
     if table:
         click.echo("\n" + table)
-    _show_artifacts(cells)
+    _show_artifacts(cells, gone)
     _show_notes(cells)
     _show_unseen(run, cells)
     _show_failures(cells)
@@ -206,14 +214,36 @@ def _origin(run: Run) -> str:
     return f"by {user} on {host}" if user and host else ""
 
 
-def _show_artifacts(cells: list[Cell]) -> None:
+def _gone(store: Store, cells: list[Cell]) -> frozenset[str]:
+    """The digests of artifacts that are not in the store any more: the records have the recipe."""
+    found = set()
+    with store.reading() as view:
+        for *_, record in cells:
+            missing = set(view.missing(record)) if record is not None else ()
+            for artifact in record.artifacts if record is not None and missing else ():
+                if any(blob.digest in missing for blob in artifact.ref.blobs()):
+                    found.add(artifact.ref.root.digest.hex())
+    return frozenset(found)
+
+
+def _show_artifacts(cells: list[Cell], gone: frozenset[str]) -> None:
     sizes: dict[str, list[int]] = {}
+    dropped: Counter[str] = Counter()
     for _, _, _, record in cells:
         for artifact in record.artifacts if record is not None else ():
-            sizes.setdefault(artifact.name, []).append(artifact.ref.root.size)
+            root = artifact.ref.root
+            here = root.digest.hex() not in gone
+            sizes.setdefault(artifact.name, []).append(root.size if here else 0)
+            dropped[artifact.name] += not here
     if sizes:
-        rows = [[n, str(len(s)), text.size(sum(s))] for n, s in sorted(sizes.items())]
-        click.echo("\n" + text.table(["artifact", "cells", "bytes"], rows, right=(1, 2)))
+        head = ["artifact", "cells", "bytes", *(["dropped"] if gone else [])]
+        rows = [
+            [n, str(len(s)), text.size(sum(s)), *([str(dropped[n])] if gone else [])]
+            for n, s in sorted(sizes.items())
+        ]
+        click.echo("\n" + text.table(head, rows, right=(1, 2, 3)))
+    if gone:
+        click.echo("what was dropped is computed again where a cell needs it")
 
 
 def _show_failures(cells: list[Cell]) -> None:
