@@ -18,6 +18,7 @@ from druse.replacing import replace_in_latest
 from druse.runtime import Workplace
 from druse.shown import shown
 from druse.task import CellName, Outcome, Task, UpstreamArtifact
+from druse.witness import Witness
 from druse_store import Digest, Record
 
 if TYPE_CHECKING:
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
 
 
 class Mismatch(NamedTuple):
-    """Something that a cell gave otherwise when it was executed again."""
+    """Something that a cell gave otherwise when it was executed again; `place` is that of the step,
+    -1 of the datasource."""
 
     cell: CellName
     step: str
     what: str
     sentence: str
+    place: int
 
 
 @dataclass
@@ -117,11 +120,14 @@ class Auditor:
                 return
             upstream[source.alias] = UpstreamArtifact(artifact)
         task = Task(cell, upstream, Control(cache={ALL: False}))
-        outcome = loop.execute(set_ups, prepared, task)
+        first, second = Witness(), Witness()
+        outcome = loop.execute(set_ups, prepared, task, see=first.see)
         found.checked.append(cell)
         mismatch = next(_mismatches(cell, prepared, record, outcome), None)
         if mismatch is not None:
-            found.mismatches.append(mismatch)
+            # Which step it began with, no record says: two executions beside each other do.
+            loop.execute(set_ups, prepared, task, see=second.see)
+            found.mismatches.append(_traced(mismatch, prepared, first.first_difference(second)))
 
     def mark(self, audit: Audit) -> None:
         """Notes in their records what the cells gave otherwise; a run more refers to these."""
@@ -175,12 +181,23 @@ def _mismatches(
     if outcome.failure is not None:
         failure = outcome.failure
         sentence = f"it fails now: {failure.message}"
-        yield Mismatch(cell, failure.step, "failure", sentence)
+        yield Mismatch(cell, failure.step, "failure", sentence, len(prepared.steps))
         return
     found = [*_artifacts(record, outcome), *_metrics(record, outcome)]
     for place, what, sentence in sorted(found, key=lambda each: each[0]):
-        name = prepared.part_name(f"step {place}") if place >= 0 else "the datasource"
-        yield Mismatch(cell, name, what, sentence)
+        yield Mismatch(cell, _name(prepared, place), what, sentence, place)
+
+
+def _traced(mismatch: Mismatch, prepared: Prepared, place: int | None) -> Mismatch:
+    """By the step that it began with, if that came before the one where it shows."""
+    if place is None or place >= mismatch.place or mismatch.what == "failure":
+        return mismatch
+    sentence = f"what it hands on differs; so does {mismatch.sentence} of {mismatch.step}"
+    return mismatch._replace(step=_name(prepared, place), sentence=sentence, place=place)
+
+
+def _name(prepared: Prepared, place: int) -> str:
+    return prepared.part_name(f"step {place}") if place >= 0 else "the datasource"
 
 
 def _artifacts(record: Record, outcome: Outcome) -> Iterator[tuple[int, str, str]]:

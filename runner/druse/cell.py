@@ -28,6 +28,7 @@ from druse.watch import Watch, unwatched, watching
 
 if TYPE_CHECKING:
     from druse.prepared import Prepared
+    from druse.witness import See
     from druse_store import Digest
 
 Waiter = Callable[[Awaitable[Any]], Awaitable[Any]]
@@ -105,7 +106,7 @@ class CellRun:
     """One cell while it runs.
 
     `tell` gets the sightings that the task asks for. `seed` sets the generators, where that is not
-    what the experiment says: see `executors.generators`.
+    what the experiment says: see `executors.generators`. `see` is told what each step gave.
     """
 
     def __init__(
@@ -116,8 +117,10 @@ class CellRun:
         *,
         tell: Callable[[Sighting], None] | None = None,
         seed: Callable[[int], None] | None = None,
+        see: See | None = None,
     ) -> None:
         self._up = up
+        self._see = see
         self._prepared = up.prepared
         self._task = task
         self._waiter = waiter
@@ -170,6 +173,8 @@ class CellRun:
             with self._looking(hook):
                 hook.before_replicate(experiment, ctx)
         data = await self._fetch()
+        if self._see is not None:
+            self._see(seeds.SOURCE, data.get(), ctx._data)
         seconds = self._outcome.step_seconds
         for position, step in enumerate(self._prepared.steps):
             self._place = ctx._data[STEP_NAME_KEY] = type(step).__name__
@@ -182,6 +187,8 @@ class CellRun:
             data = await self._run_step(position, step, data)
             if ctx.artifacts._items:
                 self._note_artifacts(position)
+            if self._see is not None:
+                self._see(position, data.get(), ctx._data)
             for hook in hooks:
                 with self._looking(hook):
                     hook.after_step(experiment, step, data.get(), ctx)

@@ -153,6 +153,25 @@ def test_an_audit_names_the_step_and_what_differs_first_and_marks_the_records(
     assert len(json.loads(fitted.druse("ls", "exp", "--json").out)) == versions
 
 
+@pytest.mark.parametrize("way", ["hands on", "leaves in ctx"])
+def test_an_audit_names_the_step_that_is_random_not_the_one_that_it_shows_in(
+    fitted: Exp, way: str
+) -> None:
+    if way == "hands on":
+        fitted.replace("exp/steps.py", "return data * k, {", "return os.urandom(4).hex(), {")
+    else:
+        fitted.replace(
+            "exp/steps.py", "    tally()\n    model", "    ctx.add('x', os.urandom(4))\n    model"
+        )
+        fitted.replace("exp/steps.py", '"score": data', '"score": ctx.get("x").hex()')
+    assert fitted.misses()
+    found = asked(fitted, "audit", "exp", "--cells", "exp/t/0", status=1)
+    (mismatch,) = found["mismatches"]
+    assert (mismatch["step"], mismatch["what"]) == ("fit", "metric score")
+    assert mismatch["sentence"].startswith("what it hands on differs; so does metric score")
+    assert mismatch["sentence"].endswith("of score")
+
+
 def test_an_audit_executes_what_reads_artifacts_of_others_and_steps_that_are_kept(
     forked: Forked,
 ) -> None:
