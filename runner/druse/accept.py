@@ -64,15 +64,21 @@ def plan(session: Session, experiment: str, step: str | None = None) -> Acceptan
     prepared = session.plan.prepared[experiment]
     names = _names_of(prepared, step) if step is not None else None
     explainer, found = Explainer(session), Acceptance()
+    records: dict[tuple[Digest, int], Record] = {}
     for cell in session.plan.cells(experiment):
         decision = session.plan.decisions[cell]
         if decision.state is State.HIT:
             found.hits += 1
             continue
         try:
-            found.accepted.append(_accept(session, explainer, cell, decision, names))
+            accepted = _accept(session, explainer, cell, decision, names)
         except _Refused as refused:
             found.refuse(cell, str(refused))
+            continue
+        # Cells that are equal have one record between them.
+        key = accepted.record.signature, accepted.record.replicate
+        record = records.setdefault(key, accepted.record)
+        found.accepted.append(accepted._replace(record=record))
     return found
 
 

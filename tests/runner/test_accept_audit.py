@@ -92,6 +92,16 @@ def test_accepting_one_step_leaves_out_cells_where_something_else_changed(fitted
     assert done.status == 2 and "it has: fit, score" in done.err
 
 
+def test_equal_cells_have_one_accepted_record_between_them(exp: Exp) -> None:
+    exp.step("return data, {'value': data}", treatments="{same: {unread: 1}}")
+    exp.run_one()
+    exp.step("return data + 0, {'value': data}", treatments="{same: {unread: 1}}")
+    found = asked(exp, "accept", "exp")
+    assert len({each["record"] for each in found["accepted"]}) == 1
+    assert exp.hits()
+    assert len(asked(exp, "ls", "exp")) == 2
+
+
 def test_what_has_no_earlier_result_or_failed_is_refused(fitted: Exp) -> None:
     fitted.config(
         steps="[fit, score]",

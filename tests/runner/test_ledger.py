@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
+import types
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +230,8 @@ def test_another_machine_has_not_exported_here(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (place.view(0) / ".crystallize_complete").unlink()
-    monkeypatch.setattr(socket, "gethostname", lambda: "another-machine")
+    another = types.SimpleNamespace(gethostname=lambda: "another-machine")
+    monkeypatch.setattr("druse.ledger.socket", another)
     assert place.resume() == []
 
 
