@@ -125,14 +125,28 @@ def _spec(name: str) -> Any:
 def _file_origin(file: str) -> Origin:
     if file.startswith("<frozen"):
         return STDLIB
-    real = os.path.realpath(file)
-    if real.startswith(_our_folders()):
-        return DRUSE
+    folder, name = os.path.split(file)
+    if Path(file).is_symlink():
+        folder, name = os.path.split(os.path.realpath(file))
+    real, origin = _folder_origin(folder)
+    if origin is not None:
+        return origin
     place = _site_folder(real)
-    if place is not None:
-        found = _distribution(place, os.path.relpath(real, place).replace(os.sep, "/"))
-        return USER if found is None else Origin("package", found)
-    return STDLIB if real.startswith(_stdlib_folders()) else USER
+    path = os.path.relpath(real + name, place).replace(os.sep, "/")
+    found = _distribution(str(place), path)
+    return USER if found is None else Origin("package", found)
+
+
+@cache
+def _folder_origin(folder: str) -> tuple[str, Origin | None]:
+    """Where a folder really is, and where all files in it come from; None where distributions'
+    lists of files say that."""
+    real = os.path.join(os.path.realpath(folder), "")  # noqa: PTH118  # with a slash at its end
+    if real.startswith(_our_folders()):
+        return real, DRUSE
+    if _site_folder(real) is not None:
+        return real, None
+    return real, STDLIB if real.startswith(_stdlib_folders()) else USER
 
 
 @cache

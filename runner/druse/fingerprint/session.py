@@ -20,6 +20,7 @@ from druse.fingerprint.patches import Patch, patches
 from druse.fingerprint.proxies import is_code
 from druse.fingerprint.resolve import Found
 from druse.fingerprint.selves import rebound_when_called
+from druse.fingerprint.sources import one_look
 from druse.fingerprint.state import Key, State, is_cache
 from druse.fingerprint.values import plain_digest
 from druse_store import Digest
@@ -84,7 +85,8 @@ class Fingerprinter:
         with builder.lock:
             roots = [settled(builder.node(obj, _name(obj)))]
             if self._loaded != len(sys.modules):
-                self._patches, self._loaded = patches(), len(sys.modules)
+                with one_look():
+                    self._patches, self._loaded = patches(), len(sys.modules)
             if self._patches:
                 roots.append(settled(builder.patches(self._patches)))
         return roots
