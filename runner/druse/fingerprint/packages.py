@@ -172,11 +172,12 @@ def _purelib() -> tuple[str, ...]:
 
 
 def _site_folder(real: str) -> str | None:
-    """The folder of installed packages that a file lies in."""
+    """The folder of installed packages that a folder (with a slash at its end) is or lies in."""
     for folder in _purelib():
         if real.startswith(folder + os.sep):
             return folder
-    return next((str(folder) for folder in Path(real).parents if folder.name in _SITE), None)
+    around = (Path(real), *Path(real).parents)
+    return next((str(folder) for folder in around if folder.name in _SITE), None)
 
 
 @cache
