@@ -159,15 +159,37 @@ def _our_folders() -> tuple[str, ...]:
 
 
 @cache
+def paths_of_python() -> dict[str, str]:
+    """The folders of this interpreter, by sysconfig's names for them.
+
+    sysconfig itself would load all that the interpreter was built with, to fill in a few names.
+    """
+    known = {
+        "base": sys.prefix,
+        "installed_base": sys.base_prefix,
+        "platbase": sys.exec_prefix,
+        "installed_platbase": sys.base_exec_prefix,
+        "platlibdir": sys.platlibdir,
+        "abiflags": getattr(sys, "abiflags", ""),
+        "py_version_short": "{}.{}".format(*sys.version_info),
+    }
+    patterns = sysconfig.get_paths(expand=False)
+    try:
+        return {name: os.path.normpath(path.format_map(known)) for name, path in patterns.items()}
+    except (KeyError, ValueError):
+        return sysconfig.get_paths()
+
+
+@cache
 def _stdlib_folders() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
+    paths = paths_of_python()
     folders = {paths["stdlib"], paths["platstdlib"], str(Path(os.__file__).parent)}
     return tuple(os.path.realpath(folder) + os.sep for folder in folders)
 
 
 @cache
 def _purelib() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
+    paths = paths_of_python()
     return tuple({os.path.realpath(paths[name]) for name in ("purelib", "platlib")})
 
 
@@ -182,7 +204,7 @@ def _site_folder(real: str) -> str | None:
 
 @cache
 def _installed_folders() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
+    paths = paths_of_python()
     folders = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     folders.append(str(Path(os.__file__).parent))
     return tuple({f + os.sep for folder in folders for f in (folder, os.path.realpath(folder))})
@@ -191,17 +213,35 @@ def _installed_folders() -> tuple[str, ...]:
 @cache
 def is_installed_file(file: str) -> bool:
     """Whether a file lies where the standard library or packages do: told by its place alone."""
+    if file.startswith("<frozen"):
+        return True
+    folder = file.rpartition(os.sep)[0]
+    return _is_installed_folder(folder) or (
+        Path(file).is_symlink()
+        and _is_installed_folder(os.path.realpath(file).rpartition(os.sep)[0])
+    )
+
+
+@cache
+def _is_installed_folder(folder: str) -> bool:
+    place = folder + os.sep
     return (
-        file.startswith(("<frozen", *_installed_folders()))
-        or any(f"{os.sep}{name}{os.sep}" in file for name in _SITE)
-        or os.path.realpath(file).startswith(_installed_folders())
+        place.startswith(_installed_folders())
+        or any(f"{os.sep}{name}{os.sep}" in place for name in _SITE)
+        or os.path.join(os.path.realpath(folder), "").startswith(_installed_folders())  # noqa: PTH118
     )
 
 
 @cache
 def is_our_file(file: str) -> bool:
     """Whether a file is druse's."""
-    return os.path.realpath(file).startswith(_our_folders())
+    real = os.path.realpath(file) if Path(file).is_symlink() else file
+    return _is_our_folder(real.rpartition(os.sep)[0])
+
+
+@cache
+def _is_our_folder(folder: str) -> bool:
+    return os.path.join(os.path.realpath(folder), "").startswith(_our_folders())  # noqa: PTH118
 
 
 # --- distributions ---------------------------------------------------------------------------
