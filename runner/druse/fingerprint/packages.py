@@ -12,6 +12,7 @@ import re
 import sys
 import sysconfig
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -55,10 +56,10 @@ _modules: dict[str, tuple[Any, Origin]] = {}
 def origin_of_module(name: str) -> Origin:
     """Where a module comes from, loaded or not; nothing is imported."""
     module = sys.modules.get(name)
+    known = _modules.get(name)
+    if known is not None and known[0] is module:
+        return known[1]
     with _guard:
-        known = _modules.get(name)
-        if known is not None and known[0] is module:
-            return known[1]
         origin = _module_origin(name, module)
         _modules[name] = (module, origin)
         return origin
@@ -66,11 +67,11 @@ def origin_of_module(name: str) -> Origin:
 
 def origin_of_file(file: str) -> Origin:
     """Where the code in a file comes from."""
-    with _guard:
-        origin = _files.get(file)
-        if origin is None:
+    origin = _files.get(file)
+    if origin is None:
+        with _guard:
             origin = _files[file] = _file_origin(file)
-        return origin
+    return origin
 
 
 def module_file(name: str) -> str | None:
@@ -263,8 +264,7 @@ class _Installed:
 def _distribution(place: str, path: str) -> Distribution | None:
     """The distribution in `place` whose list names the file `path`."""
     top = path.partition("/")[0]
-    guesses = sorted(_metadata(place), key=lambda name: not _alike(name, top))
-    for name in guesses:
+    for name in _alike_first(_metadata(place), top):
         installed = _installed(place, name)
         if installed is not None and installed.names(path):
             return _described(installed)
@@ -274,14 +274,19 @@ def _distribution(place: str, path: str) -> Distribution | None:
 @cache
 def _metadata(place: str) -> tuple[str, ...]:
     try:
-        names = [path.name for path in Path(place).iterdir()]
+        names = os.listdir(place)  # noqa: PTH208  # there may be very many
     except OSError:
         return ()
     return tuple(sorted(name for name in names if name.endswith((".dist-info", ".egg-info"))))
 
 
-def _alike(metadata: str, top: str) -> bool:
-    return _plain(metadata.partition("-")[0]) == _plain(top.partition(".")[0])
+def _alike_first(names: tuple[str, ...], top: str) -> Iterator[str]:
+    """Names of metadata, those first that look as if they were those of a top-level name."""
+    opening = _plain(top.partition(".")[0])
+    likely = [name for name in names if name[:1].lower() == opening[:1]]
+    alike = [name for name in likely if _plain(name.partition("-")[0]) == opening]
+    yield from alike
+    yield from (name for name in names if name not in alike)
 
 
 def _plain(name: str) -> str:

@@ -13,18 +13,19 @@ import copyreg
 import operator
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import RLock
 from typing import Any, Final, NamedTuple
 
 from druse.fingerprint.packages import is_installed_file
-from druse.fingerprint.proxies import is_module
-from druse.fingerprint.users import Users, module_name
+from druse.fingerprint.proxies import is_class, is_module
+from druse.fingerprint.users import Users, is_open, module_name
 
 # What reports, and computes nothing.
 _INERT: Final = frozenset({"logging", "logging.config", "logging.handlers", "warnings"})
 _INERT_NAMES: Final = frozenset({"excepthook", "displayhook", "breakpointhook", "unraisablehook"})
 
+_OURS: Final = frozenset({"druse", "druse_store"})
 _USERS: Final = "the user's, or a wrapper of it"
 _OPEN: Final = "another's class, into which something may have been put"
 _CHANGING: Final = "another's object or wrapper, which may come to hold something"
@@ -45,8 +46,8 @@ class _Seen:
 
     owner: Any
     values: tuple[Any, ...]
-    classes: list[type] = field(default_factory=list)
-    changing: list[Any] = field(default_factory=list)  # what may come to hold something by itself
+    classes: list[type]
+    changing: list[Any]  # what may come to hold something by itself
 
 
 class _Registered(NamedTuple):
@@ -91,6 +92,7 @@ class _Look:
     def __init__(self) -> None:
         self.found: dict[str, Any] = {}
         self._users = Users()
+        self._modules: dict[str, str] = {}
         self._known: dict[int, str] = {}  # what was judged, by identity
         self._kept: list[Any] = []  # so that their identities stay theirs
         self._classes: dict[int, type] = {}  # looked into
@@ -107,7 +109,7 @@ class _Look:
                 self.into(cls, vars(cls))
 
     def _examined(self, owner: Any, held: Any) -> _Seen:
-        seen, known = _Seen(owner, tuple(held.values())), self._known
+        seen, known = _Seen(owner, tuple(held.values()), [], []), self._known
         put = []
         for value in self._users.among(seen.values):
             verdict = known.get(id(value)) or self._judge(value)
@@ -126,14 +128,27 @@ class _Look:
 
     def _judge(self, value: Any) -> str:
         users = self._users
-        if users.owns(value):
+        if is_class(value):
+            if not is_open(value):
+                verdict = _CLOSED
+            else:
+                name = module_name(value)
+                verdict = self._modules.get(name) or self._judge_module(name)
+        elif users.owns(value):
             verdict = _USERS
-        elif isinstance(value, type) and users.may_hold(value):
-            verdict = _OPEN
         else:
             verdict = _CHANGING if users.may_change(value) else _CLOSED
         self._kept.append(value)
         self._known[id(value)] = verdict
+        return verdict
+
+    def _judge_module(self, name: str) -> str:
+        """What the classes of a module are."""
+        if self._users.owns_module(name):
+            verdict = _USERS
+        else:
+            verdict = _CLOSED if name.partition(".")[0] in _OURS else _OPEN
+        self._modules[name] = verdict
         return verdict
 
     def _note(self, owner: Any, held: dict[str, Any], put: list[Any]) -> bool:

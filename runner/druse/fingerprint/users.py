@@ -13,12 +13,12 @@ from druse.fingerprint.externals import external_name
 from druse.fingerprint.packages import is_installed_file, is_our_file
 
 _HEAP_TYPE: Final = 1 << 9
+_IMMUTABLE_TYPE: Final = 1 << 8
 _DEPTH: Final = 4  # of wrappers around wrappers
 # Debuggers live outside of the folders of packages, and put themselves everywhere.
 _DEBUGGERS: Final = ("pydevd", "debugpy", "_pydev_", "pycharm")
 _VALUES: Final = (int, float, complex, str, bytes, tuple, enum.Enum, BaseException)
 _TOOLS: Final = ("importlib", "_frozen_importlib", "typing", "logging")
-_OURS: Final = frozenset({"druse", "druse_store"})
 _DISPATCHER: Final = functools.singledispatch(lambda _: None)
 _SINGLE_DISPATCH: Final = _DISPATCHER.__code__  # type: ignore[attr-defined]
 
@@ -69,9 +69,9 @@ class Users:
     def __init__(self) -> None:
         self._modules: dict[Any, bool] = {}
 
-    def among(self, values: Iterable[Any], kinds: _Kinds = _holders) -> list[Any]:
+    def among(self, values: Iterable[Any]) -> list[Any]:
         """What of many values is worth a closer look: a few."""
-        files = _files
+        kinds, files = _holders, _files
         return [
             value
             for value in values
@@ -102,18 +102,17 @@ class Users:
         return bool(held) and self._owns_any(tuple(held.values()), depth)
 
     def _owns_any(self, values: Iterable[Any], depth: int) -> bool:
-        for each in self.among(values, _kinds):  # noqa: SIM110  # asked of very many
+        for each in values:
+            kind = type(each)
+            if kind is FunctionType:
+                is_known = _files.get(each.__code__.co_filename) is False
+                if is_known and each.__closure__ is None:
+                    continue
+            elif not _kinds[kind]:
+                continue
             if self.owns(each, depth - 1):
                 return True
         return False
-
-    def may_hold(self, cls: type) -> bool:
-        """Whether anything of the user's may be set on a class: it is not druse's, nor one that is
-        compiled in, which nothing can be set on."""
-        if not cls.__flags__ & _HEAP_TYPE:
-            return False
-        name = module_name(cls)
-        return not name.startswith("druse") or name.partition(".")[0] not in _OURS
 
     def pieces(self, value: Any) -> list[tuple[str, Any]]:
         """What of something that is the user's, or wraps it, counts; and where in it that is.
@@ -134,7 +133,7 @@ class Users:
         kind = type(value)
         if kind is FunctionType:
             return value.__closure__ is not None
-        return not issubclass(kind, type) and kind not in _WRAPPED and kind.__module__ != "typing"
+        return kind not in _WRAPPED and kind.__module__ != "typing"
 
     def _owns_function(self, function: FunctionType, depth: int) -> bool:
         file = function.__code__.co_filename
@@ -150,16 +149,16 @@ class Users:
 
     def _is_users_file(self, function: FunctionType, file: str) -> bool:
         if file.startswith("<") and not file.startswith("<frozen"):  # a cell; or made in memory
-            return self._is_users_module(function.__globals__.get("__name__"))
+            return self.owns_module(function.__globals__.get("__name__"))
         _files[file] = not (
             is_installed_file(file) or is_our_file(file) or any(m in file for m in _DEBUGGERS)
         )
         return _files[file]
 
     def _owns_class(self, cls: type) -> bool:
-        return bool(cls.__flags__ & _HEAP_TYPE) and self._is_users_module(module_name(cls))
+        return bool(cls.__flags__ & _HEAP_TYPE) and self.owns_module(module_name(cls))
 
-    def _is_users_module(self, name: Any) -> bool:
+    def owns_module(self, name: Any) -> bool:
         """Not so for a module that is not there: machinery names classes as it likes."""
         known = self._modules.get(name)
         if known is None:
@@ -169,6 +168,12 @@ class Users:
             known = name in ("__main__", "__mp_main__") or (is_file and not is_our_file(str(file)))
             self._modules[name] = known
         return known
+
+
+def is_open(cls: type) -> bool:
+    """Whether anything can be set on a class: it is not one that is compiled in."""
+    flags = cls.__flags__
+    return bool(flags & _HEAP_TYPE) and not flags & _IMMUTABLE_TYPE
 
 
 def module_name(cls: type) -> str:
