@@ -22,6 +22,7 @@ from druse import unseen
 from druse.forked import Forked, told_by
 from druse.keeping import Seen, keep, keeper, kept
 from druse.places import Files, State, is_temporary, within
+from druse.reads import INSIDE, WHOLE, Reads
 from druse_store import Digest
 
 _IMPORTING = (
@@ -41,11 +42,14 @@ class Watch:
     """The files that one cell opened for reading, the folders that it listed, what it unpickled.
 
     `code` names the functions and classes that the cell's key covers; None: any may be used.
-    `place` is that of the step at hand.
+    `reads` are the cell's. `place` is that of the step at hand.
     """
 
-    def __init__(self, files: Files, code: frozenset[str] | None = None) -> None:
+    def __init__(
+        self, files: Files, code: frozenset[str] | None = None, reads: Reads | None = None
+    ) -> None:
         self._files = files
+        self._reads = reads
         self._code = code
         self._began = time.time_ns()
         self._stats: dict[str, tuple[str, State | None]] = {}
@@ -66,6 +70,17 @@ class Watch:
         if self._forked is None:
             self._forked = Forked(self._here)
         return self._forked
+
+    def in_child(self) -> None:
+        """This is a copy, in a process that the cell has forked: what it reads there is told."""
+        if self._reads is not None and self._forked is not None:
+            tell, mine = self._forked.tell, self._mark
+            self._reads.tell(lambda kind, *read: tell([kind, mine, read[0], read[1].hex()]))
+
+    @property
+    def _mark(self) -> str:
+        """Tells this cell's forked processes from those that earlier ones have left."""
+        return f"{id(self)} {self._began}"
 
     def opened(self, path: str, mode: str | None, flags: int, frame: Any) -> None:
         """A file is about to be opened."""
@@ -154,6 +169,9 @@ class Watch:
         for kind, *told in told_by(self._forked, at_end=at_end):
             if kind == "written":
                 self._written.add(told[0])
+            elif kind in (WHOLE, INSIDE):
+                if told[0] == self._mark and self._reads is not None:
+                    self._reads.take_over(kind, told[1], Digest.fromhex(told[2]))
             else:
                 self._take_over(*told)
 
@@ -292,6 +310,8 @@ class watching:  # noqa: N801 - used as a function is; a generator costs more th
 def _note_pid() -> None:
     global _pid  # noqa: PLW0603 - of a forked child
     _pid = os.getpid()
+    for watch in _active:
+        watch.in_child()
 
 
 os.register_at_fork(after_in_child=_note_pid)
