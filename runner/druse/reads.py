@@ -9,6 +9,7 @@ A read is a name with its kind as prefix, and the digest of the value that was r
 - `name:2`: the name of step 2; `shared:2`: step 2 gave one result to all replicates
 - `up:digits`: an artifact of another experiment; `stored:...`: one of an earlier run
 - `file:./x.csv`: a file's content; `dir:./raw`: which names a folder holds
+- `glob:./raw//*/n.txt`: which paths a pattern finds below a folder
 - `class:models:Model`: the code of a class that was unpickled; `package:torch`: a version
 
 Reads of what the cell itself wrote follow from its other reads, so they are none. Within a

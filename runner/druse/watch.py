@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from druse import unseen
+from druse import globs, unseen
 from druse.forked import Forked, told_by
 from druse.keeping import Seen, keep, keeper, kept
 from druse.places import Files, State, is_temporary, within
@@ -140,6 +140,13 @@ class Watch:
         if name is not None and not self._is_passing(path):
             self._add(f"dir:{name}", self._files.listing_digest(path), frame)
 
+    def asked(self, folder: str, pattern: str, frame: Any) -> None:
+        """It is about to be found out which paths a pattern finds below a folder."""
+        name = self._files.name(folder)
+        if name is not None and not self._is_passing(folder):
+            digest = self._files.found_digest(name, pattern)
+            self._add(f"glob:{name}{globs.BETWEEN}{pattern}", digest, frame)
+
     def unpickled(self, module: str, name: str, frame: Any) -> None:
         """A class or function is about to be looked up for a pickle."""
         self._add(f"class:{module}:{name}", None, frame)
@@ -216,8 +223,9 @@ class Watch:
         self._add_kept(self.found)
         if not self._written:
             return
-        for name in [each for each in self.found if each.startswith("dir:")]:
-            folder = os.path.realpath(self._files.path(name[4:])) + os.sep
+        for name in [each for each in self.found if each.startswith(("dir:", "glob:"))]:
+            folder = self._files.path(name.partition(":")[2].partition(globs.BETWEEN)[0])
+            folder = os.path.realpath(folder) + os.sep
             if any(path.startswith(folder) for path in self._written):
                 del self.found[name]  # a place that it writes to
 
@@ -276,7 +284,7 @@ _STARTS = frozenset({"_thread.start_new_thread", "_thread.start_joinable_thread"
 _FORKS = frozenset({"os.fork", "os.forkpty"})
 _MAKES = frozenset({"tempfile.mkstemp", "tempfile.mkdtemp"})
 _OPENS = frozenset({"open", "os.listdir", "os.scandir"})
-_EVENTS = _STARTS | _FORKS | _MAKES | _OPENS | unseen.EVENTS | {"pickle.find_class"}
+_EVENTS = _STARTS | _FORKS | _MAKES | _OPENS | globs.EVENTS | unseen.EVENTS | {"pickle.find_class"}
 _current: ContextVar[Watch | None] = ContextVar("druse.watch", default=None)
 _active: list[Watch] = []
 _threads: WeakKeyDictionary[threading.Thread, Watch] = WeakKeyDictionary()
@@ -371,6 +379,10 @@ def _tell(watch: Watch, event: str, args: tuple[Any, ...], frame: Any) -> None:
         return
     if event in _OPENS:
         _tell_of_path(watch, event, args, frame)
+    elif event in globs.EVENTS:
+        asked = globs.asked(event, args)
+        if asked is not None:
+            watch.asked(*asked, frame)
     elif event == "pickle.find_class":
         watch.unpickled(str(args[0]), str(args[1]), frame)
     elif event in _FORKS:
