@@ -7,7 +7,7 @@ import inspect
 import logging
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,10 @@ from druse.names import REPLICATE_KEY, SOURCE, STEP_NAME_KEY
 from druse.pipelines import without_metrics
 from druse.plain import plain
 from druse.plugins import BUILT_IN, BasePlugin
-from druse.reads import Reads
+from druse.reads import Reads, Told
 from druse.runtime import InputGone, Runtime, Workplace
 from druse.stepcache import Held, StepCache
-from druse.task import CellName, Failure, Outcome, Sighting, Task, WrittenArtifact
+from druse.task import Failure, Outcome, Sighting, Task, WrittenArtifact
 from druse.watch import Watch, unwatched, watching
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class SetUp:
         ctx = FrozenContext._of_cell(dict(before), reads, _LOGGER)
         self._ctx = ctx
         self._ready: list[Any] = []
-        watch = Watch(place.files, prepared.code)
+        watch = Watch(place.files, prepared.code, reads)
         with watching(watch):
             self._set_up(watch)
         self.values = {key: value for key, value in ctx._data.items() if key not in before}
@@ -130,13 +130,13 @@ class CellRun:
         self._initial = self._condition.cell(task.cell.replicate)
         self._reads = Reads(self._initial, up.prepared.table, up.values)
         if tell is not None and task.tells:
-            self._reads.found = Told(task.cell, tell)
+            self._reads.found = Told({}, lambda *read: tell(Sighting(task.cell, *read)))
         self._reads.found.update(up.read)
         values = {**up.values, **self._initial.values()}
         self._ctx = FrozenContext._of_cell(values, self._reads, _LOGGER)
         self._ctx._runtime = Runtime(up.place, up.prepared, task.upstream)
         self._outcome = Outcome(task.cell, self._reads.found)
-        self._watch = Watch(up.place.files, up.prepared.code)
+        self._watch = Watch(up.place.files, up.prepared.code, self._reads)
         self._cache: StepCache | None = None
         seeding = up.prepared.seed
         self._seed_fn = seed or seeding.seed_fn or seeds.seed_generators
@@ -360,28 +360,6 @@ def _is_plain(value: Any) -> bool:
 
 def _is_awaitable(value: Any) -> bool:
     return type(value) not in _NOT_AWAITABLE and inspect.isawaitable(value)
-
-
-class Told(dict[str, "Digest"]):
-    """Reads of which each new one is told at once."""
-
-    def __init__(self, cell: CellName, tell: Callable[[Sighting], None]) -> None:
-        super().__init__()
-        self._cell = cell
-        self._tell = tell
-
-    def __setitem__(self, name: str, digest: Digest) -> None:
-        if name not in self:
-            super().__setitem__(name, digest)
-            self._tell(Sighting(self._cell, name, digest))
-
-    def setdefault(self, name: str, digest: Digest = b"") -> Digest:  # type: ignore[assignment]
-        self[name] = digest
-        return self[name]
-
-    def update(self, other: Mapping[str, Digest]) -> None:  # type: ignore[override]
-        for name, digest in other.items():
-            self[name] = digest
 
 
 def failed(task: Task, error: BaseException, kind: str | None = None) -> Outcome:
