@@ -246,12 +246,9 @@ class Writer:
 
     def _seal_if_full(self, pack: Appender) -> None:
         if pack.end >= PACK_SIZE:
-            self._seal(pack)
-
-    def _seal(self, pack: Appender) -> None:
-        pack.seal()
-        pack.start_sync()
-        self._pack = None
+            pack.seal()
+            pack.start_sync()
+            self._pack = None
 
     def _open_pack(self) -> Appender:
         pack = self._pack
@@ -293,7 +290,8 @@ class Writer:
         nodes = _checked_nodes(record)
         digest = record.digest
         needs = record.blobs()
-        relied = [blob for blob in needs if not self._pending.has_blob(blob)]
+        seen = self._pending
+        relied = [blob for blob in needs if not seen.has_blob(blob)]
         for blob in relied:
             if not (self.has_blob(blob) or is_known(blob)):
                 raise BlobVanished(
@@ -302,10 +300,12 @@ class Writer:
                 )
         with self._lock:
             pending = self._pending
-            pending.rows.add(record, nodes)
-            pending.needs[digest] = needs
+            if pending is not seen:  # whose commit has begun, and may fail
+                relied = [blob for blob in needs if not pending.has_blob(blob)]
             if relied:
                 pending.relied.update(blob for blob in relied if blob not in pending.chunks)
+            pending.needs[digest] = needs
+            pending.rows.add(record, nodes)  # behind what it needs: it may be interrupted
             pending.operations += 1
         return pending
 
