@@ -96,10 +96,11 @@ class Writer:
         return None
 
     def has_blob(self, digest: Digest) -> bool:
+        return self._pending.has_blob(digest) or self._is_being_committed(digest)
+
+    def _is_being_committed(self, digest: Digest) -> bool:
         committing = self._committing
-        return self._pending.has_blob(digest) or (
-            committing is not None and committing.has_blob(digest)
-        )
+        return committing is not None and committing.has_blob(digest)
 
     # --- blobs ---------------------------------------------------------------------------------
 
@@ -134,9 +135,9 @@ class Writer:
         encoded while more come in, and appended with its commit at the latest.
         """
         with self._lock:
-            if self.has_blob(digest):
-                return
             pending = self._pending
+            if pending.has_blob(digest) or self._is_being_committed(digest):
+                return
             pending.small.add(digest)
             pending.operations += 1
             pending.bytes += len(data)
@@ -290,9 +291,9 @@ class Writer:
     def add_record(self, record: Record, is_known: Callable[[Digest], bool]) -> Pending:
         """Adds a record whose blobs all wait or are known. Raises InvalidRecord, BlobVanished."""
         nodes = _checked_nodes(record)
-        digest = record.digest
         needs = record.blobs()
-        relied = [blob for blob in needs if not self._pending.has_blob(blob)]
+        has_blob = self._pending.has_blob
+        relied = [blob for blob in needs if not has_blob(blob)]
         for blob in relied:
             if not (self.has_blob(blob) or is_known(blob)):
                 raise BlobVanished(
@@ -301,8 +302,7 @@ class Writer:
                 )
         with self._lock:
             pending = self._pending
-            pending.rows.add(record, nodes)
-            pending.needs[digest] = needs
+            pending.needs[pending.rows.add(record, nodes)] = needs
             if relied:
                 pending.relied.update(blob for blob in relied if blob not in pending.chunks)
             pending.operations += 1
