@@ -275,8 +275,9 @@ class Decider:
 
     def is_asked_for(self, cell: CellName) -> bool:
         """Whether a cell is to be executed whatever the store has."""
-        is_marked = self._plan.decisions[cell].reason == MARKER
-        return is_marked or self._reasons.get(cell.experiment) is not None
+        if self._reasons.get(cell.experiment) is not None:
+            return True
+        return self._plan.decisions[cell].reason == MARKER
 
     def catch_up(self, view: Glance) -> None:
         """Other processes may have committed: what was read of the index before may be old."""

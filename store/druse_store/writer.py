@@ -96,10 +96,11 @@ class Writer:
         return None
 
     def has_blob(self, digest: Digest) -> bool:
+        return self._pending.has_blob(digest) or self._is_being_committed(digest)
+
+    def _is_being_committed(self, digest: Digest) -> bool:
         committing = self._committing
-        return self._pending.has_blob(digest) or (
-            committing is not None and committing.has_blob(digest)
-        )
+        return committing is not None and committing.has_blob(digest)
 
     # --- blobs ---------------------------------------------------------------------------------
 
@@ -134,9 +135,9 @@ class Writer:
         encoded while more come in, and appended with its commit at the latest.
         """
         with self._lock:
-            if self.has_blob(digest):
-                return
             pending = self._pending
+            if pending.has_blob(digest) or self._is_being_committed(digest):
+                return
             pending.operations += 1
             pending.bytes += len(data)
             is_group = self._small.add(digest, data)
@@ -288,7 +289,6 @@ class Writer:
     def add_record(self, record: Record, is_known: Callable[[Digest], bool]) -> Pending:
         """Adds a record whose blobs all wait or are known. Raises InvalidRecord, BlobVanished."""
         nodes = _checked_nodes(record)
-        digest = record.digest
         needs = record.blobs()
         seen = self._pending
         relied = [blob for blob in needs if not seen.has_blob(blob)]
@@ -304,7 +304,7 @@ class Writer:
                 relied = [blob for blob in needs if not pending.has_blob(blob)]
             if relied:
                 pending.relied.update(blob for blob in relied if blob not in pending.chunks)
-            pending.needs[digest] = needs
+            pending.needs[record.digest] = needs
             pending.rows.add(record, nodes)  # behind what it needs: it may be interrupted
             pending.operations += 1
         return pending
