@@ -183,7 +183,7 @@ class Appender:
             offsets.append(end)
             end += sum(memoryview(part).nbytes for part in frame)
             parts += frame
-        with self._writing():
+        with self.writing():
             self._written = disk.write_parts(self.fd, parts, self._written)
         self._buffer.clear()
         self.end, self.last = end, offsets[-1]
@@ -194,7 +194,7 @@ class Appender:
     def append_frames(self, pieces: Sequence[Buffer], count: int) -> None:
         """Appends `count` whole frames, whose bytes these pieces are, without a copy of them."""
         self.write_out()
-        with self._writing():
+        with self.writing():
             self.end = self._written = disk.write_parts(self.fd, pieces, self._written)
         self.frames += count
         # No sync in between, as what is written next would wait for it; `sync` leaves nothing out.
@@ -213,12 +213,13 @@ class Appender:
             self._write(view[start : start + _PIECE])
 
     def _write(self, view: memoryview) -> None:
-        with self._writing():
+        with self.writing():
             self._written = disk.write_all(self.fd, view, self._written)
         self._early.written(self._written)
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
+        """For the block, which writes to the file: if it fails, the file is abandoned."""
         self._check_usable()
         try:
             yield
