@@ -9,10 +9,10 @@ from __future__ import annotations
 import mmap
 import struct
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, compress
-from operator import not_
+from operator import eq, not_
 from pathlib import Path
 from typing import TypeAlias
 
@@ -93,7 +93,7 @@ def copy(sources: list[Source], out: Stream, swaps: Swaps) -> None:
 def copy_extents(source: Source, out: Stream, swaps: Swaps) -> None:
     """Copies raw chunks that lie side by side."""
     for chunks in source.extents:
-        good = verified(source.data, chunks)
+        good = _verified(source.data, chunks)
         if all(good):
             _append_extent(source, chunks, out, swaps)
         else:
@@ -120,7 +120,7 @@ def _append_extent(source: Source, chunks: list[Chunk], out: Stream, swaps: Swap
 def copy_frames(source: Source, out: Stream, swaps: Swaps) -> None:
     """Copies all other chunks, a frame each; neighbours together."""
     for batch in _batches(source.frames):
-        good = verified(source.data, batch)
+        good = _verified(source.data, batch)
         for chunk in compress(batch, map(not_, good)):
             source.lacks(chunk)
         chunks = list(compress(batch, good))
@@ -157,17 +157,28 @@ def _pieces(
     return found
 
 
-def verified(data: memoryview, chunks: list[Chunk]) -> list[bool]:
+def _verified(data: memoryview, chunks: list[Chunk]) -> list[bool]:
     """Whether each gives the bytes that its name says."""
-    if {chunk[3] for chunk in chunks} == {RAW}:
-        return [
-            stored == size and blake3(data[at : at + size]).digest() == key
-            for at, stored, size, _, key, *_ in chunks
-        ]
-    encoded = [(kind, data[at : at + stored], size) for at, stored, size, kind, *_ in chunks]
+    offsets, stored, sizes, codecs, keys, _ = zip(*chunks, strict=True)
+    return list(map(eq, digests_of(data, offsets, stored, codecs, sizes), keys))
+
+
+def digests_of(
+    data: memoryview,
+    offsets: Sequence[int],
+    stored: Sequence[int],
+    codecs: Sequence[int],
+    sizes: Sequence[int],
+) -> list[bytes]:
+    """The digests of what chunks decode to; empty for one that cannot be decoded."""
+    if set(codecs) == {RAW} and stored == sizes:
+        return [blake3(data[at : at + n]).digest() for at, n in zip(offsets, stored, strict=True)]
+    encoded = [
+        (kind, data[at : at + length], size)
+        for at, length, kind, size in zip(offsets, stored, codecs, sizes, strict=True)
+    ]
     plain = codec.decode_many(encoded)
-    found = [b"" if each is None else blake3(each).digest() for each in plain]
-    return [digest == chunk[4] for digest, chunk in zip(found, chunks, strict=True)]
+    return [b"" if each is None else blake3(each).digest() for each in plain]
 
 
 def _batches(chunks: list[Chunk]) -> Iterator[list[Chunk]]:

@@ -47,6 +47,7 @@ class Stream:
         self._todo: SimpleQueue[_Piece | None] = SimpleQueue()
         self._error: OSError | None = None
         self._room = self._rooms[0]
+        self._lent: memoryview | None = None
         self._begin_anew()
         self._thread = threading.Thread(target=self._work, name="druse-writes", daemon=True)
         self._thread.start()
@@ -73,10 +74,23 @@ class Stream:
         self._pour(pieces)
         self._frames += count
 
+    def space(self, size: int) -> memoryview:
+        """Memory for so many bytes that may be appended next: if it is, nothing is copied."""
+        if size > _ROOM - _BLOCK:
+            return memory.reserve(size)
+        if self._filled + size > _ROOM:
+            self._write_room()
+        self._lent = self._room[self._filled : self._filled + size]
+        return self._lent
+
     def _pour(self, pieces: Sequence[Buffer]) -> None:
         for piece in pieces:
             view = memoryview(piece).cast("B")
             self.end += len(view)
+            if piece is self._lent:
+                self._filled += len(view)
+                view = view[:0]
+            self._lent = None
             while len(view):
                 count = min(len(view), _ROOM - self._filled)
                 self._room[self._filled : self._filled + count] = view[:count]
@@ -89,6 +103,7 @@ class Stream:
         """Hands the blocks that are full over to the other thread."""
         size = self._filled - self._filled % _BLOCK
         room, rest = self._room, self._room[size : self._filled]
+        self._lent = None
         self._room = self._free.get()
         self._room[: len(rest)] = rest
         self._todo.put((room, size, self._begin))

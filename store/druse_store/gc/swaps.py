@@ -7,7 +7,7 @@ the index is written once for all the packs of a wave, not once for each of them
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 from druse_store.digest import SIZE
@@ -32,6 +32,12 @@ class Swaps:
         """Adds a chunk that has this row, and lies there now. Raises IndexDamaged."""
         new = moved_chunk(key, row, pack + offset.to_bytes(8, "little"))
         self.parts[key[0]] += key + row + new
+
+    def add_rows(self, rows: Iterable[bytes]) -> None:
+        """Adds chunks; of each the key, the row that it has and the one that it gets."""
+        parts = self.parts
+        for row in rows:
+            parts[row[0]] += row
 
     def slices(self, size: int) -> Iterator[list[Swap]]:
         """All, in the order of their keys, at most so many at once."""
