@@ -69,6 +69,7 @@ class Compactor:
         self._leaving: list[Future[None]] = []
         self._groups: list[list[Group]] = []  # that are still to be begun, a wave each
         self._begun: _Wave | None = None
+        self._places: dict[bytes, bytearray] = {}
         self.done = Compacted()
 
     def run(self, dead: list[bytes]) -> None:
@@ -179,9 +180,13 @@ class Compactor:
 
     # --- writing anew --------------------------------------------------------------------------
 
-    def start(self, groups: list[Group], doomed: Sequence[bytearray]) -> None:
+    def start(
+        self, groups: list[Group], doomed: Sequence[bytearray], places: dict[bytes, bytearray]
+    ) -> None:
         """Begins to copy, beside the sweep, what there is room for before anything is removed.
-        `doomed`: keys, in order, of the chunks that are going to be swept."""
+        `doomed`: keys, in order, of the chunks that are going to be swept. `places`: of what stays
+        in some of the packs."""
+        self._places = places
         self._groups = list(_waves(groups, self._chunk_size(), self._room()))
         if self._groups and sum(group.size for group in self._groups[0]) <= self._room():
             self._begun = self._begin(self._groups.pop(0), doomed)
@@ -197,12 +202,15 @@ class Compactor:
             done += 1
 
     def _begin(self, groups: list[Group], doomed: Sequence[bytearray]) -> _Wave:
-        # First nobody can append to them any more, then their chunks are looked up.
+        # First nobody can append to them any more, then their chunks are looked up. (What came to
+        # one since the plan is found when it is to be removed.)
         free = [[pack for pack in group.packs if self._may_touch(pack)] for group in groups]
-        rows = self._rows((pack for packs in free for pack in packs), doomed)
+        rows = self._rows({p for packs in free for p in packs} - self._places.keys(), doomed)
         wave = _Wave(self._location, self._step)
         for group, packs in zip(groups, free, strict=True):
-            wave.add([(pack, rows.pop(pack)) for pack in packs], group.size)
+            wanted = [(pack, rows.pop(pack)) for pack in packs if pack in rows]
+            plain = [(p, self._places.pop(p)) for p in packs if p in self._places]
+            wave.add(wanted, plain, group.size)
         wave.crew.start()
         return wave
 
@@ -223,7 +231,7 @@ class Compactor:
         back = [(pack, chunks) for pack, chunks in rows.items() if chunks]
         if back:  # what was doomed, and came back to life
             with _Wave(self._location, self._step) as more:
-                more.add(back, 0)
+                more.add(back, [], 0)
                 self._complete(more)
 
     def _name(self, packs: list[Appender]) -> None:
@@ -263,11 +271,17 @@ class _Wave:
         self.over: list[bytes] = []  # packs of which all was copied
         self.damaged: list[str] = []
 
-    def add(self, wanted: list[tuple[bytes, bytearray]], size: int) -> None:
-        """Packs, with the rows of their chunks: about so many bytes, that become one pack."""
-        if any(rows for _, rows in wanted):
+    def add(
+        self,
+        wanted: list[tuple[bytes, bytearray]],
+        plain: list[tuple[bytes, bytearray]],
+        size: int,
+    ) -> None:
+        """Packs, with the rows of their chunks or their places: about so many bytes, that become
+        one pack."""
+        if plain or any(rows for _, rows in wanted):
             out = Appender.create(self._location, frames.PACK)
-            self.crew.add(Job(wanted, size, out))
+            self.crew.add(Job(wanted, plain, size, out))
         else:
             self.over += [pack for pack, _ in wanted]
 

@@ -78,7 +78,7 @@ class Executor:
         plan, sweeper = self._plan, self._sweeper
         with self._reserve():
             if not plan.marked.problems:
-                self._compactor.start(plan.packs.groups, self._doomed())
+                self._compactor.start(plan.packs.groups, self._doomed(), plan.places)
             self._logical()
             if not plan.marked.problems:
                 self._tombstones()

@@ -57,6 +57,8 @@ TICK = 10_000_000_000  # ns between commits whose time is noted
 RESIDUE = 0x2144DF1C  # the crc32 of whatever ends with its own crc32: so a check is one call
 _CHUNK = struct.Struct("<8sQIIBBQ")
 _BLOB = struct.Struct("<32sQIBQ")
+PLACE = 16  # bytes of a chunk's row that say where it is: pack and offset
+CHUNK_ROW = _CHUNK.size + 4  # bytes of a chunk's row
 _FILE = struct.Struct("<BBQQI")
 _HEAD = struct.Struct("<Q8sQ")
 _ORIGIN = struct.Struct("<32s16sB")
@@ -203,6 +205,15 @@ def pack_chunks(entries: Mapping[Digest, ChunkEntry], commit: int) -> list[tuple
 
 def unpack_chunk(key: bytes, value: memoryview | bytes) -> ChunkEntry:
     return ChunkEntry._make(_CHUNK.unpack(body(CHUNKS, key, value, _CHUNK.size)))
+
+
+def moved_chunk(key: bytes, value: bytes, place: bytes) -> bytes:
+    """The row of a chunk that lies in another place: pack and offset. Raises IndexDamaged."""
+    begun = crc32(key, SEEDS[CHUNKS])
+    if crc32(value, begun) != RESIDUE:
+        raise damaged(CHUNKS, key)
+    data = place + value[PLACE:-4]
+    return data + crc32(data, begun).to_bytes(4, "little")
 
 
 def pack_blob(key: bytes, entry: BlobEntry) -> bytes:
