@@ -11,6 +11,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import compress
+from operator import is_
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -20,11 +22,12 @@ from druse_store.appender import Appender
 from druse_store.changes import Change
 from druse_store.digest import SIZE
 from druse_store.frames import HEADER_SIZE
+from druse_store.gc.buckets import COUNT
 from druse_store.gc.crew import Crew, Job
 from druse_store.gc.packs import Group
 from druse_store.gc.swaps import Swap, Swaps
 from druse_store.gc.sweep import Sweeper
-from druse_store.index.bulk import Bulk, Scan
+from druse_store.index.bulk import Bulk, Row, Scan
 from druse_store.index.environment import Environment
 from druse_store.index.values import CHUNKS, QUARANTINED, SEALED
 from druse_store.location import Location
@@ -72,12 +75,11 @@ class Compactor:
         self._places: dict[bytes, bytearray] = {}
         self.done = Compacted()
 
-    def run(self, dead: list[bytes]) -> None:
-        """Wholly dead packs first, which needs no room; then what was begun, and what was not."""
+    def remove(self, dead: list[bytes]) -> None:
+        """Removes packs in which nothing lives, which needs no room."""
         dead = [pack for pack in dead if self._may_touch(pack)]
         still = self._rows(dead)
         self._remove([pack for pack in dead if not still[pack]])
-        self._write_anew()
 
     def close(self) -> None:
         """Ends it, done or not."""
@@ -191,7 +193,8 @@ class Compactor:
         if self._groups and sum(group.size for group in self._groups[0]) <= self._room():
             self._begun = self._begin(self._groups.pop(0), doomed)
 
-    def _write_anew(self) -> None:
+    def write_anew(self) -> None:
+        """Completes what was begun, and does what was not."""
         done, total = 0, len(self._groups) + 1
         while self._begun is not None or self._groups:
             self.finish()
@@ -219,20 +222,48 @@ class Compactor:
         wave.crew.finish(lambda done, total: self._advance("write packs anew", done, total))
         self.done.damaged += wave.damaged
         self._name(wave.packs)
-        for part in wave.swaps.slices(self._sweeper.slice):
-
-            def move(tables: Bulk, part: list[Swap] = part) -> list[Change]:
-                tables.move_chunks(part)
-                return []
-
-            self._sweeper.transact("swap places", move)
-        rows = self._rows(wave.over)
+        if self._sweeper.may_write_anew(CHUNKS, wave.swaps.count):
+            rows = self._swap_anew(wave)
+        else:
+            self._swap(wave.swaps)
+            rows = self._rows(wave.over)
         self._remove([pack for pack in wave.over if not rows[pack]])
         back = [(pack, chunks) for pack, chunks in rows.items() if chunks]
         if back:  # what was doomed, and came back to life
             with _Wave(self._location, self._step) as more:
                 more.add(back, [], 0)
                 self._complete(more)
+
+    def _swap(self, swaps: Swaps) -> None:
+        """Gives entries the places that they get, a part of them after the other."""
+        for part in swaps.slices(self._sweeper.slice):
+
+            def move(tables: Bulk, part: list[Swap] = part) -> list[Change]:
+                tables.move_chunks(part)
+                return []
+
+            self._sweeper.transact("swap places", move)
+
+    def _swap_anew(self, wave: _Wave) -> dict[bytes, bytearray]:
+        """Gives entries the places that they get, all at once. Returns what `_rows` finds then."""
+        left = {pack: bytearray() for pack in wave.over}
+
+        def change(head: int, rows: list[Row]) -> list[Row]:
+            self._advance("swap places", head, COUNT)
+            found = wave.swaps.applied(head, rows)
+            for key, value in compress(found, map(is_, found, rows)):
+                into = left.get(value[:8])
+                if into is not None:
+                    into += key
+                    into += value
+            return found
+
+        def work(tables: Bulk) -> list[Change]:
+            tables.write_anew(CHUNKS, change)
+            return []
+
+        self._sweeper.transact("swap places", work)
+        return left
 
     def _name(self, packs: list[Appender]) -> None:
         for out in packs:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from itertools import compress
+from operator import is_, is_not
 from typing import TypeAlias
 
 from druse_store.digest import SIZE
-from druse_store.index.values import CHUNK_ROW, moved_chunk
+from druse_store.index.bulk import Row
+from druse_store.index.values import CHUNK_ROW, PLACE, moved_chunk
 
 _SWAP = struct.Struct(f"<{SIZE}s{CHUNK_ROW}s{CHUNK_ROW}s")
 
@@ -38,6 +41,27 @@ class Swaps:
         parts = self.parts
         for row in rows:
             parts[row[0]] += row
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.parts)) // _SWAP.size
+
+    def applied(self, head: int, rows: list[Row]) -> list[Row]:
+        """Those rows of chunks that begin with this byte, with the places that they get; a row that
+        stays is the very one that was given."""
+        swaps = list(_SWAP.iter_unpack(self.parts[head]))
+        new = {(key, old): (key, new) for key, old, new in swaps}
+        found = list(map(new.get, rows, rows))
+        if sum(map(is_not, found, rows)) == len(swaps):
+            return found
+        # Some are not there any more, or have another state: hardly any.
+        others = dict(compress(rows, map(is_, found, rows)))
+        late = {
+            key: (key, moved_chunk(key, others[key], new[:PLACE]))
+            for key, old, new in swaps
+            if others.get(key, b"")[:PLACE] == old[:PLACE]
+        }
+        return [late.get(row[0], row) for row in found]
 
     def slices(self, size: int) -> Iterator[list[Swap]]:
         """All, in the order of their keys, at most so many at once."""

@@ -6,7 +6,7 @@ Rows are handed out as they are stored, unchecked: whoever acts on one checks it
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import takewhile
 
 from druse_store.digest import SIZE
@@ -117,6 +117,20 @@ class Bulk(Tables):
             elif value is not None and value[:place] == old[:place]:  # its state is another
                 moved.append((key, values.moved_chunk(key, value, new[:place])))
         self.put_rows(values.CHUNKS, moved)
+
+    def write_anew(self, table: str, change: Callable[[int, list[Row]], list[Row]]) -> None:
+        """Puts in place of a table what `change` makes of its rows, of one first byte at a time, in
+        order. The table has to be as it was when the transaction began, and to fit into memory.
+
+        To append a row takes a tenth of what it takes to find and change one, and each page is
+        written once, and full. Until the commit the table is for all others what it was.
+        """
+        with Scan(self._environment) as before:
+            db = self._dbs[table]
+            self._txn.drop(db, delete=False)
+            cursor = self._txn.cursor(db=db)
+            for head, rows in before.slices(table):
+                cursor.putmulti(change(head, rows), append=True)
 
     def drop_rows(self, table: str, keys: Iterable[bytes]) -> None:
         delete, db = self._txn.delete, self._dbs[table]

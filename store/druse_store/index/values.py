@@ -26,7 +26,8 @@ Bodies of variable length are msgpack, except `edges` (see `snapshot.pack_edges`
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import NamedTuple
 from zlib import crc32
 
@@ -162,12 +163,14 @@ def current_row(key: bytes, value: memoryview | bytes) -> Digest:
     return trusted(digest)
 
 
-def check(table: str, rows: Iterable[tuple[bytes, bytes]]) -> None:
+def check(table: str, rows: Sequence[tuple[bytes, bytes]]) -> None:
     """Raises IndexDamaged where a stored value does not check: `body` for many."""
     seed = SEEDS[table]
-    for key, value in rows:
-        if crc32(value, crc32(key, seed)) != RESIDUE:
-            raise damaged(table, key)
+    if rows:
+        keys, found = zip(*rows, strict=True)
+        if set(map(crc32, found, map(crc32, keys, repeat(seed)))) != {RESIDUE}:
+            bad = (key for key, value in rows if crc32(value, crc32(key, seed)) != RESIDUE)
+            raise damaged(table, next(bad))
 
 
 def damaged(table: str, key: bytes) -> IndexDamaged:
