@@ -12,7 +12,6 @@ import re
 import site
 import stat
 import sys
-import sysconfig
 import tempfile
 import time
 from collections.abc import Set
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from druse.fingerprint.packages import paths_of_python
 from druse.globs import BETWEEN, found
 from druse.reads import ABSENT
 from druse_store import Digest
@@ -243,7 +243,7 @@ def comes_with_python(file: str) -> bool:
 
 @cache
 def _of_python() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
+    paths = paths_of_python()
     folders = (paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
     return tuple(os.path.realpath(folder) + os.sep for folder in folders)
 
@@ -270,7 +270,7 @@ def _is_view(real: str) -> bool:
 @cache
 def _ignored() -> tuple[str, ...]:
     """Folders whose files are part of no experiment: they come with the machine, or with Python."""
-    paths = sysconfig.get_paths()
+    paths = paths_of_python()
     folders = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")]
     folders.append(site.getusersitepackages())
     for prefix in {sys.prefix, sys.base_prefix}:
