@@ -382,9 +382,9 @@ class CellRun:
             wrote = {str(key): shown.shown(data[key]) for key in list(data)[keys:]}
         grown = {k: len(v) for k, v in values.items() if len(v) != counts.get(k, 0)}
         trace = {  # in the order of the keys, at every depth, as a record keeps them
-            "metrics": dict(sorted(grown.items())) if len(grown) > 1 else grown,
+            "metrics": grown if len(grown) < 2 else dict(sorted(grown.items())),
             "reads": list(self._reads.found)[reads:],
-            "wrote": dict(sorted(wrote.items())) if len(wrote) > 1 else wrote,
+            "wrote": wrote if len(wrote) < 2 else dict(sorted(wrote.items())),
         }
         self._outcome.trace.append(trace)
 

@@ -48,7 +48,7 @@ def make_record(
 ) -> Record:
     """The record of an outcome. A failure, or what must not be found again, lies off the path."""
     said = _provenance(prepared, common, outcome)
-    more = _more(outcome)
+    more = _more(outcome) if outcome.is_special else None
     if not more:
         replicate = outcome.cell.replicate
         return common.form.fill(replicate, outcome.reads, outcome.metrics, artifacts, said)
@@ -84,7 +84,7 @@ def _provenance(prepared: Prepared, common: Common, outcome: Outcome) -> dict[st
         "python": common.python,
         "seconds": outcome.seconds,
         "seed": prepared.seed.root,
-        "shown": dict(sorted(shown.items())) if len(shown) > 1 else shown,
+        "shown": shown if len(shown) < 2 else dict(sorted(shown.items())),
         "step_seconds": outcome.step_seconds,
         "trace": outcome.trace,
     }

@@ -26,6 +26,7 @@ class Dispatcher:
         self._plan = current.plan
         self._session = current.session
         self._control = current.session.options.control
+        self._between_machines = current.exchange.claims
         self._bringing: dict[tuple[Digest, ...], CellName] = {}  # blobs, and who writes them again
         self._claims = Claims(current, self._decide, self._settle)
 
@@ -41,17 +42,19 @@ class Dispatcher:
 
     def dispatch_ready(self) -> None:
         """Hands cells over as long as any lane has room for one. Raises DruseError."""
-        self._claims.look_ahead()
+        claims, get_ready = self._claims, self._scheduler.get_ready
+        with_room = self._current.lanes.with_room
+        claims.look_ahead()
         while True:
-            lanes = self._current.lanes.with_room()
+            lanes = with_room()
             cell = lanes and (
-                (self._claims.has_claimed and self._claims.get_claimed(lanes))
-                or self._scheduler.get_ready(lanes)
-                or self._claims.get_back(lanes)
+                (claims.has_claimed and claims.get_claimed(lanes))
+                or get_ready(lanes)
+                or claims.get_back(lanes)
             )
             if cell:
                 self._dispatch(cell)
-            elif not lanes or not self._claims.take_turn(lanes):
+            elif not lanes or not claims.take_turn(lanes):
                 self._current.lanes.rest()
                 return
 
@@ -62,17 +65,18 @@ class Dispatcher:
         if decision.state is State.HIT:
             self._settle(cell, decision)
             return
-        if self._claims.holds(cell):
+        if self._between_machines and self._claims.holds(cell):
             return
         prepared = self._plan.prepared[cell.experiment]
         upstream = self._gather(cell, prepared.inputs) if prepared.inputs else {}
         if upstream is None:
             return
-        if self._is_held(cell):
+        has_twins = self._current.twins.may_have(cell)
+        if has_twins and self._is_held(cell):
             self._claims.give_back(cell)
             return
         self._plan.decisions[cell] = decision
-        self._submit(cell, prepared, upstream)
+        self._submit(cell, prepared, upstream, has_twins)
 
     def _gather(
         self, cell: CellName, inputs: Iterable[Input]
@@ -96,7 +100,7 @@ class Dispatcher:
         current, planned = self._current, self._plan.decisions[cell]
         if cell in current.must_run:
             return planned
-        news = current.twins.may_be_answered(cell) or current.exchange.claims
+        news = self._between_machines or current.twins.may_be_answered(cell)
         has_neighbours = current.neighbours.were_there
         if planned.state is State.RUN and not news and not has_neighbours:
             return planned
@@ -128,11 +132,15 @@ class Dispatcher:
         return True
 
     def _submit(
-        self, cell: CellName, prepared: Prepared, upstream: dict[str, UpstreamArtifact]
+        self,
+        cell: CellName,
+        prepared: Prepared,
+        upstream: dict[str, UpstreamArtifact],
+        has_twins: bool,
     ) -> None:
         current = self._current
         tells = False
-        if current.twins.may_have(cell):
+        if has_twins:
             current.twins.begin(cell)
             if not current.lanes.is_serial(cell.experiment):
                 with self._session.glance as view:

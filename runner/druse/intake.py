@@ -144,15 +144,15 @@ class Intake:
 
     def _succeeded(self, outcome: Outcome, record: Record) -> None:
         current, cell = self._current, outcome.cell
+        session, twins, decisions = current.session, current.twins, self._plan.decisions
         current.exchange.computed(cell, record, outcome.seconds)
-        current.session.fresh.add(record.digest)
-        current.session.decider.learn(cell.experiment, record)
-        current.twins.learned(cell, record)
-        current.twins.remove(cell)
+        session.fresh.add(record.digest)
+        session.decider.learn(cell.experiment, record)
+        twins.learned(cell, record)
+        twins.remove(cell)
         # Its bytes alone: what a hundred thousand records are made of is much to keep.
         kept = record.packed()
-        reason = self._plan.decisions[cell].reason
-        self._plan.decisions[cell] = Decision(State.HIT, reason, kept)
+        decisions[cell] = Decision(State.HIT, decisions[cell].reason, kept)
         current.runs[cell.experiment].executed(cell, kept, outcome)
         self._scheduler.done(cell)
 

@@ -144,3 +144,17 @@ class Outcome:
         self.shown: dict[str, str] = {}
         if failure is not None:
             self.failure, self.error = failure, error
+
+    @property
+    def is_special(self) -> bool:
+        """Whether there is more to say of it than of most."""
+        return bool(
+            self.failure is not None
+            or self.unstorable is not None
+            or self.attempts > 1
+            or self.tags
+            or self.warnings
+            or self.step_hits
+            or self.outputs
+            or self.unseen
+        )

@@ -167,9 +167,17 @@ class Writer:
     def _append_oldest(self) -> None:
         """Appends some of what is small; if that fails, all of it still waits."""
         pending = self._pending
+        pack: Appender | None = None
         for digest, data, (codec, stored) in self._small.oldest():
             if digest not in pending.chunks:
-                self._append_chunk(digest, len(data), codec, stored, frames.CHUNK)
+                if pack is None or pack.sealed:
+                    pack = self._open_pack()
+                size, length = len(data), memoryview(stored).nbytes
+                head = frames.header(frames.CHUNK, codec, digest, size, length)
+                place = pack.append_small(head, stored, length) + frames.HEADER_SIZE
+                entry = ChunkEntry(pack.file_id, place, length, size, codec)
+                pending.chunks[digest] = entry
+                self._seal_if_full(pack)
             pending.small.discard(digest)
         self._small.drop_oldest()
 
