@@ -22,6 +22,7 @@ from druse.plain import plain
 from druse.plugins import BUILT_IN, BasePlugin
 from druse.reads import Reads, Told
 from druse.runtime import InputGone, Runtime, Workplace
+from druse.seeds import Seeding
 from druse.stepcache import Held, StepCache
 from druse.task import Failure, Outcome, Sighting, Task, WrittenArtifact
 from druse.watch import Watch, unwatched, watching
@@ -105,8 +106,9 @@ def has_part_in_cells(plugin: BasePlugin) -> bool:
 class CellRun:
     """One cell while it runs.
 
-    `tell` gets the sightings that the task asks for. `seed` sets the generators, where that is not
-    what the experiment says: see `executors.generators`. `see` is told what each step gave.
+    `tell` gets the sightings that the task asks for. `seeding` is how generators are set, where
+    that is not what the experiment says: see `executors.generators`. `see` is told what each step
+    gave.
     """
 
     def __init__(
@@ -116,7 +118,7 @@ class CellRun:
         waiter: Waiter,
         *,
         tell: Callable[[Sighting], None] | None = None,
-        seed: Callable[[int], None] | None = None,
+        seeding: Seeding | None = None,
         see: See | None = None,
     ) -> None:
         self._up = up
@@ -138,9 +140,9 @@ class CellRun:
         self._outcome = Outcome(task.cell, self._reads.found)
         self._watch = Watch(up.place.files, up.prepared.code, self._reads)
         self._cache: StepCache | None = None
-        seeding = up.prepared.seed
-        self._seed_fn = seed or seeding.seed_fn or seeds.seed_generators
-        self._seed_replicate = task.cell.replicate if seeding.auto_seed else 0
+        seed = up.prepared.seed
+        self._seeding = seeding or Seeding(seed.seed_fn or seeds.seed_generators)
+        self._seed_replicate = task.cell.replicate if seed.auto_seed else 0
         self._place = SOURCE
 
     async def run(self) -> Outcome:
@@ -266,7 +268,13 @@ class CellRun:
         cache = self._cache
         if cache is None:
             cache = self._cache = StepCache(
-                self._up, self._task, self._reads, self._watch, self._ctx, self._outcome
+                self._up,
+                self._task,
+                self._reads,
+                self._watch,
+                self._ctx,
+                self._outcome,
+                self._seeding.has_drawn,
             )
         hit = await cache.take(position, step, data, self._pause)
         return hit or await cache.execute(position, step, data, call, self._seed)
@@ -276,7 +284,7 @@ class CellRun:
 
     def _seed(self, position: int, shared: bool) -> None:
         replicate = 0 if shared else self._seed_replicate
-        self._seed_fn(seeds.derive(self._prepared.seed.root, replicate, position))
+        self._seeding.seed(seeds.derive(self._prepared.seed.root, replicate, position))
 
     # --- what comes of it ----------------------------------------------------------------------
 
