@@ -32,7 +32,7 @@ SLICE = 10_000  # keys per transaction
 _ALONE = 40_000  # the same, where nobody waits: each page is written and synced less often
 _ANEW_MOST = 750_000  # rows of chunks: some 64 MiB
 _ANEW_SHARE = 0.2  # of rows that change, from which on writing all of them is faster
-_RECORD = 3  # keys that a record counts for: it has rows in several tables
+_RECORD = 6  # keys that a record counts for: it has rows in several tables
 
 # Seconds between transactions. Others poll the lock: without a pause some would never get it.
 _YIELD = 0.006
