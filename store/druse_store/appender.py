@@ -196,16 +196,6 @@ class Appender:
         self._early.written(self._written)
         return offsets
 
-    def append_frames(self, pieces: Sequence[Buffer], count: int) -> None:
-        """Appends `count` whole frames, whose bytes these pieces are, without a copy of them."""
-        self.write_out()
-        with self.writing():
-            self.end = self._written = disk.write_parts(self.fd, pieces, self._written)
-            self._writes += 1
-        self.frames += count
-        # No sync in between, as what is written next would wait for it; `sync` leaves nothing out.
-        self._early.start_at(self._written)
-
     def write_out(self) -> None:
         """Hands everything appended to the operating system."""
         self._tidy()

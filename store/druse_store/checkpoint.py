@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 from druse_store import attest, changes, frames
 from druse_store.appender import Appender
@@ -35,20 +34,11 @@ _FRAME = 4 << 20  # bytes of records in one frame
 _SLICE = 1_000
 
 
-class Follower(Protocol):
-    """Somebody who goes along the log from where he last saw it."""
-
-    def look(self, snapshot: Snapshot) -> None: ...
-    def go_on_from(self, head: Head) -> None: ...
-
-
-def write(
-    location: Location, environment: Environment, lock: WriteLock, follower: Follower | None = None
-) -> list[Path]:
+def write(location: Location, environment: Environment, lock: WriteLock) -> list[Path]:
     """Writes a checkpoint; returns the segments that it replaces, which nobody needs any more.
 
     Other writers wait meanwhile: some 10 µs for each record. The caller's own writer has to have
-    left its segment (`Writer.leave_files`). `follower` sees all that was in the log before.
+    left its segment (`Writer.leave_files`).
     """
     with lock as left:
         segment = Appender.create(location, frames.LOG_SEGMENT, location.tmp)
@@ -56,8 +46,6 @@ def write(
             with Tables(environment) as tables:
                 if left != _NOTHING:
                     LogWriter(location).settle(tables, left)
-                if follower is not None:
-                    follower.look(tables)
                 head = _fill(segment, tables, environment)
                 lock.note(segment.file_id)
                 segment.publish(location)
@@ -73,8 +61,6 @@ def write(
             lock.note(_NOTHING)
             segment.close()
     environment.keep_slack()
-    if follower is not None:
-        follower.go_on_from(head)
     return replaced
 
 

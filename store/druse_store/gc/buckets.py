@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
+from itertools import chain
 
 from druse_store.digest import SIZE
 from druse_store.errors import RecordDamaged
 
 COUNT = 256
+_ONE = struct.Struct(f"{SIZE}s")
 
 
 class Buckets:
@@ -29,8 +32,7 @@ class Buckets:
 
     def members(self, head: int) -> frozenset[bytes]:
         """Those that begin with this byte."""
-        part = bytes(self.parts[head])
-        return frozenset(part[at : at + SIZE] for at in range(0, len(part), SIZE))
+        return frozenset(chain.from_iterable(_ONE.iter_unpack(self.parts[head])))
 
     def release(self, head: int) -> None:
         """Gives up the memory of a part that is not needed any more."""

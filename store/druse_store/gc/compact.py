@@ -250,7 +250,7 @@ class Compactor:
 
         def change(head: int, rows: list[Row]) -> list[Row]:
             self._advance("swap places", head, COUNT)
-            found = wave.swaps.applied(head, rows)
+            found = wave.swaps.apply(head, rows)
             for key, value in compress(found, map(is_, found, rows)):
                 into = left.get(value[:8])
                 if into is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from druse_store import disk, holds, reserve
 from druse_store.gc.compact import Compactor
 from druse_store.gc.levels import lower
+from druse_store.gc.mark import Doomed
 from druse_store.gc.plan import GcPlan, Meter
 from druse_store.gc.report import Counts, GcReport
 from druse_store.gc.spared import Spared
@@ -85,8 +86,8 @@ class Executor:
                 self._sweep()
                 self._compactor.remove(plan.packs.dead)
                 self._compactor.orphans([pack for pack, _ in plan.orphans])
-                self._upkeep()
                 self._compactor.write_anew()
+                self._upkeep()  # while the system gives up what the packs took
                 self._compactor.finish()
         done = self._compactor.done
         swept = Counts(*(sweeper.swept[table] for table in (RECORDS, BLOBS, CHUNKS)))
@@ -159,6 +160,8 @@ class Executor:
             if self._plan.immediate:
                 self._sweeper.sweep(table, doomed.fresh, limit)
         self._empty_trash(limit)
+        if self._alone:  # the plan is nobody else's: its memory is needed for what comes
+            self._plan.marked.chunks = Doomed()
 
     def _empty_trash(self, limit: int) -> None:
         """Forgets what was thrown away so long ago that its bytes have left, and not before: until

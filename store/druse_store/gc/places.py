@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from array import array
 from collections import defaultdict
+from itertools import compress
 
 from druse_store.frames import HEADER_SIZE, RAW
 from druse_store.gc.packs import Use, extents
@@ -55,8 +56,14 @@ class Places:
 
     def _fold(self, pack: bytes) -> None:
         """Adds the places of a pack up, and forgets them."""
-        sizes = list(_SIZES.iter_unpack(self.by_pack.pop(pack, b"")))
-        self._stored[pack] += HEADER_SIZE * len(sizes) + sum(stored for _, stored, _ in sizes)
-        raw = [(offset << 32) | stored for offset, stored, codec in sizes if codec == RAW]
+        places = self.by_pack.pop(pack, None)
+        if not places:
+            return
+        offsets, stored, codecs = zip(*_SIZES.iter_unpack(places), strict=True)
+        self._stored[pack] += HEADER_SIZE * len(stored) + sum(stored)
+        are_raw = map(RAW.__eq__, codecs)
+        raw = [
+            (at << 32) | size for at, size in compress(zip(offsets, stored, strict=True), are_raw)
+        ]
         if raw:
             self._raw[pack].extend(raw)

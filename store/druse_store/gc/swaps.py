@@ -16,7 +16,8 @@ from druse_store.digest import SIZE
 from druse_store.index.bulk import Row
 from druse_store.index.values import CHUNK_ROW, PLACE, moved_chunk
 
-_SWAP = struct.Struct(f"<{SIZE}s{CHUNK_ROW}s{CHUNK_ROW}s")
+# Key, old row, and of the new one what is another: its place and its check.
+SWAP = struct.Struct(f"<{SIZE}s{CHUNK_ROW}s{PLACE}s4s")
 
 
 # A chunk that was copied: its key, the row that it had, and the one that it gets.
@@ -24,7 +25,7 @@ Swap: TypeAlias = "tuple[bytes, bytes, bytes]"
 
 
 class Swaps:
-    """Swaps by the first byte of their keys: `parts` takes key, old row and new row."""
+    """Swaps by the first byte of their keys: `parts` takes what `SWAP` packs."""
 
     __slots__ = ("parts",)
 
@@ -34,22 +35,28 @@ class Swaps:
     def add(self, key: bytes, row: bytes, pack: bytes, offset: int) -> None:
         """Adds a chunk that has this row, and lies there now. Raises IndexDamaged."""
         new = moved_chunk(key, row, pack + offset.to_bytes(8, "little"))
-        self.parts[key[0]] += key + row + new
+        self.parts[key[0]] += key + row + new[:PLACE] + new[-4:]
 
     def add_rows(self, rows: Iterable[bytes]) -> None:
-        """Adds chunks; of each the key, the row that it has and the one that it gets."""
+        """Adds what `SWAP` packs."""
         parts = self.parts
         for row in rows:
             parts[row[0]] += row
 
     @property
     def count(self) -> int:
-        return sum(map(len, self.parts)) // _SWAP.size
+        return sum(map(len, self.parts)) // SWAP.size
 
-    def applied(self, head: int, rows: list[Row]) -> list[Row]:
+    def _of(self, head: int) -> list[Swap]:
+        """Those whose keys begin with this byte."""
+        found = SWAP.iter_unpack(self.parts[head])
+        return [(key, old, place + old[PLACE:-4] + check) for key, old, place, check in found]
+
+    def apply(self, head: int, rows: list[Row]) -> list[Row]:
         """Those rows of chunks that begin with this byte, with the places that they get; a row that
-        stays is the very one that was given."""
-        swaps = list(_SWAP.iter_unpack(self.parts[head]))
+        stays is the very one that was given. The swaps are forgotten."""
+        swaps = self._of(head)
+        self.parts[head] = bytearray()
         new = {(key, old): (key, new) for key, old, new in swaps}
         found = list(map(new.get, rows, rows))
         if sum(map(is_not, found, rows)) == len(swaps):
@@ -66,8 +73,8 @@ class Swaps:
     def slices(self, size: int) -> Iterator[list[Swap]]:
         """All, in the order of their keys, at most so many at once."""
         waiting: list[Swap] = []
-        for part in self.parts:
-            waiting += sorted(_SWAP.iter_unpack(part))
+        for head in range(len(self.parts)):
+            waiting += sorted(self._of(head))
             while len(waiting) >= size:
                 yield waiting[:size]
                 del waiting[:size]

@@ -32,7 +32,7 @@ SLICE = 10_000  # keys per transaction
 _ALONE = 40_000  # the same, where nobody waits: each page is written and synced less often
 _ANEW_MOST = 750_000  # rows of chunks: some 64 MiB
 _ANEW_SHARE = 0.2  # of rows that change, from which on writing all of them is faster
-_RECORD = 3  # keys that a record counts for: it has rows in several tables
+_RECORD = 6  # keys that a record counts for: it has rows in several tables
 
 # Seconds between transactions. Others poll the lock: without a pause some would never get it.
 _YIELD = 0.006
@@ -97,11 +97,8 @@ class Sweeper:
         for part in self._parts(name, digests, self.slice // _RECORD):
 
             def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
-                chosen = [
-                    key
-                    for key, value in tables.rows(RECORDS, part)
-                    if state == LIVE or self._may_go(key, value)
-                ]
+                rows = tables.rows(RECORDS, part)
+                chosen = [key for key, _ in (rows if state == LIVE else self._going(rows))]
                 tables.mark_records(chosen, state)
                 self.marked[RECORDS] += len(chosen) * (state == TOMBSTONED)
                 self.evicted += len(chosen) * (state == EVICTED)
@@ -114,7 +111,7 @@ class Sweeper:
         for part in self._parts("remove records", digests, self.slice // _RECORD):
 
             def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
-                due = [row for row in tables.rows(RECORDS, part) if self._may_go(*row)]
+                due = self._going(tables.rows(RECORDS, part))
                 _drop_records(tables, due)
                 self.swept[RECORDS] += len(due)
                 gone = b"".join(key for key, _ in due)
@@ -229,6 +226,17 @@ class Sweeper:
                 stay.append(row)
         return stay
 
+    def _going(self, rows: list[Row]) -> list[Row]:
+        """Those that may go. In columns, as hardly ever one may not."""
+        if rows:
+            keys, found = zip(*rows, strict=True)
+            number: Callable[..., int] = int.from_bytes
+            newest = max(map(number, map(_SINCE, found), repeat("little")))
+            is_dead = TOMBSTONED in map(_STATE, found)
+            if newest > self._limit or is_dead or not self.spared.digests.isdisjoint(keys):
+                return [row for row in rows if self._may_go(*row)]
+        return rows
+
     def _may_go(self, key: bytes, value: bytes) -> bool:
         state, since = state_of(value)
         return state != TOMBSTONED and since <= self._limit and key not in self.spared.digests
@@ -264,9 +272,10 @@ def _drop_records(tables: Bulk, rows: list[Row]) -> None:
         if tables.count(table):
             tables.drop_rows(table, [key for key, _ in rows])
     gone = {key for key, _ in rows}
+    values.check(RECORDS, rows)
     bases: dict[bytes, bytes] = {}  # by cell, of which several records may go
-    for key, value in rows:
-        signature, replicate, base = cell_of(values.body(RECORDS, key, value))
+    for _, value in rows:
+        signature, replicate, base = cell_of(value)
         bases[values.record_key(signature, replicate)] = base
     found = tables.rows(values.CURRENT, sorted(bases))
     current = [cell for cell, value in found if value[:SIZE] in gone]

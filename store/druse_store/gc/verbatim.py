@@ -24,15 +24,15 @@ from druse_store.frames import CHUNK, HEADER_SIZE, LIST, MAGIC
 from druse_store.gc import places
 from druse_store.gc.copying import digests_of
 from druse_store.gc.stream import Stream
-from druse_store.gc.swaps import Swaps
+from druse_store.gc.swaps import SWAP, Swaps
 from druse_store.index.values import CHUNKS, RESIDUE, SEEDS
 
 _BATCH = 1 << 20  # bytes that are read, checked and written at once: they stay in a cache
 _FIELDS = struct.Struct("<QIIB13x")
 _WHOLE = struct.Struct(f"{places.SIZE}s")
 _REST = slice(8, -4)  # what of a place stays as it is
-_BODY = struct.Struct("<8sQ18s")
-_ROW = struct.Struct("<32s38s34sI")
+_PLACE = struct.Struct("<8sQ")  # pack, offset
+_CHECK = struct.Struct("<I")
 _HEAD = struct.Struct("<4sBBHIQQ32s4x")
 _KINDS = frozenset((CHUNK, LIST))
 
@@ -120,17 +120,17 @@ class _Source:
         return True
 
     def _rows(self, keys: Sequence[bytes], batch: _Chunks, starts: list[int]) -> list[bytes] | None:
-        """For each chunk its key, the row that it has and the one that it gets; None if a place is
-        not that of the chunk which lies there."""
+        """The swaps; None if a place is not that of the chunk which lies there."""
         begun = list(map(crc32, keys, repeat(SEEDS[CHUNKS])))
         old = [self._pack + place for place in batch.places]
         if set(map(crc32, old, begun)) != {RESIDUE}:
             return None
         moved = self._out.end + HEADER_SIZE
         offsets = [start + moved for start in starts]
+        moved_to = list(map(_PLACE.pack, repeat(self._out.file_id), offsets))
         rest = [place[_REST] for place in batch.places]
-        bodies = list(map(_BODY.pack, repeat(self._out.file_id), offsets, rest))
-        return list(map(_ROW.pack, keys, old, bodies, map(crc32, bodies, begun)))
+        checks = map(_CHECK.pack, map(crc32, map(add, moved_to, rest), begun))
+        return list(map(SWAP.pack, keys, old, moved_to, checks))
 
 
 def _keys(batch: _Chunks, room: memoryview, starts: list[int]) -> Sequence[bytes] | None:

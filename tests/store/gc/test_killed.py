@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from druse_store import Digest, Policy, Store, rebuild_index
-from druse_store.gc import crew, execute, sweep
+from druse_store.gc import crew, execute, swaps, sweep
 from druse_store.gc.collector import Collector, settings
 from druse_store.gc.execute import STEPS
 from support.runs import add_run, chain, make_record, noise, pack_bytes, payloads_of
@@ -44,7 +44,7 @@ def fill(store):
 
 def child(path, stop, alone):
     """Collects, and kills itself behind the step of this number."""
-    left = stop
+    left = -1 if stop is None else stop
 
     def step(name):
         nonlocal left
@@ -146,3 +146,34 @@ def test_killed_while_helpers_copy_the_next_collection_completes_it(tmp_path, fi
             assert store.verify().findings == [], names[stop]
         check(path, collected=True)
         assert abs(pack_bytes(path) - expected) < 1_000, names[stop]
+
+
+def test_killed_behind_steps_of_a_collection_alone_the_next_one_completes_it(tmp_path, filled):
+    names = names_of_steps(tmp_path / "whole", filled, alone=True)
+    assert names.count("swap places") == 1  # the table was written anew
+    for stop in range(0, len(names), 5):
+        path = shutil.copytree(filled, tmp_path / f"killed-{stop}")
+        assert run_child(path, stop, alone=True) == -signal.SIGKILL, names[stop]
+        with Store.open(path) as store:
+            store.gc(POLICY, grace=0, waste=0.005)
+            assert store.verify().findings == [], names[stop]
+        check(path, collected=True)
+
+
+def test_killed_while_a_table_is_written_anew_the_old_one_is_there(tmp_path, filled, monkeypatch):
+    apply = swaps.Swaps.apply
+
+    def kill(self, head, rows):
+        if head == 200:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return apply(self, head, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(swaps.Swaps, "apply", kill)
+        assert run_child(filled, None, alone=True) == -signal.SIGKILL
+    check(filled, collected=True)
+    with Store.open(filled) as store:
+        assert store.verify().findings == []
+        store.gc(POLICY, grace=0, waste=0.005)
+        assert store.verify().findings == []
+    check(filled, collected=True)
