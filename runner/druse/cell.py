@@ -7,7 +7,7 @@ import inspect
 import logging
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,10 +22,10 @@ from druse.names import REPLICATE_KEY, SOURCE, STEP_NAME_KEY
 from druse.pipelines import without_metrics
 from druse.plain import plain
 from druse.plugins import BUILT_IN, BasePlugin
-from druse.reads import Reads
+from druse.reads import Reads, Told
 from druse.runtime import InputGone, Runtime, Workplace
 from druse.stepcache import Held, StepCache
-from druse.task import CellName, Failure, Outcome, Sighting, Task, WrittenArtifact
+from druse.task import Failure, Outcome, Sighting, Task, WrittenArtifact
 from druse.watch import Watch, unwatched, watching
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class SetUp:
         ctx = FrozenContext._of_cell(dict(before), reads, _LOGGER)
         self._ctx = ctx
         self._ready: list[Any] = []
-        watch = Watch(place.files, prepared.code)
+        watch = Watch(place.files, prepared.code, reads)
         with watching(watch):
             self._set_up(watch)
         self.values = {key: value for key, value in ctx._data.items() if key not in before}
@@ -99,6 +99,12 @@ class SetUp:
             kept = [control.keeps(each) for each in self._made]
             self._kept = control, kept
         return kept
+
+    def watch(self, reads: Reads) -> Watch:
+        """Looks at a cell that has these reads."""
+        if self.idle:
+            return self.idle.pop().begin(reads)
+        return Watch(self.place.files, self.prepared.code, reads)
 
     def runtime(self, task: Task) -> Runtime:
         """What a cell can ask for."""
@@ -156,7 +162,7 @@ class CellRun:
         self._initial = initial = condition.cell(replicate)
         self._reads = reads = Reads(initial, prepared.table, up.values)
         if tell is not None and task.tells:
-            reads.found = Told(task.cell, tell)
+            reads.found = Told({}, lambda *read: tell(Sighting(task.cell, *read)))
         if up.read:
             reads.found.update(up.read)
         values = initial.values()
@@ -165,7 +171,7 @@ class CellRun:
         self._ctx = FrozenContext._of_cell(values, reads, _LOGGER)
         self._ctx._runtime = up.runtime(task)
         self._outcome = Outcome(task.cell, reads.found)
-        self._watch = up.idle.pop().begin() if up.idle else Watch(up.place.files, prepared.code)
+        self._watch = up.watch(reads)
         self._cache: StepCache | None = None
         seeding = prepared.seed
         self._seed_fn = seed or seeding.seed_fn or seeds.seed_generators
@@ -402,28 +408,6 @@ def _is_plain(value: Any) -> bool:
 
 def _is_awaitable(value: Any) -> bool:
     return type(value) not in _NOT_AWAITABLE and inspect.isawaitable(value)
-
-
-class Told(dict[str, "Digest"]):
-    """Reads of which each new one is told at once."""
-
-    def __init__(self, cell: CellName, tell: Callable[[Sighting], None]) -> None:
-        super().__init__()
-        self._cell = cell
-        self._tell = tell
-
-    def __setitem__(self, name: str, digest: Digest) -> None:
-        if name not in self:
-            super().__setitem__(name, digest)
-            self._tell(Sighting(self._cell, name, digest))
-
-    def setdefault(self, name: str, digest: Digest = b"") -> Digest:  # type: ignore[assignment]
-        self[name] = digest
-        return self[name]
-
-    def update(self, other: Mapping[str, Digest]) -> None:  # type: ignore[override]
-        for name, digest in other.items():
-            self[name] = digest
 
 
 def failed(task: Task, error: BaseException, kind: str | None = None) -> Outcome:

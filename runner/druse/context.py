@@ -228,6 +228,16 @@ def own(value: Any) -> Any:
     return copy.deepcopy(value)
 
 
+def own_parameter(value: Any) -> Any:
+    """The same for what every cell is given: what cannot be copied is shared."""
+    if type(value) in _IMMUTABLE:
+        return value
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # a connection, say: copying calls the code of any class
+        return value
+
+
 def standalone_context(
     initial: Mapping[str, Any] | None = None, *, logger: logging.Logger | None = None
 ) -> FrozenContext:

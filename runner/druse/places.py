@@ -12,7 +12,6 @@ import re
 import site
 import stat
 import sys
-import sysconfig
 import tempfile
 import time
 from collections.abc import Set
@@ -21,6 +20,8 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from druse.fingerprint.packages import paths_of_python
+from druse.globs import BETWEEN, found
 from druse.reads import ABSENT
 from druse_store import Digest
 
@@ -160,6 +161,18 @@ class Files:
         kept = [n for n in names if n not in _NO_INPUTS and not self._is_ours(real, n)]
         return Digest.of(b"\0".join(os.fsencode(name) for name in kept))
 
+    def found_digest(self, name: str, pattern: str) -> Digest:
+        """The digest of which paths a pattern finds below a named folder."""
+        folder = self.path(name)
+        parts = []
+        for path in found(folder, pattern):
+            inner = os.path.relpath(path, folder)
+            if _NO_INPUTS.isdisjoint(inner.split(os.sep)) and not self.is_left_out(
+                os.path.realpath(path)
+            ):
+                parts.append(os.fsencode(inner))
+        return Digest.of(b"\0".join(parts))
+
     def _is_ours(self, folder: str, name: str) -> bool:
         """Whether a name stands for the store, or for views."""
         inner = os.path.join(folder, name)
@@ -169,9 +182,11 @@ class Files:
         return any(os.path.exists(ledger) for ledger in ledgers)
 
     def current(self, read: str) -> Digest:
-        """What `file:...` or `dir:...` would give now."""
+        """What `file:...`, `dir:...` or `glob:...` would give now."""
         kind, _, name = read.partition(":")
         path = self.path(name)
+        if kind == "glob":
+            return self.found_digest(*name.split(BETWEEN, 1))
         return self.listing_digest(path) if kind == "dir" else self.digest(path)
 
     def stat(self, path: str) -> State | None:
@@ -228,7 +243,7 @@ def comes_with_python(file: str) -> bool:
 
 @cache
 def _of_python() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
+    paths = paths_of_python()
     folders = (paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
     return tuple(os.path.realpath(folder) + os.sep for folder in folders)
 
@@ -255,7 +270,7 @@ def _is_view(real: str) -> bool:
 @cache
 def _ignored() -> tuple[str, ...]:
     """Folders whose files are part of no experiment: they come with the machine, or with Python."""
-    paths = sysconfig.get_paths()
+    paths = paths_of_python()
     folders = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")]
     folders.append(site.getusersitepackages())
     for prefix in {sys.prefix, sys.base_prefix}:

@@ -221,12 +221,12 @@ class StepCache:
             return self._reads.current(rest, self._ctx._data)
         if kind == "param":
             return self._reads.parameter(rest, self._ctx._data)
-        if kind in ("file", "dir", "class", "package", "up"):
+        if kind in ("file", "dir", "glob", "class", "package", "up"):
             return self._outside(kind, rest)
         return self._inside(kind, rest)
 
     def _outside(self, kind: str, rest: str) -> Digest | None:
-        if kind in ("file", "dir"):
+        if kind in ("file", "dir", "glob"):
             return self._place.files.current(f"{kind}:{rest}")
         if kind == "class":
             return class_digest(self._place.keys, rest)
@@ -303,7 +303,7 @@ class StepCache:
                 reads.defaulted(rest)
         elif kind == "name":
             reads.step_name(data.get("step_name"))
-        elif kind in ("file", "dir", "class", "package", "up", "stored"):
+        elif kind in ("file", "dir", "glob", "class", "package", "up", "stored"):
             reads.note(read.key, read.value)
 
     # --- executing -----------------------------------------------------------------------------

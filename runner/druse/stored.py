@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +123,14 @@ class StoredArtifact(DataSource):
 
         with location.open_store(create=False) as store:
             artifact = self.find(store, int(ctx.get("replicate", 0)))
-            return materialise(store, artifact, Path(tempfile.mkdtemp(prefix="druse-")))
+            folder = tempfile.mkdtemp(dir=_until_exit().name)
+            return materialise(store, artifact, Path(folder))
+
+
+@cache
+def _until_exit() -> tempfile.TemporaryDirectory[str]:
+    """Where files lie that were asked for outside of any run: as long as the process lives."""
+    return tempfile.TemporaryDirectory(prefix="druse-")
 
 
 def materialise(

@@ -155,6 +155,39 @@ def test_a_folder_that_is_listed_counts_by_the_names_in_it(exp: Exp) -> None:
     assert exp.hits()
 
 
+GLOBS = {
+    "a name in each folder": ("Path('runs').glob('*/n.txt')", "runs/b/n.txt"),
+    "by the module": ("glob.glob('runs/*/n.txt')", "runs/b/n.txt"),
+    "below all folders": ("Path('.').rglob('n.txt')", "runs/b/n.txt"),
+    "in a folder that is not there": ("Path('late').glob('*.txt')", "late/n.txt"),
+    "deeper in one that is not there": ("Path('.').glob('late/*/*.txt')", "late/b/n.txt"),
+    "a plain name": ("Path('runs').glob('n.txt')", "runs/n.txt"),
+    "a plain name, by the module": ("glob.glob('runs/n.txt')", "runs/n.txt"),
+    "below a root": ("glob.glob('b/n.txt', root_dir='runs')", "runs/b/n.txt"),
+}
+
+
+@pytest.mark.parametrize("how", GLOBS)
+@pytest.mark.parametrize("flags", ["", "cacheable=True"])
+def test_a_file_that_a_pattern_finds_only_now_misses_and_so_does_one_that_it_found_once(
+    exp: Exp, how: str, flags: str
+) -> None:
+    pattern, late = GLOBS[how]
+    exp["runs/a/other.txt"], exp["runs/b/other.txt"] = "1", "1"
+    body = f"return data, {{'value': len(list({pattern}))}}"
+    exp.step(body, "import glob\nfrom pathlib import Path", flags=flags)
+    assert exp.value() == 0
+    assert exp.hits()
+    exp[late] = "1"
+    exp["runs/b/unrelated.txt"] = "1"
+    assert exp.value() == 1
+    assert exp.hits()
+    exp[late] = "other content"
+    assert exp.hits()
+    (exp.root / late).unlink()
+    assert exp.value() == 0
+
+
 def test_a_folder_that_a_cell_writes_to_is_no_input(exp: Exp) -> None:
     exp.step(
         "import os\nos.makedirs('logs', exist_ok=True)\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +154,19 @@ def test_outside_of_runs_the_latest_run_answers(here: Path) -> None:
     assert source.fetch(standalone_context({"replicate": 1})).read_text() == "15"
     with pytest.raises(FileNotFoundError, match="missing for rep 7"):
         source.fetch(standalone_context({"replicate": 7}))
+
+
+def test_a_file_fetched_outside_of_runs_goes_with_the_process() -> None:
+    producer().run()
+    program = (
+        "from druse import standalone_context; from druse.stored import StoredArtifact\n"
+        "source = StoredArtifact('up', 'WriteStep', 'n.txt', 'more', 2)\n"
+        "path = source.fetch(standalone_context({'replicate': 1}))\n"
+        "assert path.read_text() == '15'; print(path)"
+    )
+    path = subprocess.check_output([sys.executable, "-c", program], text=True).strip()
+    assert path
+    assert not Path(path).exists()
 
 
 def test_an_order_that_is_only_said_holds() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from druse.errors import Unhashable
 from druse.fingerprint.encoding import atom, digest_of, inline, tag, text
 from druse.fingerprint.graph import Edge, Node, Part, settle
+from druse.fingerprint.kinds import kind_of
 from druse.fingerprint.packages import (
     Distribution,
     Origin,
@@ -98,8 +99,6 @@ class Builder:
         return node
 
     def _new(self, value: Any, path: str) -> Node:
-        from druse.fingerprint.kinds import kind_of
-
         kind = kind_of(value)
         node = Node(value, None, path)
         node.expand = lambda node: self._expand(kind, node)
@@ -182,9 +181,9 @@ def settled(node: Node) -> Node:
     return node
 
 
-def check(root: Node) -> None:
-    """Raises Unhashable for the first value that `root` reaches and that has no canonical form."""
-    for node in reached(root):
+def check(nodes: list[Node]) -> None:
+    """Raises Unhashable for the first value that has no canonical form."""
+    for node in nodes:
         if node.refusal is not None:
             raise Unhashable(node.path, node.refusal)
 
@@ -197,8 +196,7 @@ def reached(root: Node) -> list[Node]:
     while todo:
         node = todo.pop()
         order.append(node)
-        below = [child for child in node.children() if id(child) not in seen]
-        for child in reversed(below):
+        for child in reversed(node.children()):
             if id(child) not in seen:
                 seen.add(id(child))
                 todo.append(child)

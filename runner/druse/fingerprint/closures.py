@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from druse.fingerprint.builder import reached
 from druse.fingerprint.encoding import digest_of, finish, tag, text
 from druse.fingerprint.graph import Bag, Edge, Node, Part, standing
 from druse.fingerprint.state import described
@@ -38,17 +37,14 @@ class Closure:
     blind_spots: tuple[str, ...] = ()
 
 
-def collect(root: Node, patches: Node | None = None) -> Closure:
-    """The closure whose graph begins at `root`; `patches` counts wherever it is met, and so always.
-
-    Both are settled.
+def collect(nodes: list[Node], patches: list[Node] | None = None) -> Closure:
+    """The closure of all nodes from the first on; `patches` count wherever they are met, and so
+    always. Both are settled.
     """
-    nodes = reached(root)
-    refused = None
+    root, refused = nodes[0], None
     if patches is not None:
-        more = reached(patches)
-        nodes = list({id(node): node for node in (*nodes, *more)}.values())
-        refused = next((node for node in more if node.refusal is not None), None)
+        nodes = list({id(node): node for node in (*nodes, *patches)}.values())
+        refused = next((node for node in patches if node.refusal is not None), None)
     units = [node.unit for node in nodes if node.unit is not None]
     names = {key: name for node in reversed(nodes) for key, name in reversed(node.states)}
     states = sorted(map(described, names.values()))
@@ -59,7 +55,7 @@ def collect(root: Node, patches: Node | None = None) -> Closure:
     if any(template.reads_names for template in templates):
         extra += [tag("names"), *(text(unit.name) for unit in units if unit.kind != "package")]
     if patches is not None:
-        extra += [tag("patches"), standing(patches)]
+        extra += [tag("patches"), standing(patches[0])]
     content = standing(root) + (digest_of(b"".join(extra)) if extra else b"")
     return Closure(
         digest=finish(content),
@@ -81,16 +77,39 @@ def _once(sentences: object) -> tuple[str, ...]:
 
 
 def _components(root: Node, nodes: list[Node]) -> tuple[Component, ...]:
-    own = _Own()
-    found: dict[tuple[str, str, str | None, Digest], Component] = {}
+    own, found = _Own(), _Components()
     for node in nodes:
-        for component in own.of(node):
-            key = (component.kind, component.name, component.file, component.digest)
-            found.setdefault(key, component)
+        unit = node.unit
+        file = None if unit is None else unit.file
+        if unit is not None:
+            found.add(unit.name, unit.kind, own.content(node), file, unit.line, unit.detail)
+        for part in node.parts:
+            if type(part) is Edge:
+                value = part.node.subject
+                detail = repr(value)[:60] if isinstance(value, _SHOWN) else ""
+                found.add(part.name, part.kind, own.content(part.node), file, part.line, detail)
     if root.unit is None and root.digest is not None:
-        component = Component(root.path, "object", Digest(digest_of(own.content(root))))
-        found.setdefault((component.kind, component.name, None, component.digest), component)
-    return tuple(found[key] for key in sorted(found, key=lambda k: (k[0], k[1], k[2] or "", k[3])))
+        found.add(root.path, "object", digest_of(own.content(root)), None, None, "")
+    return found.in_order()
+
+
+class _Components:
+    """What counts, each once: where it is met first."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str, str | None, bytes], Component] = {}
+
+    def add(
+        self, name: str, kind: str, content: bytes, file: str | None, line: int | None, detail: str
+    ) -> None:
+        key = (kind, name, file, content)
+        if key not in self._found:
+            digest = Digest(digest_of(content))
+            self._found[key] = Component(name, kind, digest, file, line, detail)
+
+    def in_order(self) -> tuple[Component, ...]:
+        order = sorted(self._found.values(), key=lambda c: (c.kind, c.name, c.file or "", c.digest))
+        return tuple(order)
 
 
 class _Own:
@@ -99,31 +118,12 @@ class _Own:
     def __init__(self) -> None:
         self._contents: dict[int, bytes] = {}
 
-    def of(self, node: Node) -> list[Component]:
-        found = []
-        unit = node.unit
-        if unit is not None:
-            digest = Digest(digest_of(self.content(node)))
-            found.append(Component(unit.name, unit.kind, digest, unit.file, unit.line, unit.detail))
-        for part in node.parts:
-            if type(part) is Edge:
-                file = unit.file if unit is not None else None
-                found.append(self._named(part, file))
-        return found
-
-    def _named(self, edge: Edge, file: str | None) -> Component:
-        value = edge.node.subject
-        detail = repr(value) if isinstance(value, _SHOWN) else ""
-        digest = Digest(digest_of(self.content(edge.node)))
-        return Component(edge.name, edge.kind, digest, file, edge.line, detail[:60])
-
     def content(self, node: Node) -> bytes:
         known = self._contents.get(id(node))
         if known is None:
             self._contents[id(node)] = b"@"  # what leads back here
-            known = self._contents[id(node)] = digest_of(
-                b"".join(self._part(part) for part in node.parts)
-            )
+            parts = [part if type(part) is bytes else self._part(part) for part in node.parts]
+            known = self._contents[id(node)] = digest_of(b"".join(parts))
         return known
 
     def _part(self, part: Part) -> bytes:

@@ -22,13 +22,14 @@ DOMAIN: Final = b"druse:fingerprint:%d\x00" % ALGORITHM
 INLINE: Final = 40  # bytes; a longer encoding of something within a container becomes its digest
 BULK: Final = 64 * 1024  # bytes; longer text and memory is hashed apart, on all cores
 
+_OPENED: Final = blake3(DOMAIN)
 _NAN: Final = struct.pack("<d", float("nan"))
 _pack_float = struct.Struct("<d").pack
 
 
 def digest_of(content: Buffer) -> bytes:
     """The digest of an encoding."""
-    hasher = blake3(DOMAIN)
+    hasher = _OPENED.copy()
     hasher.update(content)
     return hasher.digest()
 

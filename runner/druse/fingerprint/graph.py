@@ -55,17 +55,28 @@ class Node:
     index: int = -1
     low: int = -1
     on_stack: bool = False
+    below: list[Node] | None = None
 
-    def children(self) -> Iterator[Node]:
-        for part in self.parts:
-            if type(part) is Bag:
-                for entry in part.entries:
-                    yield from _nodes(entry)
-            elif type(part) is not bytes:
-                yield part.node if type(part) is Edge else part  # type: ignore[misc]
+    def children(self) -> list[Node]:
+        """The nodes in its parts, once these are there."""
+        if self.below is None:
+            self.below = list(_below(self.parts))
+        return self.below
 
 
 Part = bytes | Node | Edge | Bag
+
+
+def _below(parts: list[Part]) -> Iterator[Node]:
+    for part in parts:
+        kind = type(part)
+        if kind is Edge:
+            yield part.node  # type: ignore[union-attr]
+        elif kind is Bag:
+            for entry in part.entries:  # type: ignore[union-attr]
+                yield from _nodes(entry)
+        elif kind is not bytes:
+            yield part  # type: ignore[misc]
 
 
 def _nodes(parts: list[Part]) -> Iterator[Node]:
@@ -118,7 +129,7 @@ def settle(root: Node) -> None:
         counter += 1
         node.on_stack = True
         stack.append(node)
-        work.append((node, node.children()))
+        work.append((node, iter(node.children())))
 
     enter(root)
     while work:

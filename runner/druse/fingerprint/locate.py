@@ -100,11 +100,11 @@ def _trusted(source: Source, candidates: list[FunctionNode]) -> bool:
 
 def _may_be(node: FunctionNode, code: CodeType) -> bool:
     args = node.args
-    named = [arg.arg for arg in (*args.posonlyargs, *args.args, *args.kwonlyargs)]
+    named = tuple([arg.arg for arg in (*args.posonlyargs, *args.args, *args.kwonlyargs)])
     own = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    return all(a == b or b.endswith(a) for a, b in zip(named, own, strict=False)) and len(
-        named
-    ) == len(own)
+    return named == own or (
+        len(named) == len(own) and all(b.endswith(a) for a, b in zip(named, own, strict=True))
+    )
 
 
 def _shape(node: FunctionNode) -> str:

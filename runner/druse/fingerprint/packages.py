@@ -12,6 +12,7 @@ import re
 import sys
 import sysconfig
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -55,10 +56,10 @@ _modules: dict[str, tuple[Any, Origin]] = {}
 def origin_of_module(name: str) -> Origin:
     """Where a module comes from, loaded or not; nothing is imported."""
     module = sys.modules.get(name)
+    known = _modules.get(name)
+    if known is not None and known[0] is module:
+        return known[1]
     with _guard:
-        known = _modules.get(name)
-        if known is not None and known[0] is module:
-            return known[1]
         origin = _module_origin(name, module)
         _modules[name] = (module, origin)
         return origin
@@ -66,11 +67,11 @@ def origin_of_module(name: str) -> Origin:
 
 def origin_of_file(file: str) -> Origin:
     """Where the code in a file comes from."""
-    with _guard:
-        origin = _files.get(file)
-        if origin is None:
+    origin = _files.get(file)
+    if origin is None:
+        with _guard:
             origin = _files[file] = _file_origin(file)
-        return origin
+    return origin
 
 
 def module_file(name: str) -> str | None:
@@ -159,15 +160,37 @@ def _our_folders() -> tuple[str, ...]:
 
 
 @cache
+def paths_of_python() -> dict[str, str]:
+    """The folders of this interpreter, by sysconfig's names for them.
+
+    sysconfig itself would load all that the interpreter was built with, to fill in a few names.
+    """
+    known = {
+        "base": sys.prefix,
+        "installed_base": sys.base_prefix,
+        "platbase": sys.exec_prefix,
+        "installed_platbase": sys.base_exec_prefix,
+        "platlibdir": sys.platlibdir,
+        "abiflags": getattr(sys, "abiflags", ""),
+        "py_version_short": "{}.{}".format(*sys.version_info),
+    }
+    patterns = sysconfig.get_paths(expand=False)
+    try:
+        return {name: os.path.normpath(path.format_map(known)) for name, path in patterns.items()}
+    except (KeyError, ValueError):
+        return sysconfig.get_paths()
+
+
+@cache
 def _stdlib_folders() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
+    paths = paths_of_python()
     folders = {paths["stdlib"], paths["platstdlib"], str(Path(os.__file__).parent)}
     return tuple(os.path.realpath(folder) + os.sep for folder in folders)
 
 
 @cache
 def _purelib() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
+    paths = paths_of_python()
     return tuple({os.path.realpath(paths[name]) for name in ("purelib", "platlib")})
 
 
@@ -182,7 +205,7 @@ def _site_folder(real: str) -> str | None:
 
 @cache
 def _installed_folders() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
+    paths = paths_of_python()
     folders = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     folders.append(str(Path(os.__file__).parent))
     return tuple({f + os.sep for folder in folders for f in (folder, os.path.realpath(folder))})
@@ -191,17 +214,35 @@ def _installed_folders() -> tuple[str, ...]:
 @cache
 def is_installed_file(file: str) -> bool:
     """Whether a file lies where the standard library or packages do: told by its place alone."""
+    if file.startswith("<frozen"):
+        return True
+    folder = file.rpartition(os.sep)[0]
+    return _is_installed_folder(folder) or (
+        Path(file).is_symlink()
+        and _is_installed_folder(os.path.realpath(file).rpartition(os.sep)[0])
+    )
+
+
+@cache
+def _is_installed_folder(folder: str) -> bool:
+    place = folder + os.sep
     return (
-        file.startswith(("<frozen", *_installed_folders()))
-        or any(f"{os.sep}{name}{os.sep}" in file for name in _SITE)
-        or os.path.realpath(file).startswith(_installed_folders())
+        place.startswith(_installed_folders())
+        or any(f"{os.sep}{name}{os.sep}" in place for name in _SITE)
+        or os.path.join(os.path.realpath(folder), "").startswith(_installed_folders())  # noqa: PTH118
     )
 
 
 @cache
 def is_our_file(file: str) -> bool:
     """Whether a file is druse's."""
-    return os.path.realpath(file).startswith(_our_folders())
+    real = os.path.realpath(file) if Path(file).is_symlink() else file
+    return _is_our_folder(real.rpartition(os.sep)[0])
+
+
+@cache
+def _is_our_folder(folder: str) -> bool:
+    return os.path.join(os.path.realpath(folder), "").startswith(_our_folders())  # noqa: PTH118
 
 
 # --- distributions ---------------------------------------------------------------------------
@@ -223,8 +264,7 @@ class _Installed:
 def _distribution(place: str, path: str) -> Distribution | None:
     """The distribution in `place` whose list names the file `path`."""
     top = path.partition("/")[0]
-    guesses = sorted(_metadata(place), key=lambda name: not _alike(name, top))
-    for name in guesses:
+    for name in _alike_first(_metadata(place), top):
         installed = _installed(place, name)
         if installed is not None and installed.names(path):
             return _described(installed)
@@ -234,14 +274,19 @@ def _distribution(place: str, path: str) -> Distribution | None:
 @cache
 def _metadata(place: str) -> tuple[str, ...]:
     try:
-        names = [path.name for path in Path(place).iterdir()]
+        names = os.listdir(place)  # noqa: PTH208  # there may be very many
     except OSError:
         return ()
     return tuple(sorted(name for name in names if name.endswith((".dist-info", ".egg-info"))))
 
 
-def _alike(metadata: str, top: str) -> bool:
-    return _plain(metadata.partition("-")[0]) == _plain(top.partition(".")[0])
+def _alike_first(names: tuple[str, ...], top: str) -> Iterator[str]:
+    """Names of metadata, those first that look as if they were those of a top-level name."""
+    opening = _plain(top.partition(".")[0])
+    likely = [name for name in names if name[:1].lower() == opening[:1]]
+    alike = [name for name in likely if _plain(name.partition("-")[0]) == opening]
+    yield from alike
+    yield from (name for name in names if name not in alike)
 
 
 def _plain(name: str) -> str:

@@ -13,17 +13,23 @@ import copyreg
 import operator
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import RLock
 from typing import Any, Final, NamedTuple
 
 from druse.fingerprint.packages import is_installed_file
-from druse.fingerprint.proxies import is_module
-from druse.fingerprint.users import Users, module_name
+from druse.fingerprint.proxies import is_class, is_module
+from druse.fingerprint.users import Users, is_open, module_name
 
 # What reports, and computes nothing.
 _INERT: Final = frozenset({"logging", "logging.config", "logging.handlers", "warnings"})
 _INERT_NAMES: Final = frozenset({"excepthook", "displayhook", "breakpointhook", "unraisablehook"})
+
+_OURS: Final = frozenset({"druse", "druse_store"})
+_USERS: Final = "the user's, or a wrapper of it"
+_OPEN: Final = "another's class, into which something may have been put"
+_CHANGING: Final = "another's object or wrapper, which may come to hold something"
+_CLOSED: Final = "none of these"
 
 
 class Patch(NamedTuple):
@@ -40,7 +46,8 @@ class _Seen:
 
     owner: Any
     values: tuple[Any, ...]
-    classes: list[type] = field(default_factory=list)
+    classes: list[type]
+    changing: list[Any]  # what may come to hold something by itself
 
 
 class _Registered(NamedTuple):
@@ -60,7 +67,7 @@ def patches() -> list[Patch]:
         for module in list(sys.modules.values()):
             held = _scanned(module)
             if held is not None:
-                look.into(module, held, held["__name__"])
+                look.into(module, held)
         look.into_copyreg()
         look.into_abstract_classes()
         return [Patch(name, look.found[name]) for name in sorted(look.found)]
@@ -85,35 +92,74 @@ class _Look:
     def __init__(self) -> None:
         self.found: dict[str, Any] = {}
         self._users = Users()
-        self._open_classes: dict[int, type] = {}  # known not to be the user's
+        self._modules: dict[str, str] = {}
+        self._known: dict[int, str] = {}  # what was judged, by identity
+        self._kept: list[Any] = []  # so that their identities stay theirs
         self._classes: dict[int, type] = {}  # looked into
 
-    def into(self, owner: Any, held: Any, name: str) -> None:
+    def into(self, owner: Any, held: Any) -> None:
         """A module or class, by its dictionary, and the classes in it."""
         seen = _seen.get(id(owner))
-        if seen is None or seen.owner is not owner or not _same(seen.values, held):
-            seen = self._examined(owner, dict(held), name)
+        if seen is None or seen.owner is not owner or not self._is_as_it_was(seen, held):
+            seen = self._examined(owner, held)
         known = self._classes
         for cls in seen.classes:
             if id(cls) not in known:
                 known[id(cls)] = cls
-                self.into(cls, vars(cls), f"{module_name(cls)}.{cls.__qualname__}")
+                self.into(cls, vars(cls))
 
-    def _examined(self, owner: Any, held: dict[str, Any], name: str) -> _Seen:
-        seen, users, is_clean = _Seen(owner, tuple(held.values())), self._users, True
-        for key, value in users.among(held):
-            if id(value) in self._open_classes:
+    def _examined(self, owner: Any, held: Any) -> _Seen:
+        seen, known = _Seen(owner, tuple(held.values()), [], []), self._known
+        put = []
+        for value in self._users.among(seen.values):
+            verdict = known.get(id(value)) or self._judge(value)
+            if verdict is _OPEN:
                 seen.classes.append(value)
-            elif users.owns(value):
-                if key not in _INERT_NAMES:
-                    is_clean = False
-                    self.found[f"{name}.{key}"] = value
-            elif isinstance(value, type) and users.may_hold(value):
-                self._open_classes[id(value)] = value
-                seen.classes.append(value)
-        if is_clean:
+            elif verdict is _USERS:
+                put.append(value)
+            elif verdict is _CHANGING:
+                seen.changing.append(value)
+        if not put or not self._note(owner, dict(held), put):
             _seen[id(owner)] = seen
         return seen
+
+    def _is_as_it_was(self, seen: _Seen, held: Any) -> bool:
+        return _same(seen.values, held) and not any(map(self._users.owns, seen.changing))
+
+    def _judge(self, value: Any) -> str:
+        users = self._users
+        if is_class(value):
+            if not is_open(value):
+                verdict = _CLOSED
+            else:
+                name = module_name(value)
+                verdict = self._modules.get(name) or self._judge_module(name)
+        elif users.owns(value):
+            verdict = _USERS
+        else:
+            verdict = _CHANGING if users.may_change(value) else _CLOSED
+        self._kept.append(value)
+        self._known[id(value)] = verdict
+        return verdict
+
+    def _judge_module(self, name: str) -> str:
+        """What the classes of a module are."""
+        if self._users.owns_module(name):
+            verdict = _USERS
+        else:
+            verdict = _CLOSED if name.partition(".")[0] in _OURS else _OPEN
+        self._modules[name] = verdict
+        return verdict
+
+    def _note(self, owner: Any, held: dict[str, Any], put: list[Any]) -> bool:
+        """Whether any of what was put into a module or class counts."""
+        where = held["__name__"] if is_module(owner) else _full_name(owner)
+        ids = set(map(id, put))
+        found = {key: v for key, v in held.items() if id(v) in ids and key not in _INERT_NAMES}
+        for key, value in found.items():
+            for within, piece in self._users.pieces(value):
+                self.found[f"{where}.{key}{within}"] = piece
+        return bool(found)
 
     def into_copyreg(self) -> None:
         for cls, reduce in list(copyreg.dispatch_table.items()):
@@ -132,7 +178,11 @@ class _Look:
             if isinstance(cls, abc.ABCMeta):
                 for each in virtual_subclasses(cls):
                     if self._users.owns(each):
-                        yield f"{module_name(cls)}.{cls.__qualname__} of {each.__qualname__}", each
+                        yield f"{_full_name(cls)} of {each.__qualname__}", each
+
+
+def _full_name(cls: type) -> str:
+    return f"{module_name(cls)}.{cls.__qualname__}"
 
 
 def _same(before: tuple[Any, ...], now: Any) -> bool:

@@ -21,14 +21,26 @@ def shown_file(file: str, module_globals: dict[str, Any] | None = None) -> str |
 
 @lru_cache(maxsize=4096)
 def _shown(file: str, depth: int) -> str | None:
-    if file.startswith("<") or not Path(file).is_file():
+    path = Path(file)
+    if file.startswith("<") or not path.is_file():
         return None
-    path = Path(os.path.realpath(file))
-    root = _root(path.parent)
-    if root is not None:
-        return path.relative_to(root).as_posix()
+    if path.is_symlink():
+        path = Path(os.path.realpath(file))
+    below = _below_root(str(path.parent))
+    if below is not None:
+        return f"{below}{path.name}"
     depth += path.name == "__init__.py"
-    return "/".join(path.parts[-depth - 1 :])
+    return "/".join(Path(os.path.realpath(path)).parts[-depth - 1 :])
+
+
+@cache
+def _below_root(folder: str) -> str | None:
+    """The path of a folder below its project's root, with a slash at its end."""
+    real = Path(os.path.realpath(folder))
+    root = _root(real)
+    if root is None:
+        return None
+    return "" if root == real else real.relative_to(root).as_posix() + "/"
 
 
 def below_project(path: str, module_globals: dict[str, Any]) -> str | None:

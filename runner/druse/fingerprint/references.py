@@ -10,7 +10,7 @@ from druse.fingerprint.encoding import tag, text
 from druse.fingerprint.externals import external_name, is_made_here
 from druse.fingerprint.graph import Edge, Node, settle
 from druse.fingerprint.places import below_project
-from druse.fingerprint.proxies import is_class, is_code, is_module
+from druse.fingerprint.proxies import is_class, is_code
 from druse.fingerprint.resolve import (
     External,
     Found,
@@ -75,27 +75,28 @@ def _external(meaning: Found | External | Nothing) -> Found | External | Nothing
 
 
 def _found(builder: Builder, meaning: Found, ref: Ref, node: Node) -> list[Part]:
-    reader = node.path if node.unit is None else node.unit.name
-    if node.unit is not None and not is_code(meaning.value):
-        cls = type(meaning.value)
-        blindspots.note_external(node.unit, f"{cls.__module__}.{cls.__qualname__}", ref.line)
+    value, unit = meaning.value, node.unit
+    is_value = not is_code(value)
+    if unit is not None and is_value:
+        cls = type(value)
+        blindspots.note_external(unit, f"{cls.__module__}.{cls.__qualname__}", ref.line)
     stands: Part | None = builder.state.part(builder, meaning, node)
-    if stands is None:
+    if stands is None and is_value:
         stands = _of_the_project(meaning, ref)
     if stands is None:
-        path = f"{reader} reads {meaning.name}"
-        stands = builder.named(meaning.value, path, "global", meaning.name, ref.line)
-    rest = b"".join(b"." + text(name) for name in meaning.rest)
-    if _is_sentinel(meaning.value):
+        path = f"{node.path if unit is None else unit.name} reads {meaning.name}"
+        stands = builder.named(value, path, "global", meaning.name, ref.line)
+    rest = b"".join([b"." + text(name) for name in meaning.rest])
+    if is_value and _is_sentinel(value):
         rest = b"is" + text(meaning.name.rpartition(".")[2]) + rest
     return [stands, rest] if rest else [stands]
 
 
 def _is_sentinel(value: Any) -> bool:
-    """Whether only its identity tells a value from others: then its name has to."""
+    """Whether only its identity tells a value that is no code from others: then its name has to."""
     if type(value) is object:
         return True
-    if is_code(value) or is_module(value) or not is_made_here(type(value)):
+    if not is_made_here(type(value)):
         return False
     return getattr(value, "__dict__", None) == {}
 

@@ -12,9 +12,8 @@ import importlib
 import importlib.util
 import sys
 from abc import ABCMeta
-from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from druse.fingerprint.packages import Origin, origin_of_module
 from druse.fingerprint.proxies import is_class, is_function, is_module
@@ -30,8 +29,7 @@ _ABSENT: Final = object()
 _PLAIN_METACLASSES: Final = (type, ABCMeta)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A value, and the attributes of it that the code reads then. `owner[key]` is where it was."""
 
     value: Any
@@ -41,16 +39,14 @@ class Found:
     key: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class External:
+class External(NamedTuple):
     """Something of the standard library or a package, by its dotted name."""
 
     dotted: str
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
-class Nothing:
+class Nothing(NamedTuple):
     """A builtin, what a module says about itself, or a name that is bound to nothing."""
 
     kind: str  # builtin | module | missing
@@ -60,8 +56,7 @@ class Nothing:
 Meaning = Found | External | Nothing
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(NamedTuple):
     """Where code looks its names up."""
 
     globals: dict[str, Any]
@@ -75,7 +70,7 @@ def resolve(ref: Ref, around: Surroundings) -> Meaning:
     if isinstance(meaning, Nothing) and any(_is_private(name) for name in names):
         for owner in around.label.split("."):  # in a class C, `__x` is `_C__x`
             name, *chain = (_mangled(name, owner) for name in names)
-            found = _resolve(replace(ref, name=name, chain=tuple(chain)), around)
+            found = _resolve(ref._replace(name=name, chain=tuple(chain)), around)
             if isinstance(found, Found):
                 return found
     return meaning
@@ -94,10 +89,10 @@ def _resolve(ref: Ref, around: Surroundings) -> Meaning:
         return _imported(ref, around)
     if ref.name in around.cells:
         return _follow(_cell(around, ref.name), ref.chain)
-    module = short_name(around.globals)
     if ref.name in _ABOUT_THE_MODULE:
         return Nothing("module", ref.name)
     if ref.name in around.globals:
+        module = short_name(around.globals)
         name = f"{module}.{ref.name}" if module else ref.name
         value = around.globals[ref.name]
         return _follow(Found(value, (), name, around.globals, ref.name), ref.chain)

@@ -68,7 +68,7 @@ class Scope:
 
     def surely_local(self, name: str) -> bool:
         """Whether a name is known to be local already, and not by an import."""
-        return name in self.bound and name not in self._imports and self.kind in _FUNCTIONS
+        return name in self.bound and self.kind in _FUNCTIONS and name not in self._imports
 
     def binds(self, name: str) -> bool:
         return self.kind != "module" and name in self.bound and name not in self.nonlocals
@@ -83,8 +83,7 @@ class Import:
     places: list[int]
 
     def reading(self, seen: Occurrence) -> Ref:
-        return replace(
-            self.ref,
+        return self.ref._replace(
             name=seen.name,
             chain=seen.chain,
             line=seen.line,

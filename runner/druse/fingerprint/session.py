@@ -51,7 +51,7 @@ class Fingerprinter:
             code = self._builder(self._packages, frozenset())
         node = Builder(self._packages, State(frozenset()), code).node(value, path)
         settle(node)
-        check(node)
+        check(reached(node))
         return finish(standing(node))
 
     def closure(self, obj: Any, *, packages: str | None = None) -> Closure:
@@ -62,14 +62,13 @@ class Fingerprinter:
             if known is not None:
                 return known[1]
             builder = self._builder(policy, _own_state(obj))
-            roots = self._roots(builder, obj)
-            units = [n.unit for root in roots for n in reached(root) if n.unit is not None]
+            nodes = self._nodes(builder, obj)
+            units = [node.unit for each in nodes for node in each if node.unit is not None]
             state = builder.state.found_in(units)
             if state != builder.state.names:
-                builder = self._builder(policy, state)
-                roots = self._roots(builder, obj)
-            check(roots[0])
-            closure = collect(*roots)
+                nodes = self._nodes(self._builder(policy, state), obj)
+            check(nodes[0])
+            closure = collect(*nodes)
             self._closures[policy, id(obj)] = (obj, closure)
             return closure
 
@@ -79,17 +78,16 @@ class Fingerprinter:
             builder = self._builders[policy, state] = Builder(policy, State(state))
         return builder
 
-    def _roots(self, builder: Builder, obj: Any) -> list[Node]:
-        """The node of an object; and one for what user code has put into packages, if anything:
-        any code may meet that there."""
-        with builder.lock:
+    def _nodes(self, builder: Builder, obj: Any) -> list[list[Node]]:
+        """All nodes from that of an object on; and those from one for what user code has put into
+        packages, if anything: any code may meet that there."""
+        with builder.lock, one_look():
             roots = [settled(builder.node(obj, _name(obj)))]
             if self._loaded != len(sys.modules):
-                with one_look():
-                    self._patches, self._loaded = patches(), len(sys.modules)
+                self._patches, self._loaded = patches(), len(sys.modules)
             if self._patches:
                 roots.append(settled(builder.patches(self._patches)))
-        return roots
+        return [reached(root) for root in roots]
 
     def __enter__(self) -> Self:
         _active.append(self)

@@ -19,6 +19,7 @@ from typing import Any, Final
 from druse.fingerprint import compiled
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+_MANY: Final = 10_000  # objects
 _DEFINITIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -95,6 +96,7 @@ class Source:
 _known: dict[str, tuple[Any, Source | None]] = {}
 _executed: dict[str, bytes] = {}
 _looked_at: set[str] = set()  # while a block of `one_look` is open
+_blocks: list[bool] = []
 guard: Final = threading.RLock()  # of all that the process remembers about code
 
 
@@ -105,7 +107,8 @@ def source_of(file: str, module_globals: dict[str, Any] | None) -> Source | None
             return _known[file][1]
         state = _state(file)
         known = _known.get(file)
-        _looked_at.add(file)
+        if _blocks:
+            _looked_at.add(file)
         if known is not None and known[0] == state:
             return known[1]
         source = _read(file, state, module_globals)
@@ -121,20 +124,30 @@ def known_files() -> frozenset[str]:
 
 @contextmanager
 def one_look() -> Iterator[None]:
-    """Within the block, a file that was looked at is not looked at again; nor is garbage sought.
-
-    Parsing and walking make many objects, of which none is garbage.
-    """
+    """Within the block, a file that was looked at is not looked at again; nor is garbage sought."""
     with guard:
-        _looked_at.clear()
+        if _blocks:  # within another one
+            yield
+            return
         enabled = gc.isenabled()
         gc.disable()
+        _blocks.append(enabled)
         try:
             yield
         finally:
+            _blocks.clear()
             _looked_at.clear()
             if enabled:
+                _keep_what_was_made()
                 gc.enable()
+
+
+def _keep_what_was_made() -> None:
+    """Syntax trees are very many objects that stay, and the collector need not go through them
+    as if they were young. Thawing what was frozen makes it old."""
+    if gc.get_count()[0] > _MANY and not gc.get_freeze_count():
+        gc.freeze()
+        gc.unfreeze()
 
 
 def _codes(module: ModuleType, file: str) -> Iterator[CodeType]:

@@ -129,14 +129,14 @@ def _reference(owner: Any) -> Callable[[], Any]:
 
 def _value(builder: Builder, found: Found) -> bytes:
     from druse.fingerprint.builder import Builder as Fresh
-    from druse.fingerprint.builder import check
+    from druse.fingerprint.builder import check, reached
 
     if found.value is ABSENT:
         return _NOT_THERE
     node = Fresh(builder.packages, State(frozenset())).node(found.value, found.name)
     settle(node)
     try:
-        check(node)
+        check(reached(node))
     except Unhashable:
         return b"?"
     return standing(node)

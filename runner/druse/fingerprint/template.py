@@ -6,8 +6,8 @@ bytes, and references by name that are resolved when a key is made.
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, field, replace
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 FILLING: Final = frozenset(
     {
@@ -19,15 +19,13 @@ OUTER: Final = "outer"  # bound outside of the function: in an enclosing one, it
 IMPORT: Final = "import"  # bound by an import within the function
 
 
-@dataclass(frozen=True, slots=True)
-class Ref:
-    """A name that the code reads, with the attributes that follow it."""
+class Ref(NamedTuple):
+    """A name that the code reads, with the attributes that follow it. There are very many."""
 
     kind: str
     name: str
     chain: tuple[str, ...]
     line: int
-    _: KW_ONLY
     annotation: bool = False
     module: str = ""  # of an import: what is imported, relative to `level`
     level: int = 0
@@ -40,12 +38,11 @@ class Ref:
         """One reference for two imports that bind the same name; None if they differ."""
         mine, theirs = (ref.module.partition(".")[0] for ref in (self, other))
         if self.top and other.top and mine == theirs:
-            return replace(self, module=f"{self.module},{other.module}")
-        return self if replace(other, line=self.line) == self else None
+            return self._replace(module=f"{self.module},{other.module}")
+        return self if other._replace(line=self.line) == self else None
 
 
-@dataclass(frozen=True, slots=True)
-class Rebinding:
+class Rebinding(NamedTuple):
     """`base.name = ...`; or a name declared `global` or `nonlocal` that is assigned, without base;
 
     or `base[...] = ...`, `base.append(...)` and the like, without name.
@@ -56,8 +53,7 @@ class Rebinding:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A call of a builtin by which code reaches what its text does not say."""
 
     name: str

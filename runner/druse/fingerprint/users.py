@@ -2,23 +2,65 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
+from druse.fingerprint.externals import external_name
 from druse.fingerprint.packages import is_installed_file, is_our_file
 
 _HEAP_TYPE: Final = 1 << 9
+_IMMUTABLE_TYPE: Final = 1 << 8
 _DEPTH: Final = 4  # of wrappers around wrappers
 # Debuggers live outside of the folders of packages, and put themselves everywhere.
 _DEBUGGERS: Final = ("pydevd", "debugpy", "_pydev_", "pycharm")
+_VALUES: Final = (int, float, complex, str, bytes, tuple, enum.Enum, BaseException)
+_TOOLS: Final = ("importlib", "_frozen_importlib", "typing", "logging")
 _DISPATCHER: Final = functools.singledispatch(lambda _: None)
 _SINGLE_DISPATCH: Final = _DISPATCHER.__code__  # type: ignore[attr-defined]
 
 _files: dict[str, bool] = {}  # of functions: whether it is the user's
-_kinds: dict[type, bool] = {}  # whether what has this type may be, or wrap, somebody's code
+
+
+class _Kinds(dict[type, bool]):
+    """By type, whether what has it may be, or wrap, somebody's code."""
+
+    def __missing__(self, kind: type) -> bool:
+        found = self[kind] = (
+            kind is FunctionType
+            or kind in _WRAPPED
+            or issubclass(kind, type)
+            or (_is_of_python_code(kind) and _is_called(kind))
+        )
+        return found
+
+
+class _Holders(_Kinds):
+    """By type, whether what has it may be, wrap or have in an attribute somebody's code."""
+
+    def __missing__(self, kind: type) -> bool:
+        found = self[kind] = _kinds[kind] or (
+            _is_of_python_code(kind)
+            and kind.__dictoffset__ != 0
+            and not issubclass(kind, _VALUES)
+            and not module_name(kind).startswith(_TOOLS)
+        )
+        return found
+
+
+def _is_of_python_code(kind: type) -> bool:
+    return bool(kind.__flags__ & _HEAP_TYPE) and not issubclass(kind, ModuleType)
+
+
+def _is_called(kind: type) -> bool:
+    return any("__get__" in vars(base) or "__call__" in vars(base) for base in kind.__mro__)
+
+
+_kinds: Final = _Kinds()
+_holders: Final = _Holders()
 
 
 class Users:
@@ -27,40 +69,25 @@ class Users:
     def __init__(self) -> None:
         self._modules: dict[Any, bool] = {}
 
-    def among(self, held: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-        """What of a dictionary is worth a closer look: a few of very many."""
-        kinds, files = _kinds, _files
-        for key, value in held.items():
-            kind = type(value)
-            if kind is FunctionType:
-                if value.__closure__ is None and files.get(value.__code__.co_filename) is False:
-                    continue
-            elif kind is type:
-                if not value.__flags__ & _HEAP_TYPE:
-                    continue
-            elif not (kinds[kind] if kind in kinds else self.may_be(kind)):
-                continue
-            yield key, value
-
-    def may_be(self, kind: type) -> bool:
-        """Whether an object of this type may be, or wrap, somebody's code."""
-        known = _kinds.get(kind)
-        if known is None:
-            known = _kinds[kind] = (
-                kind is FunctionType or kind in _WRAPPED or issubclass(kind, type)
-            ) or (
-                bool(kind.__flags__ & _HEAP_TYPE)
-                and not issubclass(kind, ModuleType)
-                and any(
-                    "__get__" in vars(base) or "__call__" in vars(base) for base in kind.__mro__
-                )
+    def among(self, values: Iterable[Any]) -> list[Any]:
+        """What of many values is worth a closer look: a few."""
+        kinds, files = _holders, _files
+        return [
+            value
+            for value in values
+            if kinds[kind := type(value)]
+            and not (
+                kind is FunctionType
+                and files.get(value.__code__.co_filename) is False
+                and value.__closure__ is None
             )
-        return known
+            and (kind is not type or value.__flags__ & _HEAP_TYPE)
+        ]
 
     def owns(self, value: Any, depth: int = _DEPTH) -> bool:
         """Whether something is the user's code, or wraps it."""
         kind = type(value)
-        if depth <= 0 or not self.may_be(kind):
+        if depth <= 0:
             return False
         if kind is FunctionType:
             return self._owns_function(value, depth)
@@ -72,16 +99,41 @@ class Users:
         if self._owns_class(kind):
             return True
         held = _attributes(value)
-        return bool(held) and self._owns_any(list(held.values()), depth)
+        return bool(held) and self._owns_any(tuple(held.values()), depth)
 
     def _owns_any(self, values: Iterable[Any], depth: int) -> bool:
-        return any(self.owns(each, depth - 1) for each in values)
+        for each in values:
+            kind = type(each)
+            if kind is FunctionType:
+                is_known = _files.get(each.__code__.co_filename) is False
+                if is_known and each.__closure__ is None:
+                    continue
+            elif not _kinds[kind]:
+                continue
+            if self.owns(each, depth - 1):
+                return True
+        return False
 
-    def may_hold(self, cls: type) -> bool:
-        """Whether anything of the user's may be set on a class: it is not druse's, nor one that is
-        compiled in, which nothing can be set on."""
-        is_open = bool(cls.__flags__ & _HEAP_TYPE)
-        return is_open and module_name(cls).partition(".")[0] not in ("druse", "druse_store")
+    def pieces(self, value: Any) -> list[tuple[str, Any]]:
+        """What of something that is the user's, or wraps it, counts; and where in it that is.
+
+        The whole; but of what a package has by a name, what came into it: the name tells the rest.
+        """
+        if external_name(value) is None:
+            return [("", value)]
+        held = _attributes(value)
+        if type(value) is FunctionType:
+            registry = getattr(value, "registry", {})
+            held = {getattr(cls, "__qualname__", str(cls)): f for cls, f in registry.items()}
+        found = [(f"[{key}]", each) for key, each in held.items() if self.owns(each)]
+        return found or [("", value)]
+
+    def may_change(self, value: Any) -> bool:
+        """Whether something that is no class may come to hold the user's code by itself."""
+        kind = type(value)
+        if kind is FunctionType:
+            return value.__closure__ is not None
+        return kind not in _WRAPPED and kind.__module__ != "typing"
 
     def _owns_function(self, function: FunctionType, depth: int) -> bool:
         file = function.__code__.co_filename
@@ -96,17 +148,17 @@ class Users:
         return self._owns_any(_contents(function), depth)
 
     def _is_users_file(self, function: FunctionType, file: str) -> bool:
-        if file.startswith("<"):  # a cell of a notebook; or what machinery made in memory
-            return self._is_users_module(function.__globals__.get("__name__"))
+        if file.startswith("<") and not file.startswith("<frozen"):  # a cell; or made in memory
+            return self.owns_module(function.__globals__.get("__name__"))
         _files[file] = not (
             is_installed_file(file) or is_our_file(file) or any(m in file for m in _DEBUGGERS)
         )
         return _files[file]
 
     def _owns_class(self, cls: type) -> bool:
-        return bool(cls.__flags__ & _HEAP_TYPE) and self._is_users_module(module_name(cls))
+        return bool(cls.__flags__ & _HEAP_TYPE) and self.owns_module(module_name(cls))
 
-    def _is_users_module(self, name: Any) -> bool:
+    def owns_module(self, name: Any) -> bool:
         """Not so for a module that is not there: machinery names classes as it likes."""
         known = self._modules.get(name)
         if known is None:
@@ -116,6 +168,12 @@ class Users:
             known = name in ("__main__", "__mp_main__") or (is_file and not is_our_file(str(file)))
             self._modules[name] = known
         return known
+
+
+def is_open(cls: type) -> bool:
+    """Whether anything can be set on a class: it is not one that is compiled in."""
+    flags = cls.__flags__
+    return bool(flags & _HEAP_TYPE) and not flags & _IMMUTABLE_TYPE
 
 
 def module_name(cls: type) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from druse.fingerprint.encoding import atom, integer, length, tag, text
@@ -304,7 +303,7 @@ def _import(writer: Writer, node: ast.Import | ast.ImportFrom) -> None:
         name = alias.asname or alias.name.partition(".")[0]
         if isinstance(node, ast.ImportFrom):
             ref = Ref(IMPORT, name, (), node.lineno, module=node.module or "")
-            ref = replace(ref, level=node.level, member=alias.name)
+            ref = ref._replace(level=node.level, member=alias.name)
         else:
             top = alias.asname is None and "." in alias.name
             ref = Ref(IMPORT, name, (), node.lineno, module=alias.name, top=top)

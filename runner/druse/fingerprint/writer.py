@@ -6,7 +6,6 @@ How particular nodes are written is in `visitors`.
 from __future__ import annotations
 
 import ast
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -27,15 +26,12 @@ class Writer:
 
     def template(self) -> Template:
         """What was written; bytes that follow each other joined."""
-        run: list[bytes] = []
-        pieces = self.result.pieces
-        for piece in [*self.out, *map(_ref, self._extra)]:
-            if type(piece) is bytes:
-                run.append(piece)
-            else:
-                pieces += (b"".join(run), piece)
-                run.clear()
-        pieces.append(b"".join(run))
+        out = [*self.out, *map(_ref, self._extra)]
+        pieces, begin = self.result.pieces, 0
+        for end in [place for place, piece in enumerate(out) if type(piece) is Ref]:
+            pieces += (b"".join(out[begin:end]), out[end])
+            begin = end + 1
+        pieces.append(b"".join(out[begin:]))
         return self.result
 
     # --- scopes --------------------------------------------------------------------------------
@@ -78,8 +74,8 @@ class Writer:
             if base.name in scope.globals or not scope.binds(base.name):
                 (self.result if around is None else around).rebinds.append(rebinding)
             elif (found := scope.imported(base.name)) is not None:
-                ref = replace(found.ref, chain=base.chain, line=base.line)
-                self.result.rebinds.append(replace(rebinding, base=ref))
+                ref = found.ref._replace(chain=base.chain, line=base.line)
+                self.result.rebinds.append(rebinding._replace(base=ref))
 
     def _outer(self, seen: Occurrence) -> None:
         if seen.index < 0:
@@ -125,25 +121,29 @@ class Writer:
     def generic(self, node: ast.AST) -> None:
         """Writes a node without asking how its kind is written: the fields that are not empty."""
         head, fields = _SHAPES[type(node)]
-        out = self.out
-        out.append(head)
+        add = self.out.append
+        add(head)
         for name, heading in fields:
-            value = getattr(node, name, None)
+            value = getattr(node, name)
             kind = type(value)
-            if kind is list:
+            if kind in VISITORS:
+                add(heading)
+                VISITORS[kind](self, value)
+            elif kind in _LEAVES:
+                add(heading)
+                add(_LEAVES[kind])
+            elif kind is list:
                 if value:
-                    out.append(heading)
+                    add(heading)
                     self._list(value)
+            elif kind in _SHAPES:
+                add(heading)
+                self.generic(value)
             elif value is not None:
-                out.append(heading)
-                if kind in VISITORS:
-                    VISITORS[kind](self, value)
-                elif kind in _SHAPES:
-                    self.generic(value)
-                else:
-                    out.append(plain(value))
+                add(heading)
+                add(plain(value))
         if fields:
-            out.append(b";")
+            add(b";")
 
     def _list(self, nodes: list[Any]) -> None:
         if isinstance(nodes[0], ast.stmt):
@@ -154,8 +154,11 @@ class Writer:
     def sequence(self, nodes: list[Any]) -> None:
         self.out.append(b"[" + length(len(nodes)))
         for node in nodes:
-            if isinstance(node, ast.AST):
-                self.visit(node)
+            kind = type(node)
+            if kind in VISITORS:
+                VISITORS[kind](self, node)
+            elif kind in _SHAPES:
+                self.generic(node)
             else:  # None: a key of `{**other}`; or a name
                 self.out.append(plain(node))
 
@@ -179,6 +182,8 @@ class Writer:
 
 
 def _ref(seen: Occurrence) -> Ref:
+    if not (seen.annotation or seen.target or seen.optional):  # nearly always
+        return Ref(OUTER, seen.name, seen.chain, seen.line)
     return Ref(
         OUTER,
         seen.name,
@@ -218,3 +223,4 @@ _SHAPES: Final = {
     for kind in vars(ast).values()
     if isinstance(kind, type) and issubclass(kind, ast.AST)
 }
+_LEAVES: Final = {kind: head for kind, (head, fields) in _SHAPES.items() if not fields}

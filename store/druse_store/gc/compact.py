@@ -151,7 +151,7 @@ class Compactor:
             if at_once:
                 self._take_away(path)
             else:
-                self._leaving.append(parallel.pool().submit(self._take_away, path))
+                self._leaving.append(parallel.submit(self._take_away, path))
 
     def _take_away(self, path: Path) -> None:
         with disk.translated("removing", path):

@@ -127,3 +127,48 @@ def test_what_cannot_be_hashed_makes_code_uncacheable_and_says_where_it_is(
         """,
     )
     assert "fractions.Fraction.double.numbers was set to generator" in project.key().uncacheable
+
+
+LATER = {
+    "a dispatch of a package": (
+        "import importlib.resources\nimportlib.resources.as_file.register(complex)(mine)"
+    ),
+    "an attribute of a wrapper of a package": (
+        "import held_by_package\nheld_by_package.call.inner = mine"
+    ),
+    "an attribute of an object of a package": (
+        "import held_by_package\nheld_by_package.plain.inner = mine"
+    ),
+}
+
+
+@pytest.mark.parametrize("way", LATER)
+def test_what_is_put_into_what_was_looked_through_counts(project: Project, way: str) -> None:
+    project.write(steps="def step(x): return x", patching=MINE)
+    project.write_file(
+        "site-packages/held_by_package.py",
+        """
+        class Call:
+            inner = None
+            def __call__(self, x):
+                return self.inner(x)
+        call = Call()
+        class Plain:
+            inner = None
+        plain = Plain()
+        """,
+    )
+    project.write_file("site-packages/held-1.dist-info/RECORD", "held_by_package.py,,\n")
+    looked = (
+        f"import sys; sys.path.append({str(project.folder / 'site-packages')!r})\n"
+        "import steps, importlib.resources, held_by_package\n"
+        "Fingerprinter().closure(steps.step)\n"
+        "import patching"
+    )
+    without = project.key(first=looked)
+    source = textwrap.dedent(MINE) + "\n" + LATER[way] + "\n"
+    project.write(patching=source)
+    before = project.key(first=looked)
+    assert before.digest != without.digest
+    project.write(patching=source.replace("2 * x", "3 * x"))
+    assert project.key(first=looked).digest != before.digest

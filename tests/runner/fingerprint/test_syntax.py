@@ -31,7 +31,7 @@ def functions(tree: ast.AST) -> list[Any]:
 def written(node: Any) -> list[Any]:
     """A template, without the lines of its references."""
     pieces = function_template(node).pieces
-    return [p if isinstance(p, bytes) else dataclasses.replace(p, line=0) for p in pieces]
+    return [p if isinstance(p, bytes) else p._replace(line=0) for p in pieces]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda m: m.__name__)
