@@ -95,6 +95,8 @@ class Watch:
         real = os.path.realpath(path)
         if not _reads(mode, flags):
             self._write(real)
+            if mode is not None and "a" in mode and "+" in mode:
+                self.note_unseen(f"read {path}, which it opened to append to it", frame)
         elif real not in self._written:
             self._note_file(path, frame, by_flags=mode is None)
 
@@ -404,8 +406,20 @@ def _tell(watch: Watch, event: str, args: tuple[Any, ...], frame: Any) -> None:
             watch.note_unseen(sentence, frame)
 
 
+def _path_of(fd: int) -> str | None:
+    """The folder that is open as a number, where the system tells."""
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return None
+
+
 def _tell_of_path(watch: Watch, event: str, args: tuple[Any, ...], frame: Any) -> None:
     path = "." if args[0] is None else args[0]
+    if isinstance(path, int) and event != "open":
+        path = _path_of(path)
+        if path is None:
+            return
     if isinstance(path, int):
         sentence = unseen.started_anew(frame.f_code.co_filename)
         if sentence is not None:

@@ -298,7 +298,11 @@ class Writer:
         """Adds a record whose blobs all wait or are known. Raises InvalidRecord, BlobVanished."""
         nodes = _checked_nodes(record)
         needs = record.blobs()
+<<<<<<< HEAD
         digest, seen = record.digest, self._pending
+=======
+        seen = self._pending
+>>>>>>> main
         relied = [blob for blob in needs if not seen.has_blob(blob)]
         for blob in relied:
             if not (self.has_blob(blob) or is_known(blob)):
@@ -312,7 +316,7 @@ class Writer:
                 relied = [blob for blob in needs if not pending.has_blob(blob)]
             if relied:
                 pending.relied.update(blob for blob in relied if blob not in pending.chunks)
-            pending.needs[digest] = needs
+            pending.needs[record.digest] = needs
             pending.rows.add(record, nodes)  # behind what it needs: it may be interrupted
             pending.operations += 1
         return pending

@@ -9,8 +9,21 @@ from hypothesis import strategies as st
 
 from druse import seeds
 from druse.executors import generators
+from support.oneexp import Exp
 
 NUMBERS = st.integers(0, 2**63)
+
+
+def test_a_generator_that_goes_on_from_cell_to_cell_is_warned_of(exp: Exp) -> None:
+    before = "import random\nimport numpy as np\nRNG = np.random.default_rng(3)\n"
+    exp.step("return data, {'value': RNG.random()}", before, replicates="2")
+    done = exp.druse("run", "exp")
+    assert done.status == 0
+    assert done.err.count("step reads exp.steps.RNG: a random generator that goes on") == 1
+    for drawn in ("rng.random()", "np.random.default_rng(3).random()", "random.random()"):
+        body = f"return data, {{'value': {drawn}}}"
+        exp.step(body, before, takes="rng=np.random.default_rng(3)", replicates="2")
+        assert "generator" not in exp.druse("run", "exp").err
 
 
 def test_seeds_are_what_they_always_were() -> None:
