@@ -84,8 +84,10 @@ def _paths(prepared: Prepared, run: ExperimentRun, folder: Path) -> dict[str, di
     """Where each artifact of each condition lies: that of the first replicate that has it."""
     found: dict[str, dict[str, Path]] = {}
     names = prepared.step_names
-    for cell, (record, _) in sorted(run.records().items(), key=lambda item: item[0].replicate):
-        for artifact in record.artifacts:
+    records = {cell: record for cell, (record, _) in run.records().items()}
+    records.update({c: f.record for c, f in run.failures.items() if f.record is not None})
+    for cell, record in sorted(records.items(), key=lambda item: item[0].replicate):
+        for artifact in layout.shown_artifacts(record):
             step = names[artifact.step] if artifact.step < len(names) else str(artifact.step)
             place = folder / f"replicate_{cell.replicate}" / cell.condition / step
             found.setdefault(artifact.name, {}).setdefault(cell.condition, place / artifact.name)

@@ -15,6 +15,7 @@ from druse.errors import DefinitionError
 from druse.experiment import Experiment, refuse_in_loop
 from druse.key import named_sources
 from druse.listener import Listener
+from druse.plan import State
 from druse.session import Wanted
 from druse.stored import StoredArtifact
 
@@ -259,14 +260,16 @@ class _Callback(Listener):
     def planned(self, plan: Plan) -> None:
         waiting = {each.experiment.folder_name for each in self._wanted if each.after}
         for name, prepared in plan.prepared.items():
-            if not prepared.inputs and name not in waiting:
+            is_due = any(plan.decisions[cell].state is not State.HIT for cell in plan.cells(name))
+            if is_due and not prepared.inputs and name not in waiting:
                 self._tell("running", name)
 
     def started(self, cell: object) -> None:
         self._tell("running", getattr(cell, "experiment", ""))
 
     def ended(self, summary: Summary) -> None:
-        self._tell("running", summary.name)
+        if summary.executed or summary.failed or summary.blocked:
+            self._tell("running", summary.name)
         self._tell("completed", summary.name)
 
     def _tell(self, what: str, name: str) -> None:

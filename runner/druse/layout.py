@@ -40,14 +40,29 @@ def cells_of(
     store: Store, run: Run, records: Mapping[Digest, Record] | None = None
 ) -> dict[tuple[str, int], Record]:
     """The records of a run's cells that have a result: from the store, unless they are given."""
+    found = records_of(store, run, records)
+    return {place: record for place, record in found.items() if record.status != "failed"}
+
+
+def records_of(
+    store: Store, run: Run, records: Mapping[Digest, Record] | None = None
+) -> dict[tuple[str, int], Record]:
+    """Those of all its cells."""
     found = {}
     with store.reading() as view:
         find = view.record_by_digest if records is None else records.get
         for cell in run.cells:
             record = find(cell.record)
-            if record is not None and record.status != "failed":
+            if record is not None:
                 found[(cell.condition, cell.replicate)] = record
     return found
+
+
+def shown_artifacts(record: Record) -> Iterable[ArtifactRef]:
+    """Those that a view shows: of a cell that failed, what the steps before that had written."""
+    if record.status != "failed":
+        return record.artifacts
+    return (each for each in record.artifacts if each.step >= 0)
 
 
 def conditions_of(run: Run) -> list[str]:
@@ -112,7 +127,8 @@ class Layout:
         self, store: Store, run: Run, records: Mapping[Digest, Record] | None = None
     ) -> None:
         self.run = run
-        self.cells = cells_of(store, run, records)
+        self._records = records_of(store, run, records)
+        self.cells = {k: each for k, each in self._records.items() if each.status != "failed"}
         self.conditions = [names.check_condition(name) for name in conditions_of(run)]
         self.replicates = replicates_of(run)
         self._steps = [names.check(name, "a step") for name in step_names(run)]
@@ -121,14 +137,14 @@ class Layout:
         """The files of the artifacts, cell by cell."""
         for condition in self.conditions:
             for replicate in range(self.replicates):
-                record = self.cells.get((condition, replicate))
+                record = self._records.get((condition, replicate))
                 if record is None or not selection.takes(condition):
                     continue
                 if selection.takes_replicate(replicate):
                     yield from self._files_of(record, f"replicate_{replicate}/{condition}")
 
     def _files_of(self, record: Record, place: str) -> Iterator[File]:
-        for artifact in record.artifacts:
+        for artifact in shown_artifacts(record):
             step = self._step(artifact.step)
             name = names.check(artifact.name, "an artifact")
             yield File(f"{place}/{step}", name, artifact, step)

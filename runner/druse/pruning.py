@@ -51,8 +51,8 @@ def prune(store: Store, change: LevelChange, root: Path, threshold: int) -> list
 def _files(store: Store, run: Run, folder: Path) -> Iterator[tuple[Path, ArtifactRef]]:
     """Where an export puts the artifacts of a run."""
     steps = step_names(run)
-    for (condition, replicate), record in layout.cells_of(store, run).items():
-        for artifact in record.artifacts:
+    for (condition, replicate), record in layout.records_of(store, run).items():
+        for artifact in layout.shown_artifacts(record):
             known = 0 <= artifact.step < len(steps)
             step = steps[artifact.step] if known else f"step_{artifact.step}"
             place = folder / f"replicate_{replicate}" / condition / step

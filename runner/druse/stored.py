@@ -12,7 +12,7 @@ from druse import names
 from druse.datasource import DataSource
 from druse.errors import ArtifactNotFound
 from druse.names import BASELINE
-from druse_store import ArtifactRef, Record, Run, Store
+from druse_store import ArtifactRef, Record, Run, Store, StoreNotFound
 
 if TYPE_CHECKING:
     from druse.artifact import Artifact
@@ -119,9 +119,7 @@ class StoredArtifact(DataSource):
         runtime = ctx._runtime
         if runtime is not None:
             return runtime.stored_path(self, ctx)
-        from druse import location
-
-        with location.open_store(create=False) as store:
+        with _open(str(self)) as store:
             artifact = self.find(store, int(ctx.get("replicate", 0)))
             folder = tempfile.mkdtemp(dir=_until_exit().name)
             return materialise(store, artifact, Path(folder))
@@ -146,11 +144,21 @@ def materialise(
     return path
 
 
-def fetch_latest(artifact: Artifact, producer: Experiment, ctx: FrozenContext) -> Any:
-    """The value of an artifact of the producer's latest run, outside of any run."""
+def _open(wanted: str) -> Store:
+    """The store that earlier runs are in. Raises ArtifactNotFound where there is none."""
     from druse import location
 
-    with location.open_store(create=False) as store:
+    try:
+        return location.open_store(create=False)
+    except StoreNotFound as error:
+        raise ArtifactNotFound(
+            f"{wanted} is not there, since nothing was run yet: {error}"
+        ) from error
+
+
+def fetch_latest(artifact: Artifact, producer: Experiment, ctx: FrozenContext) -> Any:
+    """The value of an artifact of the producer's latest run, outside of any run."""
+    with _open(f"artifact {artifact.name!r} of {producer.folder_name}") as store:
         latest = LatestArtifacts(store, producer.folder_name)
         condition = str(ctx.get("condition", BASELINE))
         found = latest.find(artifact.name, condition, int(ctx.get("replicate", 0)))

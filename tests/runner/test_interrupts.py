@@ -116,7 +116,7 @@ def test_workers_that_are_killed_fail_their_cells_and_the_run_goes_on(project: P
 
 
 def test_workers_that_are_killed_cost_nothing_where_cells_are_retried(project: Project) -> None:
-    run = LongRun(project, 300)
+    run = LongRun(project, 300, 0.02)  # long enough for it to go on once the last one is found
     running = run.start("-j", "3", "--retries", "2", "-q")
     for count in (20, 60, 100):
         run.wait_until_ran(running, count)

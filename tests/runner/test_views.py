@@ -52,7 +52,8 @@ def make(*, size: int = 10, versioned: bool = True, **more: Any) -> Experiment:
     treatments = [Treatment("t", {"other": 1})]
     values = {"name": "exp", "treatments": treatments, "replicates": 2, "plugins": plugins} | more
     values["initial_ctx"] = {"size": size, **values.get("initial_ctx", {})}
-    return Experiment(number(), Pipeline([write(), note()]), **values)
+    steps = values.pop("steps", None) or [write(), note()]
+    return Experiment(number(), Pipeline(steps), **values)
 
 
 @pytest.fixture(autouse=True)
@@ -135,6 +136,16 @@ def test_a_missing_replicate_is_null_and_its_condition_has_no_marker() -> None:
     assert (view / "u/.crystallize_complete").exists()
     assert not (view / ".crystallize_complete").exists()
     assert not (view / "replicate_1/t").exists()
+
+
+def test_what_a_cell_wrote_before_it_failed_is_there_to_be_looked_at() -> None:
+    found = make(steps=[note(), write(fail=True)], replicates=2).run()
+    view = Path("data/exp/v0")
+    assert sorted(found.errors) == ["baseline_rep_1", "t_rep_1"]
+    assert [each.name for each in (view / "replicate_1/t").iterdir()] == ["NoteStep"]
+    assert len(list((view / "replicate_1/t/NoteStep").iterdir())) == 1
+    assert (view / "replicate_0/t/WriteStep/same.bin").exists()
+    assert not (view / "t/.crystallize_complete").exists()
 
 
 def test_v0_is_replaced_where_runs_have_no_folders_of_their_own() -> None:

@@ -105,9 +105,7 @@ class Tables(Snapshot):
     def add_records(self, records: dict[Digest, bytes]) -> None:
         if records:
             since = self.head().commit + 1
-            seal = values.seal_record
-            items = ((key, seal(key, packed, LIVE, since)) for key, packed in records.items())
-            self._put_sorted(RECORDS, items)
+            self._put_sorted(RECORDS, values.seal_records(records, since))
 
     def mark_records(self, digests: Iterable[bytes], state: int) -> None:
         """Gives those records that are there a state, as of this commit."""
@@ -131,11 +129,10 @@ class Tables(Snapshot):
 
     def move_pointers(self, pointers: dict[bytes, Digest]) -> None:
         """(signature, replicate) points at a record from now on."""
-        items = ((key, values.seal(CURRENT, key, digest)) for key, digest in pointers.items())
-        self._put_sorted(CURRENT, items)
+        self._put_sorted(CURRENT, values.seal_all(CURRENT, pointers.items()))
 
     def add_bases(self, keys: Iterable[bytes]) -> None:
-        self._put_sorted(BASES, ((key, values.seal(BASES, key, b"")) for key in keys))
+        self._put_sorted(BASES, values.seal_all(BASES, ((key, b"") for key in keys)))
 
     def add_edges(self, edges: dict[Digest, dict[str, None]]) -> None:
         """For each node, keys that are read next."""
@@ -145,8 +142,8 @@ class Tables(Snapshot):
             known = () if get(node, db=db) is None else self.edges(node)
             fresh = tuple(key for key in keys if key not in known) if known else tuple(keys)
             if fresh:
-                items.append((node, values.seal(EDGES, node, pack_edges(known + fresh))))
-        self._put_sorted(EDGES, items)
+                items.append((node, pack_edges(known + fresh)))
+        self._put_sorted(EDGES, values.seal_all(EDGES, items))
 
     def put_batch(self, name: bytes, body: bytes, records: Iterable[bytes]) -> None:
         """Notes a signed batch, and that these records were committed in it."""

@@ -131,6 +131,12 @@ def seal(table: str, key: bytes, body: bytes) -> bytes:
     return body + crc32(body, crc32(key, SEEDS[table])).to_bytes(4, "little")
 
 
+def seal_all(table: str, rows: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The rows of a table from keys and bodies: `seal` for many."""
+    seed = SEEDS[table]
+    return [(key, body + crc32(body, crc32(key, seed)).to_bytes(4, "little")) for key, body in rows]
+
+
 def body(table: str, key: bytes, value: memoryview | bytes, size: int | None = None) -> bytes:
     """The body of a stored value. Raises IndexDamaged where it does not check."""
     if size is not None and len(value) != size + 4:
@@ -183,6 +189,12 @@ def damaged(table: str, key: bytes) -> IndexDamaged:
 def seal_record(key: bytes, packed: bytes, state: int, since: int) -> bytes:
     """The row of a record."""
     return seal(RECORDS, key, packed + _RECORD_TAIL.pack(state, since))
+
+
+def seal_records(records: Mapping[Digest, bytes], since: int) -> list[tuple[bytes, bytes]]:
+    """The rows of new records."""
+    tail = _RECORD_TAIL.pack(LIVE, since)
+    return seal_all(RECORDS, ((key, packed + tail) for key, packed in records.items()))
 
 
 def record_state(value: memoryview | bytes) -> tuple[int, int]:
