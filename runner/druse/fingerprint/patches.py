@@ -18,12 +18,20 @@ from threading import RLock
 from typing import Any, Final, NamedTuple
 
 from druse.fingerprint.packages import is_installed_file
-from druse.fingerprint.proxies import is_class, is_module
+from druse.fingerprint.proxies import is_class, is_module, virtual_subclasses
 from druse.fingerprint.users import Users, is_open, module_name
 
 # What reports, and computes nothing.
 _INERT: Final = frozenset({"logging", "logging.config", "logging.handlers", "warnings"})
-_INERT_NAMES: Final = frozenset({"excepthook", "displayhook", "breakpointhook", "unraisablehook"})
+_INERT_NAMES: Final = frozenset(
+    {
+        *("excepthook", "displayhook", "breakpointhook", "unraisablehook"),
+        *("stdout", "stderr", "last_type", "last_value", "last_exc", "last_traceback"),
+        *("meta_path", "path_hooks", "callbacks"),  # of sys, and of gc
+        "_",  # where an interactive Python keeps its last answer
+        "dispatch_table",  # of copyreg, which is looked through by itself
+    }
+)
 
 _OURS: Final = frozenset({"druse", "druse_store"})
 _USERS: Final = "the user's, or a wrapper of it"
@@ -80,6 +88,8 @@ def _scanned(module: Any) -> dict[str, Any] | None:
     held = object.__getattribute__(module, "__dict__")  # one that loads lazily stays unloaded
     name, file = held.get("__name__"), held.get("__file__")
     if type(held) is not dict or not isinstance(name, str) or name in _INERT:
+        return None
+    if name.partition(".")[0] in _OURS:
         return None
     if isinstance(file, str):
         return held if is_installed_file(file) else None
@@ -158,7 +168,10 @@ class _Look:
         found = {key: v for key, v in held.items() if id(v) in ids and key not in _INERT_NAMES}
         for key, value in found.items():
             for within, piece in self._users.pieces(value):
-                self.found[f"{where}.{key}{within}"] = piece
+                name = f"{where}.{key}{within}"
+                while name in self.found:
+                    name += "'"
+                self.found[name] = piece
         return bool(found)
 
     def into_copyreg(self) -> None:
@@ -188,10 +201,3 @@ def _full_name(cls: type) -> str:
 def _same(before: tuple[Any, ...], now: Any) -> bool:
     """Whether a dictionary holds the very same objects as before."""
     return len(before) == len(now) and all(map(operator.is_, before, now.values()))
-
-
-def virtual_subclasses(cls: type) -> list[type]:
-    """The classes that were registered with an abstract one."""
-    dump = vars(abc).get("_get_dump")
-    found = (reference() for reference in dump(cls)[0]) if dump is not None else ()
-    return [each for each in found if each is not None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import sys
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, Final
@@ -19,6 +20,7 @@ _DEPTH: Final = 4  # of wrappers around wrappers
 _DEBUGGERS: Final = ("pydevd", "debugpy", "_pydev_", "pycharm")
 _VALUES: Final = (int, float, complex, str, bytes, tuple, enum.Enum, BaseException)
 _TOOLS: Final = ("importlib", "_frozen_importlib", "typing", "logging")
+_CONTAINERS: Final = frozenset({dict, list, set, OrderedDict, defaultdict})
 _DISPATCHER: Final = functools.singledispatch(lambda _: None)
 _SINGLE_DISPATCH: Final = _DISPATCHER.__code__  # type: ignore[attr-defined]
 
@@ -42,7 +44,7 @@ class _Holders(_Kinds):
     """By type, whether what has it may be, wrap or have in an attribute somebody's code."""
 
     def __missing__(self, kind: type) -> bool:
-        found = self[kind] = _kinds[kind] or (
+        found = self[kind] = (_kinds[kind] or kind in _CONTAINERS) or (
             _is_of_python_code(kind)
             and kind.__dictoffset__ != 0
             and not issubclass(kind, _VALUES)
@@ -97,9 +99,9 @@ class Users:
         if unwrap is not None:
             return self._owns_any(unwrap(value), depth)
         if self._owns_class(kind):
-            return True
-        held = _attributes(value)
-        return bool(held) and self._owns_any(tuple(held.values()), depth)
+            return _kinds[kind]  # else it is a value, and no code
+        held = _entries(value) if kind in _CONTAINERS else list(_attributes(value).values())
+        return bool(held) and self._owns_any(held, depth)
 
     def _owns_any(self, values: Iterable[Any], depth: int) -> bool:
         for each in values:
@@ -119,12 +121,15 @@ class Users:
 
         The whole; but of what a package has by a name, what came into it: the name tells the rest.
         """
+        if type(value) in _CONTAINERS:
+            pairs = value.items() if isinstance(value, dict) else enumerate(value)
+            return [(f"[{_label(key)}]", each) for key, each in list(pairs) if self.owns(each)]
         if external_name(value) is None:
             return [("", value)]
         held = _attributes(value)
         if type(value) is FunctionType:
             registry = getattr(value, "registry", {})
-            held = {getattr(cls, "__qualname__", str(cls)): f for cls, f in registry.items()}
+            held = {_label(cls): each for cls, each in registry.items()}
         found = [(f"[{key}]", each) for key, each in held.items() if self.owns(each)]
         return found or [("", value)]
 
@@ -180,6 +185,23 @@ def module_name(cls: type) -> str:
     """Where a class says that it comes from; proxies answer with anything."""
     name = cls.__module__
     return name if isinstance(name, str) else ""
+
+
+def _entries(container: Any) -> list[Any]:
+    """What a container holds that may be a registry: none, if it begins with something else."""
+    values = container.values() if isinstance(container, dict) else container
+    for first in values:
+        return list(values) if _kinds[type(first)] else []
+    return []
+
+
+def _label(key: Any) -> str:
+    """A key of a registry, by what is the same in each process."""
+    if isinstance(key, type):
+        return key.__qualname__
+    if isinstance(key, tuple):
+        return ",".join(map(_label, key))
+    return str(key) if isinstance(key, str | int) else type(key).__qualname__
 
 
 def _attributes(value: Any) -> dict[str, Any]:

@@ -102,6 +102,14 @@ MISS = {
         "from typing import NamedTuple\nclass C(NamedTuple):\n    a: int = {}\nstep = C"),
     "a named tuple's own method": (
         "from typing import NamedTuple\nclass C(NamedTuple):\n    a: int\n    def m(self): return {}\nstep = C"),
+    "the default of a context variable": (
+        "from contextvars import ContextVar\nV = ContextVar('V', default={})\n"
+        "def step(x): return V.get()"
+    ),
+    "which type of Python's is a virtual subclass": (
+        "import abc\nclass A(abc.ABC): pass\nA.register((int, str)[{} % 2])\n"
+        "def step(x): return isinstance(x, A)"
+    ),
     "a typed dict's key": "from typing import TypedDict\nclass C(TypedDict):\n    k{}: int\nstep = C",
     "a protocol's method": (
         "from typing import Protocol\nclass C(Protocol):\n    def m(self): return {}\nstep = C"),
