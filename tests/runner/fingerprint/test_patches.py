@@ -76,7 +76,7 @@ WAYS = {
         "from multiprocessing.reduction import ForkingPickler\n"
         "class Own: pass\nForkingPickler.register(Own, mine)"
     ),
-    "a list of a module": "import socketserver\nsocketserver.hooks = []\nsocketserver.hooks.append(mine)",
+    "a list of a module": "import bdb\nbdb.hooks = []\nbdb.hooks.append(mine)",
     "a virtual subclass": (
         "import numbers\n"
         "@numbers.Real.register\n"
