@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from druse.fingerprint.manifest import Manifest, diff
+from druse.globs import BETWEEN
 from druse.layout import merged
 from druse_store import Digest, Record
 
@@ -239,8 +240,9 @@ def _told(key: str, steps: Sequence[str]) -> str:
         place, _, name = rest.partition(":")
         step = _name(steps, int(place)) if place.isdecimal() else place
         return f"parameter {name} of {step}"
-    words = {"up": "artifact", "stored": "artifact", "dir": "folder", "ctx": "ctx"}
-    return f"{words.get(kind, kind)} {rest.removeprefix('@/').removeprefix('./')}"
+    words = {"up": "artifact", "stored": "artifact", "dir": "folder", "glob": "files"}
+    path = rest.removeprefix("@/").removeprefix("./").replace(BETWEEN, "/")
+    return f"{words.get(kind, kind)} {path}"
 
 
 # --- environment -----------------------------------------------------------------------------

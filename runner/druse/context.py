@@ -163,6 +163,15 @@ class FrozenContext:
         ctx._reads = reads
         return ctx
 
+    def __copy__(self) -> FrozenContext:
+        ctx = type(self).__new__(type(self))
+        ctx.__dict__.update(self.__dict__)
+        return ctx
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A deep copy, or one for another process, is on its own: so this reads everything."""
+        return _apart, (dict(self.as_dict()), dict(self.metrics.as_dict()))
+
     # --- reading -------------------------------------------------------------------------------
 
     def __getitem__(self, key: str) -> Any:
@@ -221,11 +230,29 @@ class FrozenContext:
         self.metrics.add(metric_name, value, tags)
 
 
+def _apart(values: Mapping[str, Any], metrics: Mapping[str, tuple[Any, ...]]) -> FrozenContext:
+    ctx = FrozenContext(values)
+    for name, each in metrics.items():
+        for value in each:
+            ctx.metrics.add(name, value)
+    return ctx
+
+
 def own(value: Any) -> Any:
     """A copy that the caller may change; the value itself where nobody could."""
     if type(value) in _IMMUTABLE:
         return value
     return copy.deepcopy(value)
+
+
+def own_parameter(value: Any) -> Any:
+    """The same for what every cell is given: what cannot be copied is shared."""
+    if type(value) in _IMMUTABLE:
+        return value
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # a connection, say: copying calls the code of any class
+        return value
 
 
 def standalone_context(

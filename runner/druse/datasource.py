@@ -9,6 +9,7 @@ from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 from druse import parameters
+from druse.context import own_parameter
 from druse.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ class FunctionSource(DataSource):
         return (self.fn,)
 
     def fetch(self, ctx: FrozenContext) -> Any:
-        return type(self).fn(ctx, **self._params)
+        params = {name: own_parameter(value) for name, value in self._params.items()}
+        return type(self).fn(ctx, **params)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (type(self).factory, self._params)

@@ -10,7 +10,7 @@ from functools import update_wrapper, wraps
 from typing import Any, NamedTuple
 
 from druse.artifact import Artifact
-from druse.context import FrozenContext
+from druse.context import FrozenContext, own_parameter
 from druse.errors import ParameterError
 from druse.keeping import Seen
 from druse.parameters import EMPTY
@@ -99,7 +99,7 @@ def _lookup(fn: Callable[..., Any], parameter: inspect.Parameter, ctx: FrozenCon
             f"Dependency Injection Error: Parameter '{parameter.name}' in step "
             f"'{getattr(fn, '__name__', fn)}' is not found in the Context and has no default value."
         )
-    return parameter.default
+    return own_parameter(parameter.default)
 
 
 class _Made(NamedTuple):

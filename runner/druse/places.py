@@ -21,6 +21,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from druse.fingerprint.packages import paths_of_python
+from druse.globs import BETWEEN, found
 from druse.reads import ABSENT
 from druse_store import Digest
 
@@ -160,6 +161,18 @@ class Files:
         kept = [n for n in names if n not in _NO_INPUTS and not self._is_ours(real, n)]
         return Digest.of(b"\0".join(os.fsencode(name) for name in kept))
 
+    def found_digest(self, name: str, pattern: str) -> Digest:
+        """The digest of which paths a pattern finds below a named folder."""
+        folder = self.path(name)
+        parts = []
+        for path in found(folder, pattern):
+            inner = os.path.relpath(path, folder)
+            if _NO_INPUTS.isdisjoint(inner.split(os.sep)) and not self.is_left_out(
+                os.path.realpath(path)
+            ):
+                parts.append(os.fsencode(inner))
+        return Digest.of(b"\0".join(parts))
+
     def _is_ours(self, folder: str, name: str) -> bool:
         """Whether a name stands for the store, or for views."""
         inner = os.path.join(folder, name)
@@ -169,9 +182,11 @@ class Files:
         return any(os.path.exists(ledger) for ledger in ledgers)
 
     def current(self, read: str) -> Digest:
-        """What `file:...` or `dir:...` would give now."""
+        """What `file:...`, `dir:...` or `glob:...` would give now."""
         kind, _, name = read.partition(":")
         path = self.path(name)
+        if kind == "glob":
+            return self.found_digest(*name.split(BETWEEN, 1))
         return self.listing_digest(path) if kind == "dir" else self.digest(path)
 
     def stat(self, path: str) -> State | None:

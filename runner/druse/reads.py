@@ -9,6 +9,7 @@ A read is a name with its kind as prefix, and the digest of the value that was r
 - `name:2`: the name of step 2; `shared:2`: step 2 gave one result to all replicates
 - `up:digits`: an artifact of another experiment; `stored:...`: one of an earlier run
 - `file:./x.csv`: a file's content; `dir:./raw`: which names a folder holds
+- `glob:./raw//*/n.txt`: which paths a pattern finds below a folder
 - `class:models:Model`: the code of a class that was unpickled; `package:torch`: a version
 
 Reads of what the cell itself wrote follow from its other reads, so they are none. Within a
@@ -17,7 +18,7 @@ cacheable step they count: there `frame` collects what the step reads, wherever 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -40,12 +41,13 @@ UNSTORABLE = "unstorable:"
 OFF_PATH = frozenset({FAILED, UNSTORABLE})
 
 Frame = dict[str, Digest]
+WHOLE, INSIDE = "read", "read inside"  # of the cell; of the cacheable step at hand
 
 
 class Reads:
     """The reads of one cell, in the order in which they came first."""
 
-    __slots__ = ("_frames", "_initial", "_table", "_written", "found", "position")
+    __slots__ = ("_frames", "_initial", "_table", "_tell", "_written", "found", "position")
 
     def __init__(
         self, initial: Initial | Bare, table: ParameterTable, setup: Mapping[str, Any]
@@ -54,6 +56,7 @@ class Reads:
         self._table = table
         self._written = set(setup)
         self._frames: list[Frame] = []
+        self._tell: Callable[[str, str, Digest], None] | None = None
         self.found: Frame = {}
         self.position = -1
 
@@ -120,6 +123,20 @@ class Reads:
         """
         self.found.setdefault(f"shared:{position}", SHARED)
 
+    # --- in a forked process -------------------------------------------------------------------
+
+    def tell(self, tell: Callable[[str, str, Digest], None]) -> None:
+        """From now on each read is told: this is a copy, in a process that the cell has forked."""
+        self._tell = tell
+        self.found = Told(self.found, lambda name, digest: tell(WHOLE, name, digest))
+
+    def take_over(self, kind: str, name: str, digest: Digest) -> None:
+        """What was told so."""
+        if kind == WHOLE:
+            self.found.setdefault(name, digest)
+        else:
+            self._note_inside(name, digest)
+
     # --- within a step -------------------------------------------------------------------------
 
     def inner(self, key: str, value: Any) -> None:
@@ -183,3 +200,26 @@ class Reads:
     def _note_inside(self, name: str, digest: Digest) -> None:
         for frame in self._frames:
             frame.setdefault(name, digest)
+        if self._tell is not None and self._frames:
+            self._tell(INSIDE, name, digest)
+
+
+class Told(dict[str, Digest]):
+    """Reads of which each new one is told at once."""
+
+    def __init__(self, known: Frame, tell: Callable[[str, Digest], None]) -> None:
+        super().__init__(known)
+        self._tell = tell
+
+    def __setitem__(self, name: str, digest: Digest) -> None:
+        if name not in self:
+            super().__setitem__(name, digest)
+            self._tell(name, digest)
+
+    def setdefault(self, name: str, digest: Digest) -> Digest:
+        self[name] = digest
+        return self[name]
+
+    def update(self, other: Mapping[str, Digest]) -> None:  # type: ignore[override]
+        for name, digest in other.items():
+            self[name] = digest

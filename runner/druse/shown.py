@@ -6,6 +6,8 @@ import reprlib
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from druse.globs import BETWEEN
+
 if TYPE_CHECKING:
     from druse.conditions import Initial
     from druse.prepared import Prepared
@@ -94,13 +96,11 @@ def told(name: str, prepared: Prepared) -> str:
         return f"that {prepared.part_name(f'step {rest}')} is shared"
     if kind == "name":
         return f"name of {prepared.part_name(f'step {rest}')}"
-    if kind in ("file", "dir"):
-        path = rest.removeprefix("@/").removeprefix("./")
-        return f"{'file' if kind == 'file' else 'folder'} {path}"
-    return f"{_WORDS.get(kind, kind)} {rest}"
+    path = rest.removeprefix("@/").removeprefix("./").replace(BETWEEN, "/")
+    return f"{_WORDS.get(kind, kind)} {path}"
 
 
-_WORDS = {"ctx": "ctx", "setup": "ctx, for setup,", "stored": "artifact"}
+_WORDS = {"setup": "ctx, for setup,", "stored": "artifact", "dir": "folder", "glob": "files"}
 
 
 def _of(values: dict[str, Any], key: str) -> str:

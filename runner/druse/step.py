@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from druse import parameters
 from druse.artifact import Artifact
-from druse.context import FrozenContext, own
+from druse.context import FrozenContext, own, own_parameter
 from druse.inject import resolve_callable
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class FunctionStep(PipelineStep):
         return kind.fn(data, **values)
 
     def _value(self, name: str, default: Any, ctx: FrozenContext) -> Any:
+        """A parameter, the step's own to change: the next cell is to get what its key says."""
         reads = ctx._reads
         if name in self._given:
             value = self._given[name]
@@ -94,11 +95,13 @@ class FunctionStep(PipelineStep):
             if reads is not None:
                 reads.injected(name, ctx._data)
             value = own(ctx._data[name])
+            return resolve_callable(value, ctx) if callable(value) else value
         else:
             value = default
             if reads is not None:
                 reads.defaulted(name)
-        return resolve_callable(value, ctx) if callable(value) else value
+        made = resolve_callable(value, ctx) if callable(value) else value
+        return own_parameter(value) if made is value else made
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (type(self).factory, self._given)

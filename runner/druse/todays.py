@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from druse.fingerprint.values import value_digest
+from druse.globs import BETWEEN
 from druse.reads import CLOSED, OPEN, SHARED
 from druse.seeds import SOURCE
 from druse.unpickled import class_digest, package_digest
@@ -122,6 +123,9 @@ class Todays:
     def _dir(self, rest: str) -> Digest:
         return self._files.current(f"dir:{rest}")
 
+    def _glob(self, rest: str) -> Digest:
+        return self._files.current(f"glob:{rest}")
+
     def _class(self, rest: str) -> Digest | None:
         return class_digest(self._keys, rest)
 
@@ -151,9 +155,11 @@ class Todays:
 
     def _is_of(self, name: str, written: tuple[str, ...]) -> bool:
         kind, _, rest = name.partition(":")
-        if kind not in ("file", "dir"):
+        if kind not in ("file", "dir", "glob"):
             return False
-        real = os.path.realpath(self._files.path(rest))
+        real = os.path.realpath(self._files.path(rest.partition(BETWEEN)[0]))
+        if kind == "glob":
+            return any(path.startswith(real + os.sep) for path in written)
         return real in written or (
             kind == "dir" and any(Path(w).parent == Path(real) for w in written)
         )
@@ -178,6 +184,7 @@ _SHARED: dict[str, Callable[[Todays, str], Digest | None]] = {
     "shared": Todays._is_shared,
     "file": Todays._file,
     "dir": Todays._dir,
+    "glob": Todays._glob,
     "class": Todays._class,
     "package": Todays._package,
 }

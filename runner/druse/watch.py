@@ -18,10 +18,11 @@ from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from druse import unseen
+from druse import globs, unseen
 from druse.forked import Forked, told_by
 from druse.keeping import Seen, keep, keeper, kept
 from druse.places import Files, State, is_temporary, within
+from druse.reads import INSIDE, WHOLE, Reads
 from druse_store import Digest
 
 _IMPORTING = (
@@ -41,12 +42,16 @@ class Watch:
     """The files that one cell opened for reading, the folders that it listed, what it unpickled.
 
     `code` names the functions and classes that the cell's key covers; None: any may be used.
-    `place` is that of the step at hand.
+    `reads` are the cell's. `place` is that of the step at hand.
     """
 
-    def __init__(self, files: Files, code: frozenset[str] | None = None) -> None:
+    def __init__(
+        self, files: Files, code: frozenset[str] | None = None, reads: Reads | None = None
+    ) -> None:
         self._files = files
+        self._reads = reads
         self._code = code
+        self.is_unused = True
         self._began = time.time_ns()
         self._stats: dict[str, tuple[str, State | None]] = {}
         self._names: dict[str, str | None] = {}
@@ -60,12 +65,28 @@ class Watch:
         self.unseen: unseen.Unseen = {}
         self.place = 0
 
+    def begin(self, reads: Reads) -> Watch:
+        """Another cell begins, after one of which there was nothing to note."""
+        self._reads, self._began, self._here = reads, time.time_ns(), _pid
+        return self
+
     @property
     def forked(self) -> Forked:
         """What processes see that the cell forks; made before the first one is, if not earlier."""
         if self._forked is None:
             self._forked = Forked(self._here)
         return self._forked
+
+    def in_child(self) -> None:
+        """This is a copy, in a process that the cell has forked: what it reads there is told."""
+        if self._reads is not None and self._forked is not None:
+            tell, mine = self._forked.tell, self._mark
+            self._reads.tell(lambda kind, *read: tell([kind, mine, read[0], read[1].hex()]))
+
+    @property
+    def _mark(self) -> str:
+        """Tells this cell's forked processes from those that earlier ones have left."""
+        return f"{id(self)} {self._began}"
 
     def opened(self, path: str, mode: str | None, flags: int, frame: Any) -> None:
         """A file is about to be opened."""
@@ -74,6 +95,8 @@ class Watch:
         real = os.path.realpath(path)
         if not _reads(mode, flags):
             self._write(real)
+            if mode is not None and "a" in mode and "+" in mode:
+                self.note_unseen(f"read {path}, which it opened to append to it", frame)
         elif real not in self._written:
             self._note_file(path, frame, by_flags=mode is None)
 
@@ -125,6 +148,13 @@ class Watch:
         if name is not None and not self._is_passing(path):
             self._add(f"dir:{name}", self._files.listing_digest(path), frame)
 
+    def asked(self, folder: str, pattern: str, frame: Any) -> None:
+        """It is about to be found out which paths a pattern finds below a folder."""
+        name = self._files.name(folder)
+        if name is not None and not self._is_passing(folder):
+            digest = self._files.found_digest(name, pattern)
+            self._add(f"glob:{name}{globs.BETWEEN}{pattern}", digest, frame)
+
     def unpickled(self, module: str, name: str, frame: Any) -> None:
         """A class or function is about to be looked up for a pickle."""
         self._add(f"class:{module}:{name}", None, frame)
@@ -143,6 +173,7 @@ class Watch:
             keep(keeping, name, digest)
 
     def _note(self, name: str, digest: Digest | None) -> None:
+        self.is_unused = False
         if name.startswith(_UNSEEN):
             self.unseen.setdefault((self.place, name.removeprefix(_UNSEEN)))
             return
@@ -154,6 +185,9 @@ class Watch:
         for kind, *told in told_by(self._forked, at_end=at_end):
             if kind == "written":
                 self._written.add(told[0])
+            elif kind in (WHOLE, INSIDE):
+                if told[0] == self._mark and self._reads is not None:
+                    self._reads.take_over(kind, told[1], Digest.fromhex(told[2]))
             else:
                 self._take_over(*told)
 
@@ -198,8 +232,9 @@ class Watch:
         self._add_kept(self.found)
         if not self._written:
             return
-        for name in [each for each in self.found if each.startswith("dir:")]:
-            folder = os.path.realpath(self._files.path(name[4:])) + os.sep
+        for name in [each for each in self.found if each.startswith(("dir:", "glob:"))]:
+            folder = self._files.path(name.partition(":")[2].partition(globs.BETWEEN)[0])
+            folder = os.path.realpath(folder) + os.sep
             if any(path.startswith(folder) for path in self._written):
                 del self.found[name]  # a place that it writes to
 
@@ -208,6 +243,7 @@ class Watch:
             if name.startswith(_UNSEEN):
                 self._note(name, None)
             else:
+                self.is_unused = False
                 seen.setdefault(name, digest)
 
     def changed(self) -> list[str]:
@@ -258,7 +294,7 @@ _STARTS = frozenset({"_thread.start_new_thread", "_thread.start_joinable_thread"
 _FORKS = frozenset({"os.fork", "os.forkpty"})
 _MAKES = frozenset({"tempfile.mkstemp", "tempfile.mkdtemp"})
 _OPENS = frozenset({"open", "os.listdir", "os.scandir"})
-_EVENTS = _STARTS | _FORKS | _MAKES | _OPENS | unseen.EVENTS | {"pickle.find_class"}
+_EVENTS = _STARTS | _FORKS | _MAKES | _OPENS | globs.EVENTS | unseen.EVENTS | {"pickle.find_class"}
 _current: ContextVar[Watch | None] = ContextVar("druse.watch", default=None)
 _active: list[Watch] = []
 _threads: WeakKeyDictionary[threading.Thread, Watch] = WeakKeyDictionary()
@@ -292,6 +328,8 @@ class watching:  # noqa: N801 - used as a function is; a generator costs more th
 def _note_pid() -> None:
     global _pid  # noqa: PLW0603 - of a forked child
     _pid = os.getpid()
+    for watch in _active:
+        watch.in_child()
 
 
 os.register_at_fork(after_in_child=_note_pid)
@@ -344,6 +382,7 @@ def _watches() -> list[Watch]:
 
 
 def _tell(watch: Watch, event: str, args: tuple[Any, ...], frame: Any) -> None:
+    watch.is_unused = False
     if event in _STARTS:
         thread = getattr(args[0], "__self__", None)
         if isinstance(thread, threading.Thread):
@@ -351,6 +390,10 @@ def _tell(watch: Watch, event: str, args: tuple[Any, ...], frame: Any) -> None:
         return
     if event in _OPENS:
         _tell_of_path(watch, event, args, frame)
+    elif event in globs.EVENTS:
+        asked = globs.asked(event, args)
+        if asked is not None:
+            watch.asked(*asked, frame)
     elif event == "pickle.find_class":
         watch.unpickled(str(args[0]), str(args[1]), frame)
     elif event in _FORKS:
@@ -363,8 +406,20 @@ def _tell(watch: Watch, event: str, args: tuple[Any, ...], frame: Any) -> None:
             watch.note_unseen(sentence, frame)
 
 
+def _path_of(fd: int) -> str | None:
+    """The folder that is open as a number, where the system tells."""
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return None
+
+
 def _tell_of_path(watch: Watch, event: str, args: tuple[Any, ...], frame: Any) -> None:
     path = "." if args[0] is None else args[0]
+    if isinstance(path, int) and event != "open":
+        path = _path_of(path)
+        if path is None:
+            return
     if isinstance(path, int):
         sentence = unseen.started_anew(frame.f_code.co_filename)
         if sentence is not None:

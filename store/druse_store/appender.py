@@ -46,7 +46,8 @@ class Appender:
         self._pid = os.getpid()
         self._buffer = bytearray()
         self._written = 0
-        self._synced = 0
+        self._writes = 0
+        self._synced = 0  # of these writes
         self._is_new = False
         self._early = EarlySync(fd)
         disk.close_in_child(self)
@@ -115,6 +116,7 @@ class Appender:
 
     def _go_on_at(self, end: int) -> None:
         self.end = self._written = end
+        self._writes += 1
         self._early.start_at(end)
 
     def resume(self, entry: FileEntry) -> None:
@@ -132,7 +134,7 @@ class Appender:
                     raise FrameDamaged(f"the last frame of {self.path} is damaged")
             if size > entry.end:
                 os.ftruncate(self.fd, entry.end)
-        self.end = self._written = self._synced = entry.end
+        self.end = self._written = entry.end
         self._early.start_at(entry.end)
         self.last = entry.last
 
@@ -140,8 +142,9 @@ class Appender:
 
     def append_small(self, head: bytes, payload: Buffer, size: int) -> int:
         """As `append`, for one payload of `size` bytes that is worth copying."""
-        offset = self.end
-        buffer = self._buffer
+        offset, buffer = self.end, self._buffer
+        if self._written + len(buffer) != offset:
+            self._tidy()
         buffer += head
         buffer += payload
         self.end = offset + len(head) + size
@@ -153,8 +156,8 @@ class Appender:
 
     def append(self, head: bytes, *parts: Buffer) -> int:
         """Appends a frame; returns the offset of its header. Readers see it after `write_out`."""
-        offset = self.end
-        buffer = self._buffer
+        self._tidy()
+        offset, buffer = self.end, self._buffer
         buffer += head
         size = len(head)
         for part in parts:
@@ -176,6 +179,7 @@ class Appender:
 
         Nothing of the parts is needed after this returns.
         """
+        self._tidy()
         offsets: list[int] = []
         parts: list[Buffer] = [bytes(self._buffer)] if self._buffer else []
         end = self.end
@@ -183,42 +187,67 @@ class Appender:
             offsets.append(end)
             end += sum(memoryview(part).nbytes for part in frame)
             parts += frame
-        with self._writing():
+        count = self.frames + len(offsets)
+        with self.writing():
             self._written = disk.write_parts(self.fd, parts, self._written)
+            self._writes += 1
         self._buffer.clear()
-        self.end, self.last = end, offsets[-1]
-        self.frames += len(offsets)
+        self.end, self.last, self.frames = end, offsets[-1], count
         self._early.written(self._written)
         return offsets
 
     def append_frames(self, pieces: Sequence[Buffer], count: int) -> None:
         """Appends `count` whole frames, whose bytes these pieces are, without a copy of them."""
         self.write_out()
-        with self._writing():
+        with self.writing():
             self.end = self._written = disk.write_parts(self.fd, pieces, self._written)
+            self._writes += 1
         self.frames += count
         # No sync in between, as what is written next would wait for it; `sync` leaves nothing out.
         self._early.start_at(self._written)
 
     def write_out(self) -> None:
         """Hands everything appended to the operating system."""
+        self._tidy()
+        self._write_buffer()
+
+    def _tidy(self) -> None:
+        """Takes back what an append left that was interrupted: by Ctrl-C, or for want of memory.
+
+        What `end` does not count is not there. Else what comes next would lie elsewhere than where
+        its entry says.
+        """
+        if self._written + len(self._buffer) == self.end or self.failed:
+            return
+        if self._written <= self.end:
+            del self._buffer[self.end - self._written :]
+            return
+        with self.writing():
+            os.ftruncate(self.fd, self.end)
+        self._buffer.clear()
+        self._written = self.end
+        self._early.start_at(self.end)
+
+    def _write_buffer(self) -> None:
         if self._buffer:
             self._write(memoryview(bytes(self._buffer)))
             self._buffer.clear()
 
     def _write_large(self, view: memoryview) -> None:
-        self.write_out()
+        self._write_buffer()
         view = view.cast("B")
         for start in range(0, len(view), _PIECE):
             self._write(view[start : start + _PIECE])
 
     def _write(self, view: memoryview) -> None:
-        with self._writing():
+        with self.writing():
             self._written = disk.write_all(self.fd, view, self._written)
+            self._writes += 1
         self._early.written(self._written)
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
+        """For the block, which writes to the file: if it fails, the file is abandoned."""
         self._check_usable()
         try:
             yield
@@ -240,20 +269,22 @@ class Appender:
     def sync_written(self) -> None:
         """As `sync`, for what was written out before: others may append at the same time."""
         self._early.wait()
-        if self._synced == self._written:
+        if self._synced == self._writes:
             return
         self._check_usable()
-        written = self._written
+        writes = self._writes
         try:
-            self._early.check()
             os.fdatasync(self.fd)
+            # An early sync that ran beside this one may have been told what concerns both.
+            self._early.wait()
+            self._early.check()
             if self._is_new:
                 disk.sync_folder(self.path.parent)
                 self._is_new = False
         except OSError as error:
             self.failed = self.doubtful = True
             raise disk.os_error(error, "making durable", self.path) from error
-        self._synced = written
+        self._synced = writes
 
     def rewind(self, end: int, last: int) -> None:
         """Takes back what was appended behind `end`, after a commit that did not happen."""
@@ -262,7 +293,8 @@ class Appender:
             os.ftruncate(self.fd, end)
         except OSError:
             self.failed = True
-        self.end = self._written = self._synced = end
+        self.end = self._written = end
+        self._synced = self._writes
         self._early.start_at(end)
         self.last = last
 

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from druse_store.errors import EngineMissing
+from druse_store.errors import EngineMissing, InvalidInput
 
 if TYPE_CHECKING:
     from pyfastcdc.cy import FastCDC
@@ -102,7 +102,7 @@ def _fill(reader: BinaryIO, rest: memoryview, room: bytearray) -> tuple[memoryvi
     segment = memoryview(room)
     segment[: len(rest)] = rest
     filled = len(rest)
-    while filled < _SEGMENT:
+    while filled < len(segment):
         count = _read_into(reader, segment[filled:])
         if count == 0:
             return segment[:filled].toreadonly(), True
@@ -112,11 +112,18 @@ def _fill(reader: BinaryIO, rest: memoryview, room: bytearray) -> tuple[memoryvi
 
 def _read_into(reader: BinaryIO, room: memoryview) -> int:
     """Fill the start of `room`; files do so without a copy, other readers need only `read`."""
+    count: int | None
     if hasattr(reader, "readinto"):
-        return int(reader.readinto(room) or 0)
-    piece = reader.read(len(room))
-    room[: len(piece)] = piece
-    return len(piece)
+        count = reader.readinto(room)
+    else:
+        piece = reader.read(len(room))
+        if isinstance(piece, str):
+            raise InvalidInput(f"{type(reader).__name__} reads text: open the file in binary mode")
+        count = None if piece is None else len(piece)
+        room[:count] = piece or b""
+    if count is None:
+        raise InvalidInput("a file that does not block had nothing to read: have it block")
+    return count
 
 
 def _cutter() -> FastCDC:

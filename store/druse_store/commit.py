@@ -21,6 +21,7 @@ from druse_store.errors import BlobVanished, StoreError
 from druse_store.frames import Link
 from druse_store.index import values
 from druse_store.index.environment import Environment, Error, translate
+from druse_store.index.snapshot import Snapshot
 from druse_store.index.tables import Tables
 from druse_store.logwriter import LogWriter
 from druse_store.pending import Beginning, Pending
@@ -100,7 +101,8 @@ class Committer:
                     self._finish(tables, made, segment)
                     tables.commit()
             except BaseException as failure:
-                if segment is not None:
+                # An interrupt may come right behind the commit, whose frame has to stay then.
+                if segment is not None and not self._has_committed(segment, end):
                     segment.rewind(end, last)
                 self.lock.note(_NO_SEGMENT)
                 if isinstance(failure, Error):
@@ -108,6 +110,12 @@ class Committer:
                 raise
             self.lock.note(_NO_SEGMENT)
         self.environment.keep_slack()
+
+    def _has_committed(self, segment: Appender, end: int) -> bool:
+        """Whether the last commit is that of a frame behind `end`."""
+        with Snapshot(self.environment) as snapshot:
+            head = snapshot.head()
+        return head.segment == segment.file_id and head.offset >= end
 
     def _finish(self, tables: Tables, made: list[Change], segment: Appender | None) -> None:
         head, now = tables.head(), time.time_ns()

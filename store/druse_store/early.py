@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 
 _EVERY = 16 << 20  # bytes
 
@@ -40,8 +41,9 @@ class EarlySync:
                 self._error = self._error or error
 
         running = threading.Thread(target=work, name="druse-sync", daemon=True)
-        running.start()  # before others see it: what has not started cannot be waited for
-        self._running = running
+        with suppress(RuntimeError):  # no thread is to be had: then the end has more to wait for
+            running.start()  # before others see it: what has not started cannot be waited for
+            self._running = running
 
     def wait(self) -> None:
         """Until nothing that was begun goes on: then the file may be closed."""

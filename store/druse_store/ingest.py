@@ -3,11 +3,13 @@
 A blob of at most chunker.MIN bytes is one chunk. What is in memory is hashed first, so that known
 blobs cost nothing more; a stream is cut and stored as it comes, since its digest stands at its end.
 Large blobs are taken in on all cores: whoever has time draws the next group, and does all for it.
+A reader that is the user's own is asked in the thread that called.
 What does not compress, and is whole in memory, goes into extents: side by side, raw, to be mapped.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -59,12 +61,16 @@ class Ingest:
 
     def put(self, data: Buffer, itemsize: int = 1) -> BlobRef:
         """Takes in bytes; `itemsize` is the size of the numbers in them."""
+        if type(data) is bytes and itemsize == 1 and 0 < len(data) <= codec.SMALL:
+            digest = Digest.of(data)
+            self._writer.add_small(digest, data)
+            return BlobRef(digest, len(data), digest)
         view = _flat(data)
         size = view.nbytes
         digest = Digest.of_large(view) if size > chunker.MAX else Digest.of(view)
         if size <= chunker.MIN:
             if itemsize == 1 and 0 < size <= codec.SMALL:
-                self._writer.add_small(digest, data if type(data) is bytes else bytes(view))
+                self._writer.add_small(digest, bytes(view))
             elif not self._is_small_here(digest):
                 kind, stored = codec.encode(view, level=self._level, itemsize=itemsize)
                 self._writer.add_chunk(digest, size, kind, stored)
@@ -96,7 +102,10 @@ class Ingest:
             hasher.catch_up()
             return self._take_in(group, itemsize)
 
-        named = parallel.spread(work, groups())
+        if _is_known_kind(reader):
+            named = parallel.spread(work, groups())
+        else:
+            named = list(parallel.ordered(work, groups(), _weight))
         parts = list(chain.from_iterable(named))
         if not parts:
             return self.put(b"")
@@ -185,6 +194,14 @@ class Ingest:
             self._writer.add_chunk(name, len(encoded), kind, stored, frames.LIST)
         self._writer.add_blob(digest, BlobEntry(name, size, len(parts)), outline.chunks)
         return BlobRef(digest, size, name)
+
+
+def _is_known_kind(reader: BinaryIO) -> bool:
+    """Whether any thread may read from it. Code of the user's runs in the thread that called: it
+    may be for that one only, or read from a store itself, which wants threads that are free."""
+    if type(reader) is io.BufferedReader:
+        return type(reader.raw) is io.FileIO
+    return type(reader) in (io.FileIO, io.BytesIO)
 
 
 def _name(group: Group) -> list[tuple[Digest, int]]:

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -41,6 +41,22 @@ def pool() -> ThreadPoolExecutor:
         return _pool
 
 
+def submit(work: Callable[..., Result], *args: Any) -> Future[Result]:
+    """Has a thread of this process do it: the calling one, where no others are to be had, as at the
+    end of the interpreter."""
+    try:
+        return pool().submit(work, *args)
+    except RuntimeError:
+        from concurrent.futures import Future
+
+    done: Future[Result] = Future()
+    try:
+        done.set_result(work(*args))
+    except BaseException as error:
+        done.set_exception(error)
+    return done
+
+
 def ordered(
     work: Callable[[Item], Result], items: Iterable[Item], weigh: Callable[[Item], int]
 ) -> Iterator[Result]:
@@ -48,7 +64,6 @@ def ordered(
 
     Items are drawn, and results handed out, in the calling thread.
     """
-    threads = pool()
     waiting: deque[tuple[int, Future[Result]]] = deque()
     flying = 0
     try:
@@ -58,7 +73,7 @@ def ordered(
                 done, future = waiting.popleft()
                 flying -= done
                 yield future.result()
-            waiting.append((weight, threads.submit(work, item)))
+            waiting.append((weight, submit(work, item)))
             flying += weight
         while waiting:
             yield waiting.popleft()[1].result()
@@ -81,8 +96,7 @@ def spread(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result
     if len(first) < 2:  # not worth waking anybody
         return [work(item) for item in first]
     crew = _Crew(work, chain(first, drawn))
-    threads = pool()
-    helpers = [threads.submit(crew.run) for _ in range(cores())]
+    helpers = [submit(crew.run) for _ in range(cores())]
     try:
         crew.run()
     finally:

@@ -6,20 +6,14 @@ it (importing it would cost more than it saves), and without: the bytes are the 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from types import ModuleType
+from druse_store.loaded import loaded
 
 WIDTHS: Final = (8, 4, 2, 1)  # of lanes, in bytes
 _TYPES: Final = {8: "u8", 4: "u4", 2: "u2", 1: "u1"}  # what numpy moves in one go
 Lane = tuple[int, int]  # the first byte of an element that is in it, and how many
-
-
-def _numpy() -> ModuleType | None:
-    return sys.modules.get("numpy")
 
 
 def lanes_of(width: int, noisy: int = 0) -> list[Lane]:
@@ -47,7 +41,7 @@ def split(
     found = [room[first * count : (first + wide) * count] for first, wide in lanes]
     if not count:
         return found
-    if (numpy := _numpy()) is None:
+    if (numpy := loaded("numpy")) is None:
         for (first, wide), lane in zip(lanes, found, strict=True):
             for byte in range(wide):
                 lane[byte::wide] = data[first + byte :: width].tobytes()
@@ -68,7 +62,7 @@ def join(lanes: Sequence[Lane], parts: Sequence[memoryview], width: int, room: m
     count = len(room) // width
     if not count:
         return
-    numpy = _numpy()
+    numpy = loaded("numpy")
     for (first, wide), part in zip(lanes, parts, strict=True):
         if numpy is not None:
             kind = _TYPES[wide]

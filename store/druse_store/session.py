@@ -52,9 +52,10 @@ _BUFFER = 256 << 10
 class Writing:
     """What a write works with; as a context, one write inside a batch."""
 
-    __slots__ = ("ingest", "writer")
+    __slots__ = ("_session", "ingest", "writer")
 
-    def __init__(self, writer: Writer, ingest: Ingest) -> None:
+    def __init__(self, session: Session, writer: Writer, ingest: Ingest) -> None:
+        self._session = session
         self.writer = writer
         self.ingest = ingest
 
@@ -66,6 +67,8 @@ class Writing:
             self.writer.recover()
         elif self.writer.is_full():
             self.writer.flush()
+        elif not self._session.in_batch:  # another thread's, which ended meanwhile
+            self.writer.flush(since=self._session.batch_failures)
 
 
 class Session:
@@ -81,7 +84,7 @@ class Session:
         self._closed = False
         self._depth = 0
         self._batch_hold: int | None = None
-        self._batch_failures = 0
+        self.batch_failures = 0  # of the writer, when the batch began
         self._guard = threading.RLock()
         self._gate = threading.RLock()
         self._lock: WriteLock | None = None
@@ -160,6 +163,10 @@ class Session:
         except StoreError:
             writing.writer.recover()
             raise
+        except Exception:  # the user's: what was found to be here is relied on while it is held
+            with suppress(StoreError):
+                writing.writer.flush()
+            raise
         finally:
             self._give_back(token)
 
@@ -170,7 +177,7 @@ class Session:
             self._depth += 1
             if self._depth == 1:
                 self._batch_hold = self._take_hold()
-                self._batch_failures = writing.writer.failures
+                self.batch_failures = writing.writer.failures
         try:
             yield
         finally:
@@ -179,14 +186,18 @@ class Session:
                 token = self._batch_hold if self._depth == 0 else None
             if token is not None:
                 try:
-                    writing.writer.flush(since=self._batch_failures)
+                    writing.writer.flush(since=self.batch_failures)
                 finally:
                     self._give_back(token)
+
+    @property
+    def in_batch(self) -> bool:
+        return self._depth > 0
 
     def flush(self) -> None:
         self._check_usable()
         if self._writing is not None:
-            self._writing.writer.flush(since=self._batch_failures if self._depth else None)
+            self._writing.writer.flush(since=self.batch_failures if self._depth else None)
 
     @property
     def writer(self) -> Writer:
@@ -208,8 +219,9 @@ class Session:
         with self._guard:
             if self._writing is None:
                 writer = Writer(self.location, self.environment, self._lock, self._level)
+                ingest = Ingest(writer, self.reader, self._level)
                 self.reader.see(writer)
-                self._writing = Writing(writer, Ingest(writer, self.reader, self._level))
+                self._writing = Writing(self, writer, ingest)
             return self._writing
 
     def _take_hold(self) -> int | None:

@@ -58,7 +58,7 @@ class SmallBlobs:
         """Has the newest encoded."""
         if self._items:
             plain = [data for _, data in self._items]
-            encoding = parallel.pool().submit(codec.encode_small, plain, self._level)
+            encoding = parallel.submit(codec.encode_small, plain, self._level)
             self._groups.append(_Group(self._items, encoding))
             self._items, self._size = [], 0
 
@@ -71,7 +71,8 @@ class SmallBlobs:
         """The oldest ones, encoded. They stay until `drop_oldest`."""
         items, future = self._groups[0] if self._groups else (self._items, None)
         # If it has not begun, whoever should do it may be waiting for the caller: not vice versa.
-        if future is None or future.cancel():
+        # If that failed, for want of memory say, it may be possible now.
+        if future is None or future.cancel() or future.exception() is not None:
             encoded = codec.encode_small([data for _, data in items], self._level)
         else:
             encoded = future.result()

@@ -57,7 +57,7 @@ class WriteLock:
 
     def __init__(self, path: Path, mode: int | None) -> None:
         self.path = path
-        self._thread = threading.Lock()
+        self._thread = threading.RLock()  # one that knows its owner, see `__enter__`
         self._owner = 0  # the thread that has it
         with disk.translated("opening", path):
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -67,21 +67,32 @@ class WriteLock:
 
     def __enter__(self) -> bytes:
         """Waits for the lock. Returns the id of the segment that a dead holder left, or zeros."""
-        self._wait_for_threads()
+        if self._owner == threading.get_ident():  # it would wait for itself
+            raise StoreBusy(f"this thread holds {self.path} already")
         try:
+            self._wait_for_threads()
             return self._take()
         except BaseException:
-            self._leave()
+            self._give_back()
             raise
 
     def _wait_for_threads(self) -> None:
-        if self._owner == threading.get_ident():  # it would wait for itself
-            raise StoreBusy(f"this thread holds {self.path} already")
         patience = _Patience()
         while not self._thread.acquire(timeout=min(_STILL, _GIVE_UP_AFTER) / 2):
             if patience.look() > _GIVE_UP_AFTER:
                 self._give_up(patience)
         self._owner = threading.get_ident()
+
+    def _give_back(self) -> None:
+        """Whatever this thread has of it: an interrupt may come right behind what it waited for."""
+        if not self._thread.acquire(blocking=False):
+            return  # another thread has it
+        self._owner = 0
+        if self._fd >= 0:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        with suppress(RuntimeError):  # once, or twice
+            while True:
+                self._thread.release()
 
     def _leave(self) -> None:
         self._owner = 0

@@ -96,10 +96,11 @@ class Writer:
         return None
 
     def has_blob(self, digest: Digest) -> bool:
+        return self._pending.has_blob(digest) or self._is_being_committed(digest)
+
+    def _is_being_committed(self, digest: Digest) -> bool:
         committing = self._committing
-        return self._pending.has_blob(digest) or (
-            committing is not None and committing.has_blob(digest)
-        )
+        return committing is not None and committing.has_blob(digest)
 
     # --- blobs ---------------------------------------------------------------------------------
 
@@ -134,13 +135,14 @@ class Writer:
         encoded while more come in, and appended with its commit at the latest.
         """
         with self._lock:
-            if self.has_blob(digest):
-                return
             pending = self._pending
-            pending.small.add(digest)
+            if pending.has_blob(digest) or self._is_being_committed(digest):
+                return
             pending.operations += 1
             pending.bytes += len(data)
-            if self._small.add(digest, data):
+            is_group = self._small.add(digest, data)
+            pending.small.add(digest)  # behind what it says: it may be interrupted in between
+            if is_group:
                 self._rely_on_known()
                 self._small.start()
                 if self._small.is_crowded:
@@ -165,9 +167,17 @@ class Writer:
     def _append_oldest(self) -> None:
         """Appends some of what is small; if that fails, all of it still waits."""
         pending = self._pending
+        pack: Appender | None = None
         for digest, data, (codec, stored) in self._small.oldest():
             if digest not in pending.chunks:
-                self._append_chunk(digest, len(data), codec, stored, frames.CHUNK)
+                if pack is None or pack.sealed:
+                    pack = self._open_pack()
+                size, length = len(data), memoryview(stored).nbytes
+                head = frames.header(frames.CHUNK, codec, digest, size, length)
+                place = pack.append_small(head, stored, length) + frames.HEADER_SIZE
+                entry = ChunkEntry(pack.file_id, place, length, size, codec)
+                pending.chunks[digest] = entry
+                self._seal_if_full(pack)
             pending.small.discard(digest)
         self._small.drop_oldest()
 
@@ -245,12 +255,9 @@ class Writer:
 
     def _seal_if_full(self, pack: Appender) -> None:
         if pack.end >= PACK_SIZE:
-            self._seal(pack)
-
-    def _seal(self, pack: Appender) -> None:
-        pack.seal()
-        pack.start_sync()
-        self._pack = None
+            pack.seal()
+            pack.start_sync()
+            self._pack = None
 
     def _open_pack(self) -> Appender:
         pack = self._pack
@@ -290,9 +297,9 @@ class Writer:
     def add_record(self, record: Record, is_known: Callable[[Digest], bool]) -> Pending:
         """Adds a record whose blobs all wait or are known. Raises InvalidRecord, BlobVanished."""
         nodes = _checked_nodes(record)
-        digest = record.digest
         needs = record.blobs()
-        relied = [blob for blob in needs if not self._pending.has_blob(blob)]
+        seen = self._pending
+        relied = [blob for blob in needs if not seen.has_blob(blob)]
         for blob in relied:
             if not (self.has_blob(blob) or is_known(blob)):
                 raise BlobVanished(
@@ -301,10 +308,12 @@ class Writer:
                 )
         with self._lock:
             pending = self._pending
-            pending.rows.add(record, nodes)
-            pending.needs[digest] = needs
+            if pending is not seen:  # whose commit has begun, and may fail
+                relied = [blob for blob in needs if not pending.has_blob(blob)]
             if relied:
                 pending.relied.update(blob for blob in relied if blob not in pending.chunks)
+            pending.needs[record.digest] = needs
+            pending.rows.add(record, nodes)  # behind what it needs: it may be interrupted
             pending.operations += 1
         return pending
 
@@ -369,41 +378,55 @@ class Writer:
             raise type(self._failure)(*self._failure.args) from self._failure
 
     def _flush(self) -> None:
-        with self._lock:
-            try:
-                self._append_small()
-            except StoreError:
-                self._abandon(self._touched)
-                raise
-            pending = self._pending
-            if pending.is_empty():
-                return
-            touched, self._touched = self._touched, {}
-            pending.used, self._used = self._used, set()
-            pending.packs.update((pack.file_id, pack.entry()) for pack in touched.values())
-            # In this order: a reader that sees the new one shall see the old one too.
-            self._committing = pending
-            self._pending = Pending()
-            failure = _write_out(touched.values())
+        pending: Pending | None = None
+        touched: dict[bytes, Appender] = {}
         try:
-            if failure is not None:
-                raise failure
+            with self._lock:
+                self._append_all_small()
+                if self._pending.is_empty():
+                    return
+                pending, touched = self._begin_anew()
+                for pack in touched.values():
+                    pack.write_out()
             for pack in touched.values():  # others append meanwhile, to the last of them
                 pack.sync_written()
             pending.error = self.committer.commit(pending)
-        except StoreError as error:
-            pending.error = error
-            self._abandon(touched)
         except BaseException as error:
-            pending.error = StorageFailed(f"a commit was interrupted: {error!r}")
+            if pending is None:
+                raise
             self._abandon(touched)
-            raise
+            if isinstance(error, StoreError):
+                pending.error = error
+            else:
+                pending.error = StorageFailed(f"a commit was interrupted: {error!r}")
+                raise
         finally:
-            if pending.error is not None:
-                self._note(pending.error)
-            pending.done = True
-            self._committing = None
-            self._close_sealed(touched)
+            if pending is not None:
+                if pending.error is not None:
+                    self._note(pending.error)
+                pending.done = True
+                self._committing = None
+                self._close_sealed(touched)
+
+    def _append_all_small(self) -> None:
+        try:
+            self._append_small()
+        except StoreError:
+            self._abandon(self._touched)
+            raise
+
+    def _begin_anew(self) -> tuple[Pending, dict[bytes, Appender]]:
+        """Has what waits be what is committed, and something new wait; with the packs that it is
+        in."""
+        pending, touched = self._pending, self._touched
+        pending.packs.update((pack.file_id, pack.entry()) for pack in touched.values())
+        pending.used = self._used
+        fresh, used = Pending(), set[Digest]()
+        # From here on without a call, behind which an interrupt could come. In this order: a reader
+        # that sees the new one shall see the old one too.
+        self._committing = pending
+        self._pending, self._touched, self._used = fresh, {}, used
+        return pending, touched
 
     def _note(self, failure: StoreError) -> None:
         self._failure = failure
@@ -472,15 +495,6 @@ class Writer:
                     self._pack.close()
                 self._pack = None
             self.committer.log.close()
-
-
-def _write_out(packs: Iterable[Appender]) -> BaseException | None:
-    try:
-        for pack in packs:
-            pack.write_out()
-    except BaseException as error:
-        return error
-    return None
 
 
 def _checked_nodes(record: Record) -> list[Digest]:

@@ -125,16 +125,59 @@ def test_a_result_that_was_shared_is_no_answer_once_the_step_is_not(exp: Exp) ->
     assert exp.hits()
 
 
-def test_checking_finds_a_parameter_that_a_step_changes_in_place(exp: Exp) -> None:
+@pytest.mark.parametrize("how", ["given", "default", "of a datasource", "from the context"])
+def test_a_parameter_that_a_step_changes_in_place_is_as_it_was_for_the_next_cell(
+    exp: Exp, how: str
+) -> None:
     exp.step(
-        "names.append('x')\nreturn data, {'value': len(names)}",
-        takes="names=()",
-        names="[{step: {names: [a, b]}}]",
+        "names.append('x')\nreturn data, {'value': len(names) + len(data)}",
+        takes="names=['a', 'b']",
+        names="[{step: {names: [a, b]}}]" if how == "given" else "[step]",
+        treatments="{t: {names: [a, b], k: 1}}" if how == "from the context" else "{t: {k: 1}}",
+        replicates="3",
+    )
+    changing = "rows.append(2)\n    return rows" if how == "of a datasource" else "return rows"
+    exp["exp/datasources.py"] = f"""
+from druse import data_source
+
+@data_source
+def source(ctx, rows=[1]):
+    {changing}
+"""
+    expected = [5 if how == "of a datasource" else 4] * 3
+    for arguments in ((), ("--strategy", "rerun", "--check"), ("--strategy", "rerun", "-j", "2")):
+        found = exp.run_one(*arguments)["metrics"]
+        assert found["baseline"]["value"] == found["t"]["value"] == expected
+
+
+def test_checking_finds_a_parameter_that_is_shared_and_that_a_step_changes_in_place(
+    exp: Exp,
+) -> None:
+    exp.steps(
+        """
+        from druse import PipelineStep
+
+        class Naming(PipelineStep):
+            def __init__(self):
+                self.names = ["a"]
+
+            @property
+            def params(self):
+                return {"names": self.names}
+
+            def __call__(self, data, ctx):
+                self.names.append("x")
+                return data, {"value": len(self.names)}
+
+        def naming():
+            return Naming()
+        """,
+        "[naming]",
     )
     assert exp.misses()
     done = exp.druse("run", "exp", "--strategy", "rerun", "--check")
     assert done.status == 1
-    assert "StepStep changed its parameter 'names' in place" in done.err
+    assert "Naming changed its parameter 'names' in place" in done.err
 
 
 def test_a_chain_reading_nothing_of_the_treatment_is_executed_once_for_all_where_shared(

@@ -50,6 +50,26 @@ def test_the_files_that_forked_processes_read_count(exp: Exp, how: str, flags: s
         assert exp.hits()
 
 
+@pytest.mark.parametrize("flags", ["", "cacheable=True"])
+def test_what_forked_processes_read_of_the_context_counts(exp: Exp, flags: str) -> None:
+    body = """
+    queue = mp.SimpleQueue()
+    worker = mp.Process(target=lambda: queue.put(ctx.get("by", 1) * 10))
+    worker.start()
+    value = queue.get()
+    worker.join()
+    return data, {"value": value}
+    """
+    exp.step(body, BEFORE, flags=flags, treatments="{t: {by: 2, unread: 1}}")
+    for arguments in ((), ("--strategy", "rerun")):
+        found = exp.run_one(*arguments)["metrics"]
+        assert (found["baseline"]["value"], found["t"]["value"]) == ([10], [20])
+    exp.config(treatments="{t: {by: 2, unread: 2}}")
+    assert exp.hits()
+    exp.config(treatments="{t: {by: 3, unread: 2}}")
+    assert exp.value("t") == 30
+
+
 def test_what_processes_read_that_are_kept_counts_for_every_later_cell(exp: Exp) -> None:
     exp["a.txt"] = "1"
     kept = "_pool = None\ndef pool():\n    global _pool\n    _pool = _pool or mp.Pool(1)\n"

@@ -211,6 +211,24 @@ def test_after_a_failed_write_or_sync_the_pack_is_abandoned(path, monkeypatch, c
         assert store.verify().clean
 
 
+def test_what_an_early_sync_is_told_beside_the_last_one_counts(location, monkeypatch):
+    """The system tells of pages that it lost once, and whoever asks first."""
+    made = Appender.create(location, frames.PACK)
+    made.append(b"pages")
+
+    def fdatasync(fd):
+        if threading.current_thread() is not threading.main_thread():
+            raise OSError(errno.EIO, "Input/output error")
+        made._early.begin(made.end)  # as another thread does that goes on in the pack
+        made._early.wait()
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    with pytest.raises(StorageFailed):
+        made.sync()
+    assert made.doubtful
+    made.close()
+
+
 def test_a_failed_sync_of_the_log_commits_nothing(path, monkeypatch):
     with Store.open(path) as store:
         store.pin("before", store.put(b"x"))

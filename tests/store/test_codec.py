@@ -77,7 +77,7 @@ def test_a_shuffle_is_undone_whatever_the_length_and_width(count, width, tail, n
 
 def without_numpy(function, *arguments):
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(planes, "_numpy", lambda: None)
+        patched.setattr(planes, "loaded", lambda _: None)
         return b"".join(
             [function(*arguments)] if function is codec.decode else function(*arguments)
         )

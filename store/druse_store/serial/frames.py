@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import io
 import struct
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from druse_store.errors import EngineMissing, ObjectDamaged
+from druse_store.loaded import loaded
 from druse_store.records import ObjectRef
 from druse_store.serial import plain
 from druse_store.serial.access import Get, Put
@@ -60,7 +60,7 @@ def describe(obj: Any) -> tuple[str, dict[str, Any], list[Buffer]] | None:
     arrow = _loaded_arrow()
     if arrow is None:
         return None
-    pandas = sys.modules.get("pandas")
+    pandas: Any = loaded("pandas")
     try:
         if type(obj) is arrow.Table:
             return "table", *_take_apart(obj)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import pickle
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from druse_store.errors import EngineMissing, ObjectDamaged
+from druse_store.loaded import loaded
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -19,7 +19,7 @@ _UNSIGNED: Final[dict[int, Literal["H", "I", "Q"]]] = {2: "H", 4: "I", 8: "Q", 1
 
 def is_tensor(obj: Any) -> bool:
     """Whether `obj` is a torch tensor or parameter of exactly these types."""
-    torch = sys.modules.get("torch")
+    torch: Any = loaded("torch")
     return torch is not None and type(obj) in (torch.Tensor, torch.nn.Parameter)
 
 
