@@ -63,7 +63,24 @@ class _Registered(NamedTuple):
     found: dict[str, Any]
 
 
+class _Clean(NamedTuple):
+    """What is loaded, if nothing was put into any of it."""
+
+    modules: tuple[Any, ...]
+    walked: list[tuple[_Seen, Any]]
+
+    def is_still_so(self) -> bool:
+        users = Users()
+        return (
+            _same(self.modules, sys.modules)
+            and abc.get_cache_token() == _registered[0].token
+            and all(_same(seen.values, held) for seen, held in self.walked)
+            and not any(users.owns(each) for seen, _ in self.walked for each in seen.changing)
+        )
+
+
 _seen: dict[int, _Seen] = {}
+_clean: list[_Clean] = []
 _registered: list[_Registered] = []
 _guard: Final = RLock()
 
@@ -72,10 +89,13 @@ def patches() -> list[Patch]:
     """All that user code has put into what is not the user's, by name."""
     with _guard:
         look = _Look()
-        for module in list(sys.modules.values()):
-            held = _scanned(module)
-            if held is not None:
-                look.into(module, held)
+        if not (_clean and _clean[0].is_still_so()):
+            modules = tuple(sys.modules.values())
+            for module in modules:
+                held = _scanned(module)
+                if held is not None:
+                    look.into(module, held)
+            _clean[:] = [] if look.found else [_Clean(modules, look.walked)]
         look.into_copyreg()
         look.into_abstract_classes()
         return [Patch(name, look.found[name]) for name in sorted(look.found)]
@@ -106,12 +126,14 @@ class _Look:
         self._known: dict[int, str] = {}  # what was judged, by identity
         self._kept: list[Any] = []  # so that their identities stay theirs
         self._classes: dict[int, type] = {}  # looked into
+        self.walked: list[tuple[_Seen, Any]] = []
 
     def into(self, owner: Any, held: Any) -> None:
         """A module or class, by its dictionary, and the classes in it."""
         seen = _seen.get(id(owner))
         if seen is None or seen.owner is not owner or not self._is_as_it_was(seen, held):
             seen = self._examined(owner, held)
+        self.walked.append((seen, held))
         known = self._classes
         for cls in seen.classes:
             if id(cls) not in known:
