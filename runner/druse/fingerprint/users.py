@@ -84,6 +84,7 @@ class Users:
                 and value.__closure__ is None
             )
             and (kind is not type or value.__flags__ & _HEAP_TYPE)
+            and (kind not in _CONTAINERS or _may_register(value))
         ]
 
     def owns(self, value: Any, depth: int = _DEPTH) -> bool:
@@ -100,7 +101,10 @@ class Users:
             return self._owns_any(unwrap(value), depth)
         if self._owns_class(kind):
             return _kinds[kind]  # else it is a value, and no code
-        held = _entries(value) if kind in _CONTAINERS else list(_attributes(value).values())
+        if kind in _CONTAINERS:
+            held = list(value.values() if isinstance(value, dict) else value)
+        else:
+            held = list(_attributes(value).values())
         return bool(held) and self._owns_any(held, depth)
 
     def _owns_any(self, values: Iterable[Any], depth: int) -> bool:
@@ -187,12 +191,12 @@ def module_name(cls: type) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _entries(container: Any) -> list[Any]:
-    """What a container holds that may be a registry: none, if it begins with something else."""
+def _may_register(container: Any) -> bool:
+    """Whether a container may be a registry: not if it begins with what is no code."""
     values = container.values() if isinstance(container, dict) else container
     for first in values:
-        return list(values) if _kinds[type(first)] else []
-    return []
+        return _kinds[type(first)]
+    return True
 
 
 def _label(key: Any) -> str:
