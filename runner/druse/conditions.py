@@ -222,7 +222,7 @@ class Condition:
 
     def digest(self, key: str, replicate: int) -> Digest:
         if key == REPLICATE_KEY:
-            return _of_number(replicate)
+            return digest_of_number(replicate)
         if key == SEED_USED_KEY:
             return value_digest(self.seed_used(replicate), key)
         known = self._digests.get(key)
@@ -262,5 +262,5 @@ def all_of(
 
 
 @lru_cache(1 << 16)
-def _of_number(number: int) -> Digest:
+def digest_of_number(number: int) -> Digest:
     return value_digest(number, REPLICATE_KEY)

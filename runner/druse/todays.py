@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from druse.conditions import digest_of_number
 from druse.fingerprint.values import value_digest
 from druse.globs import BETWEEN
+from druse.names import REPLICATE_KEY
 from druse.reads import CLOSED, OPEN, SHARED
 from druse.seeds import SOURCE
 from druse.unpickled import class_digest, package_digest
@@ -91,6 +93,8 @@ class Todays:
 
     def of_context(self, key: str, initial: Initial) -> Digest:
         """What a cell's context has for a key as it begins."""
+        if key == REPLICATE_KEY and key not in initial.extra:
+            return digest_of_number(initial.replicate)
         if not initial.knows(key):
             self._let_go()
         return initial.digest(key)

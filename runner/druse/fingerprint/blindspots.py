@@ -109,11 +109,13 @@ _ATTRIBUTE: Final = {
     **dict.fromkeys(("stat", "lstat", "getsize", "getmtime", "getctime"), _FILES),
 }
 
+_ATTRIBUTES: Final = frozenset(_ATTRIBUTE)
+
 
 def note_attributes(unit: Unit, code: CodeType) -> None:
     """By what attributes are called, since what has them may be anything."""
-    for name in code.co_names:
-        if name in _ATTRIBUTE:
+    if not _ATTRIBUTES.isdisjoint(code.co_names):
+        for name in filter(_ATTRIBUTES.__contains__, code.co_names):
             _note(unit, f"{name} {_ATTRIBUTE[name]}", code.co_firstlineno)
     for inner in code.co_consts:
         if isinstance(inner, CodeType):

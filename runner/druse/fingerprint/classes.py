@@ -21,7 +21,7 @@ from druse.fingerprint.graph import Bag, Edge
 from druse.fingerprint.locate import class_annotations, class_node
 from druse.fingerprint.packages import Origin, origin_of_module
 from druse.fingerprint.places import shown_file
-from druse.fingerprint.proxies import is_code, is_function
+from druse.fingerprint.proxies import is_code, is_function, virtual_subclasses
 from druse.fingerprint.references import references
 from druse.fingerprint.resolve import Found, Surroundings
 from druse.fingerprint.selves import rebound_of_class
@@ -121,12 +121,10 @@ def _beyond_the_body(builder: Builder, cls: type, node: Node) -> list[Part]:
 
 
 def _registered(cls: type) -> list[type]:
-    """The user's classes that were registered with an abstract one."""
+    """The classes that were registered with an abstract one."""
     if not isinstance(cls, abc.ABCMeta):
         return []
-    dump = vars(abc).get("_get_dump")
-    found = (reference() for reference in dump(cls)[0]) if dump is not None else ()
-    return [each for each in found if each is not None and is_made_here(each)]
+    return virtual_subclasses(cls)
 
 
 def _annotations(builder: Builder, cls: type, node: Node) -> list[Part]:

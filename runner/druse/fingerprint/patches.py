@@ -18,12 +18,20 @@ from threading import RLock
 from typing import Any, Final, NamedTuple
 
 from druse.fingerprint.packages import is_installed_file
-from druse.fingerprint.proxies import is_class, is_module
+from druse.fingerprint.proxies import is_class, is_module, virtual_subclasses
 from druse.fingerprint.users import Users, is_open, module_name
 
 # What reports, and computes nothing.
 _INERT: Final = frozenset({"logging", "logging.config", "logging.handlers", "warnings"})
-_INERT_NAMES: Final = frozenset({"excepthook", "displayhook", "breakpointhook", "unraisablehook"})
+_INERT_NAMES: Final = frozenset(
+    {
+        *("excepthook", "displayhook", "breakpointhook", "unraisablehook"),
+        *("stdout", "stderr", "last_type", "last_value", "last_exc", "last_traceback"),
+        *("meta_path", "path_hooks", "callbacks"),  # of sys, and of gc
+        "_",  # where an interactive Python keeps its last answer
+        "dispatch_table",  # of copyreg, which is looked through by itself
+    }
+)
 
 _OURS: Final = frozenset({"druse", "druse_store"})
 _USERS: Final = "the user's, or a wrapper of it"
@@ -55,7 +63,24 @@ class _Registered(NamedTuple):
     found: dict[str, Any]
 
 
+class _Clean(NamedTuple):
+    """What is loaded, if nothing was put into any of it."""
+
+    modules: tuple[Any, ...]
+    walked: list[tuple[_Seen, Any]]
+
+    def is_still_so(self) -> bool:
+        users = Users()
+        return (
+            _same(self.modules, sys.modules)
+            and abc.get_cache_token() == _registered[0].token
+            and all(_same(seen.values, held) for seen, held in self.walked)
+            and not any(users.owns(each) for seen, _ in self.walked for each in seen.changing)
+        )
+
+
 _seen: dict[int, _Seen] = {}
+_clean: list[_Clean] = []
 _registered: list[_Registered] = []
 _guard: Final = RLock()
 
@@ -64,10 +89,13 @@ def patches() -> list[Patch]:
     """All that user code has put into what is not the user's, by name."""
     with _guard:
         look = _Look()
-        for module in list(sys.modules.values()):
-            held = _scanned(module)
-            if held is not None:
-                look.into(module, held)
+        if not (_clean and _clean[0].is_still_so()):
+            modules = tuple(sys.modules.values())
+            for module in modules:
+                held = _scanned(module)
+                if held is not None:
+                    look.into(module, held)
+            _clean[:] = [] if look.found else [_Clean(modules, look.walked)]
         look.into_copyreg()
         look.into_abstract_classes()
         return [Patch(name, look.found[name]) for name in sorted(look.found)]
@@ -80,6 +108,8 @@ def _scanned(module: Any) -> dict[str, Any] | None:
     held = object.__getattribute__(module, "__dict__")  # one that loads lazily stays unloaded
     name, file = held.get("__name__"), held.get("__file__")
     if type(held) is not dict or not isinstance(name, str) or name in _INERT:
+        return None
+    if name.partition(".")[0] in _OURS:
         return None
     if isinstance(file, str):
         return held if is_installed_file(file) else None
@@ -96,12 +126,14 @@ class _Look:
         self._known: dict[int, str] = {}  # what was judged, by identity
         self._kept: list[Any] = []  # so that their identities stay theirs
         self._classes: dict[int, type] = {}  # looked into
+        self.walked: list[tuple[_Seen, Any]] = []
 
     def into(self, owner: Any, held: Any) -> None:
         """A module or class, by its dictionary, and the classes in it."""
         seen = _seen.get(id(owner))
         if seen is None or seen.owner is not owner or not self._is_as_it_was(seen, held):
             seen = self._examined(owner, held)
+        self.walked.append((seen, held))
         known = self._classes
         for cls in seen.classes:
             if id(cls) not in known:
@@ -158,7 +190,10 @@ class _Look:
         found = {key: v for key, v in held.items() if id(v) in ids and key not in _INERT_NAMES}
         for key, value in found.items():
             for within, piece in self._users.pieces(value):
-                self.found[f"{where}.{key}{within}"] = piece
+                name = f"{where}.{key}{within}"
+                while name in self.found:
+                    name += "'"
+                self.found[name] = piece
         return bool(found)
 
     def into_copyreg(self) -> None:
@@ -188,10 +223,3 @@ def _full_name(cls: type) -> str:
 def _same(before: tuple[Any, ...], now: Any) -> bool:
     """Whether a dictionary holds the very same objects as before."""
     return len(before) == len(now) and all(map(operator.is_, before, now.values()))
-
-
-def virtual_subclasses(cls: type) -> list[type]:
-    """The classes that were registered with an abstract one."""
-    dump = vars(abc).get("_get_dump")
-    found = (reference() for reference in dump(cls)[0]) if dump is not None else ()
-    return [each for each in found if each is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from types import FunctionType, ModuleType
 from typing import Any, TypeGuard
 
@@ -20,3 +21,10 @@ def is_module(value: Any) -> TypeGuard[ModuleType]:
 
 def is_code(value: Any) -> bool:
     return is_function(value) or is_class(value) or is_module(value)
+
+
+def virtual_subclasses(cls: type) -> list[type]:
+    """The classes that were registered with an abstract one."""
+    dump = vars(abc).get("_get_dump")
+    found = (reference() for reference in dump(cls)[0]) if dump is not None else ()
+    return [each for each in found if each is not None]

@@ -118,6 +118,8 @@ def _follow(start: Meaning, chain: tuple[str, ...]) -> Meaning:
     for place, attribute in enumerate(chain):
         rest = chain[place:]
         if is_module(here.value):
+            if attribute == "__dict__" and is_user(here.value):
+                return _with_rest(here, rest)  # any of its names may be read
             step = _in_module(here.value, rest)
             if not isinstance(step, Found):
                 return step
@@ -157,9 +159,20 @@ def _in_module(module: ModuleType, chain: tuple[str, ...]) -> Meaning:
             value = getattr(module, attribute)
         except Exception:  # whatever the user's __getattr__ raises: the name means nothing here
             value = _ABSENT
+    if value is _ABSENT and type(module) is not ModuleType:
+        value = _of_its_class(type(module), attribute)
     if value is _ABSENT:
         return Nothing("missing", ".".join(chain))
     return Found(value, (), f"{short_name(vars(module))}.{attribute}", vars(module), attribute)
+
+
+def _of_its_class(kind: type, name: str) -> Any:
+    """What computes an attribute of a module whose class is the user's own."""
+    for wanted in (name, "__getattr__", "__getattribute__"):
+        for base in kind.__mro__:
+            if wanted in vars(base) and origin_of_module(base.__module__).is_user:
+                return vars(base)[wanted]
+    return _ABSENT
 
 
 def _put_there(module: ModuleType, chain: tuple[str, ...]) -> Found | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import sys
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, Final
@@ -19,6 +20,7 @@ _DEPTH: Final = 4  # of wrappers around wrappers
 _DEBUGGERS: Final = ("pydevd", "debugpy", "_pydev_", "pycharm")
 _VALUES: Final = (int, float, complex, str, bytes, tuple, enum.Enum, BaseException)
 _TOOLS: Final = ("importlib", "_frozen_importlib", "typing", "logging")
+_CONTAINERS: Final = frozenset({dict, list, set, OrderedDict, defaultdict})
 _DISPATCHER: Final = functools.singledispatch(lambda _: None)
 _SINGLE_DISPATCH: Final = _DISPATCHER.__code__  # type: ignore[attr-defined]
 
@@ -42,7 +44,7 @@ class _Holders(_Kinds):
     """By type, whether what has it may be, wrap or have in an attribute somebody's code."""
 
     def __missing__(self, kind: type) -> bool:
-        found = self[kind] = _kinds[kind] or (
+        found = self[kind] = (_kinds[kind] or kind in _CONTAINERS) or (
             _is_of_python_code(kind)
             and kind.__dictoffset__ != 0
             and not issubclass(kind, _VALUES)
@@ -82,6 +84,7 @@ class Users:
                 and value.__closure__ is None
             )
             and (kind is not type or value.__flags__ & _HEAP_TYPE)
+            and (kind not in _CONTAINERS or _may_register(value))
         ]
 
     def owns(self, value: Any, depth: int = _DEPTH) -> bool:
@@ -97,9 +100,12 @@ class Users:
         if unwrap is not None:
             return self._owns_any(unwrap(value), depth)
         if self._owns_class(kind):
-            return True
-        held = _attributes(value)
-        return bool(held) and self._owns_any(tuple(held.values()), depth)
+            return _kinds[kind]  # else it is a value, and no code
+        if kind in _CONTAINERS:
+            held = list(value.values() if isinstance(value, dict) else value)
+        else:
+            held = list(_attributes(value).values())
+        return bool(held) and self._owns_any(held, depth)
 
     def _owns_any(self, values: Iterable[Any], depth: int) -> bool:
         for each in values:
@@ -119,12 +125,15 @@ class Users:
 
         The whole; but of what a package has by a name, what came into it: the name tells the rest.
         """
+        if type(value) in _CONTAINERS:
+            pairs = value.items() if isinstance(value, dict) else enumerate(value)
+            return [(f"[{_label(key)}]", each) for key, each in list(pairs) if self.owns(each)]
         if external_name(value) is None:
             return [("", value)]
         held = _attributes(value)
         if type(value) is FunctionType:
             registry = getattr(value, "registry", {})
-            held = {getattr(cls, "__qualname__", str(cls)): f for cls, f in registry.items()}
+            held = {_label(cls): each for cls, each in registry.items()}
         found = [(f"[{key}]", each) for key, each in held.items() if self.owns(each)]
         return found or [("", value)]
 
@@ -180,6 +189,23 @@ def module_name(cls: type) -> str:
     """Where a class says that it comes from; proxies answer with anything."""
     name = cls.__module__
     return name if isinstance(name, str) else ""
+
+
+def _may_register(container: Any) -> bool:
+    """Whether a container may be a registry: not if it begins with what is no code."""
+    values = container.values() if isinstance(container, dict) else container
+    for first in values:
+        return _kinds[type(first)]
+    return True
+
+
+def _label(key: Any) -> str:
+    """A key of a registry, by what is the same in each process."""
+    if isinstance(key, type):
+        return key.__qualname__
+    if isinstance(key, tuple):
+        return ",".join(map(_label, key))
+    return str(key) if isinstance(key, str | int) else type(key).__qualname__
 
 
 def _attributes(value: Any) -> dict[str, Any]:

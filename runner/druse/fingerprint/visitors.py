@@ -321,6 +321,7 @@ def _import(writer: Writer, node: ast.Import | ast.ImportFrom) -> None:
             top = alias.asname is None and "." in alias.name
             ref = Ref(IMPORT, name, (), node.lineno, module=alias.name, top=top)
         writer.scopes[-1].import_(name, ref, len(writer.out))
+        writer.refs.append(len(writer.out))
         writer.out.append(ref)
 
 

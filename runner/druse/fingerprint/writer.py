@@ -22,13 +22,15 @@ class Writer:
         self.out: list[Any] = []
         self.result = Template()
         self.scopes: list[Scope] = []
+        self.refs: list[int] = []  # where in `out` references stand, or stood
         self._extra: list[Occurrence] = []
 
     def template(self) -> Template:
         """What was written; bytes that follow each other joined."""
         out = [*self.out, *map(_ref, self._extra)]
         pieces, begin = self.result.pieces, 0
-        for end in [place for place, piece in enumerate(out) if type(piece) is Ref]:
+        places = [*self.refs, *range(len(self.out), len(out))]
+        for end in sorted({place for place in places if type(out[place]) is Ref}):
             pieces += (b"".join(out[begin:end]), out[end])
             begin = end + 1
         pieces.append(b"".join(out[begin:]))
@@ -81,6 +83,7 @@ class Writer:
         if seen.index < 0:
             self._extra.append(seen)
         else:
+            self.refs.append(seen.index)
             self.out[seen.index] = _ref(seen)
 
     def _local(self, seen: Occurrence, scope: Scope) -> None:
@@ -88,6 +91,8 @@ class Writer:
             return
         imported = scope.imported(seen.name)
         local = local_name(seen.name, seen.chain)
+        if imported is not None:
+            self.refs.append(seen.index)
         self.out[seen.index] = local if imported is None else imported.reading(seen)
 
     def read(self, name: str, chain: tuple[str, ...], line: int, target: str = "") -> None:

@@ -141,6 +141,11 @@ REACHED = {
     "by an enum's method": (
         "from helpers import f\nfrom enum import Enum\nclass E(Enum):\n    A = 1\n"
         "    def m(self): return f(1)", "return E.A.m()"),
+    "by a weak reference": (
+        "from helpers import f\nimport weakref\nr = weakref.ref(f)",
+        "return r()(x)",
+    ),
+    "by the class of a module": ("import computed", "return computed.f"),
     "through getattr with a constant": ("import helpers", "return getattr(helpers, 'f')(x)"),
     "relative to a package": ("from pkg.user import h", "return h(x)"),
     "relative to a package in the function": ("from pkg.user import k", "return k(x)"),
@@ -154,8 +159,13 @@ def test_a_helper_two_calls_down_misses_however_it_is_reached(project: Project, 
     helpers = "def f(x=None, *a, **k):\n    return deep(x)\ndef deep(x):\n    return {}\n"
     user = "from .mod import f\ndef h(x): return f(x)\ndef k(x):\n    from . import mod\n    return mod.f(x)\n"
     lazy = "def __getattr__(name):\n    import helpers\n    return getattr(helpers, name)\n"
+    computed = (
+        "import sys, types, helpers\nclass M(types.ModuleType):\n    @property\n"
+        "    def f(self): return helpers.f(1)\nsys.modules[__name__].__class__ = M\n"
+    )
     project.write(
         steps=f"{head}\ndef step(x):\n    {body}\n", helpers=helpers.format(1), lazy=lazy,
+        computed=computed,
         pkg____init__="", pkg__mod=helpers.format(1), pkg__other="", pkg__user=user,
     )  # fmt: skip
     before = project.key()
@@ -167,6 +177,13 @@ def test_a_helper_two_calls_down_misses_however_it_is_reached(project: Project, 
     assert {c[1] for c in changed} == {"deep"}, changed
     project.write(helpers=helpers.format(1), pkg__mod=helpers.format(1))
     assert project.key().digest == before.digest  # put back as it was
+
+
+def test_what_is_read_from_the_dictionary_of_a_module_misses(project: Project) -> None:
+    project.write(steps="import conf\ndef step(x): return conf.__dict__['K']", conf="K = 1")
+    before = project.key()
+    project.write(conf="K = 2")
+    assert project.key().digest != before.digest
 
 
 def test_an_unreferenced_function_or_global_of_the_same_module_hits(project: Project) -> None:

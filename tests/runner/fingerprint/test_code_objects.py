@@ -102,6 +102,69 @@ MISS = {
         "from typing import NamedTuple\nclass C(NamedTuple):\n    a: int = {}\nstep = C"),
     "a named tuple's own method": (
         "from typing import NamedTuple\nclass C(NamedTuple):\n    a: int\n    def m(self): return {}\nstep = C"),
+    "the default of a context variable": (
+        "from contextvars import ContextVar\nV = ContextVar('V', default={})\n"
+        "def step(x): return V.get()"
+    ),
+    "which type of Python's is a virtual subclass": (
+        "import abc\nclass A(abc.ABC): pass\nA.register((int, str)[{} % 2])\n"
+        "def step(x): return isinstance(x, A)"
+    ),
+    "what was put into a closure's list": (
+        "def make():\n    box = []\n    return (lambda: box), box.append\nget, put = make()\nput({})\n"
+        "def step(x): return get()"
+    ),
+    "what a class decorator adds": (
+        "def deco(cls):\n    cls.extra = lambda self: {}\n    return cls\n@deco\nclass C: pass\n"
+        "def step(x): return C().extra()"
+    ),
+    "a class that a base's registry holds": (
+        "class B:\n    kinds = dict()\n    def __init_subclass__(cls): B.kinds[cls.__name__] = cls\n"
+        "class A(B):\n    def m(self): return {}\ndef step(x): return B.kinds['A']().m()"
+    ),
+    "a keyword of a class": (
+        "class B:\n    def __init_subclass__(cls, k=0): cls.k = k\nclass C(B, k={}): pass\n"
+        "def step(x): return C.k"
+    ),
+    "how a metaclass is called": (
+        "class M(type):\n    def __call__(cls): return {}\nclass C(metaclass=M): pass\n"
+        "def step(x): return C()"
+    ),
+    "what a class gives for an item": (
+        "class C:\n    def __class_getitem__(cls, i): return {}\ndef step(x): return C[1]"
+    ),
+    "a class that `type` made": (
+        "def m(self): return {}\nC = type('C', (), dict(m=m))\ndef step(x): return C().m()"
+    ),
+    "a dataclass that was made by a call": (
+        "import dataclasses\nC = dataclasses.make_dataclass('C', [('a', int, {})])\n"
+        "def step(x): return C().a"
+    ),
+    "an enum that was made by a call": (
+        "import enum\nE = enum.Enum('E', dict(a={}))\ndef step(x): return E.a.value"
+    ),
+    "functions that a loop made": (
+        "fs = []\nfor i in range(3):\n    def f(x, i=i): return x + i * {}\n    fs.append(f)\n"
+        "def step(x): return fs[1](x)"
+    ),
+    "defaults that were set later": (
+        "def f(x=0): return x\nf.__defaults__ = ({},)\ndef step(x): return f()"
+    ),
+    "what a comparison is passed on to": (
+        "class V:\n    def __eq__(self, o): return {}\nv = V()\ndef step(x): return x == v"
+    ),
+    "the factory of a dict": (
+        "import collections\nD = collections.defaultdict(lambda: {})\ndef step(x): return D[x]"
+    ),
+    "a range": "R = range({})\ndef step(x): return list(R)",
+    "a slice": "S = slice({})\ndef step(x): return x[S]",
+    "a decimal context": (
+        "import decimal\nC = decimal.Context(prec={})\ndef step(x): return C.divide(x, 3)"
+    ),
+    "a mapping that is read only": (
+        "import types\nD = types.MappingProxyType(dict(a={}))\ndef step(x): return D['a']"
+    ),
+    "the width in an f-string": "W = {}\ndef step(x): return f'{x:>{W}}'",
     "a typed dict's key": "from typing import TypedDict\nclass C(TypedDict):\n    k{}: int\nstep = C",
     "a protocol's method": (
         "from typing import Protocol\nclass C(Protocol):\n    def m(self): return {}\nstep = C"),

@@ -66,6 +66,17 @@ WAYS = {
         "@pandas.api.extensions.register_dataframe_accessor('own')\n"
         "class Own:\n    def __init__(self, frame):\n        mine(frame)\n"
     ),
+    "a constructor of yaml": (
+        "import yaml\nyaml.SafeLoader.add_constructor('!mine', lambda *a: mine(a))"
+    ),
+    "an adapter of a database": (
+        "import sqlite3\nclass Own: pass\nsqlite3.register_adapter(Own, mine)"
+    ),
+    "a reduction in a dictionary of a class": (
+        "from multiprocessing.reduction import ForkingPickler\n"
+        "class Own: pass\nForkingPickler.register(Own, mine)"
+    ),
+    "a list of a module": "import bdb\nbdb.hooks = []\nbdb.hooks.append(mine)",
     "a virtual subclass": (
         "import numbers\n"
         "@numbers.Real.register\n"
@@ -100,6 +111,25 @@ def test_where_it_is_put_counts(project: Project) -> None:
     assert "fractions.Fraction.double" in before.names("patch")
     project.write(patching=put.format("Fraction").replace(".double", ".half"))
     assert project.key().digest != before.digest
+
+
+@pytest.mark.parametrize(
+    "put",
+    [
+        "import sys\nclass Tee:\n    def __init__(self):\n        self.file = open(__file__)\n"
+        "    def write(self, text): pass\n    def flush(self): pass\nsys.stdout = Tee()",
+        "import sys\nclass Own(Exception): pass\nsys.last_value = Own()",
+        "import builtins\nbuiltins._ = lambda x: x",
+        "import gc\ngc.callbacks.append(lambda phase, info: None)",
+        "import json\nclass Own: pass\njson.last = Own()",
+    ],
+)
+def test_what_reports_or_is_no_code_is_no_patch(project: Project, put: str) -> None:
+    project.write(steps="def step(x): return x", patching="")
+    before = project.key(first="import steps, patching")
+    project.write(patching=put)
+    after = project.key(first="import steps, patching")
+    assert (after.digest, after.uncacheable) == (before.digest, None)
 
 
 def test_what_packages_put_into_each_other_is_no_patch(project: Project) -> None:
