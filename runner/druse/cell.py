@@ -59,6 +59,7 @@ class SetUp:
         self.place = place
         self.values: dict[str, Any] = {}
         self.read: dict[str, Any] = {}
+        self._seed_fn = prepared.seed.seed_fn or seeds.seed_generators
         before = prepared.bare.values()
         reads = Reads(prepared.bare, prepared.table, {})
         ctx = FrozenContext._of_cell(dict(before), reads, _LOGGER)
@@ -75,8 +76,10 @@ class SetUp:
 
     def _set_up(self, watch: Watch) -> None:
         for watch.place, step in enumerate(self.prepared.steps):
+            seed = seeds.derive(self.prepared.seed.root, 0, seeds.of_setup(watch.place))
             try:
-                step.setup(self._ctx)
+                with seeds.apart(self._seed_fn, seed):
+                    step.setup(self._ctx)
             except Exception as error:
                 self.tear_down()
                 raise SetUpFailed(type(step).__name__, error) from error
@@ -135,14 +138,14 @@ class CellRun:
             self._reads.found = Told({}, lambda *read: tell(Sighting(task.cell, *read)))
         self._reads.found.update(up.read)
         values = {**up.values, **self._initial.values()}
-        self._ctx = FrozenContext._of_cell(values, self._reads, _LOGGER)
-        self._ctx._runtime = Runtime(up.place, up.prepared, task.upstream)
-        self._outcome = Outcome(task.cell, self._reads.found)
-        self._watch = Watch(up.place.files, up.prepared.code, self._reads)
-        self._cache: StepCache | None = None
         seed = up.prepared.seed
         self._seeding = seeding or Seeding(seed.seed_fn or seeds.seed_generators)
         self._seed_replicate = task.cell.replicate if seed.auto_seed else 0
+        self._ctx = FrozenContext._of_cell(values, self._reads, _LOGGER)
+        self._ctx._runtime = Runtime(up.place, up.prepared, task.upstream, self._seeding)
+        self._outcome = Outcome(task.cell, self._reads.found)
+        self._watch = Watch(up.place.files, up.prepared.code, self._reads)
+        self._cache: StepCache | None = None
         self._place = SOURCE
 
     async def run(self) -> Outcome:
@@ -172,7 +175,7 @@ class CellRun:
         if hooks:
             ctx._log_reads = any(type(plugin) in BUILT_IN for plugin in hooks)
         for hook in hooks:
-            with self._looking(hook):
+            with self._looking(hook, seeds.BEFORE_REPLICATE):
                 hook.before_replicate(experiment, ctx)
         data = await self._fetch()
         if self._see is not None:
@@ -184,7 +187,7 @@ class CellRun:
             began = time.perf_counter()
             before = self._how_much()
             for hook in hooks:
-                with self._looking(hook):
+                with self._looking(hook, seeds.before_step(position)):
                     hook.before_step(experiment, step)
             data = await self._run_step(position, step, data)
             if ctx.artifacts._items:
@@ -192,7 +195,7 @@ class CellRun:
             if self._see is not None:
                 self._see(position, data.get(), ctx._data)
             for hook in hooks:
-                with self._looking(hook):
+                with self._looking(hook, seeds.after_step(position)):
                     hook.after_step(experiment, step, data.get(), ctx)
             ctx.artifacts._end_step()
             seconds.append(time.perf_counter() - began)
@@ -205,9 +208,11 @@ class CellRun:
             artifact.position, artifact.step_name = position, self._place
 
     @contextmanager
-    def _looking(self, hook: BasePlugin) -> Iterator[None]:
+    def _looking(self, hook: BasePlugin, place: int) -> Iterator[None]:
         """Around a hook: the reads of a plugin that only looks do not count."""
         if not hook.observes_only:
+            if type(hook) not in BUILT_IN:
+                self._seed(place, shared=False)
             yield
             return
         self._ctx._reads = None
