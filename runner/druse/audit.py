@@ -59,7 +59,7 @@ def sample(
 ) -> list[CellName]:
     """The hits to be executed again: those that are named, else a share of each experiment's.
 
-    A name is EXPERIMENT[/CONDITION[/REPLICATE]]. Raises DefinitionError.
+    A name is [EXPERIMENT/]CONDITION[/REPLICATE], or EXPERIMENT. Raises DefinitionError.
     """
     hits = [c for c, d in session.plan.decisions.items() if d.state is State.HIT]
     wanted = list(names)
@@ -67,7 +67,7 @@ def sample(
         found = [cell for cell in hits if any(_is_named(cell, name) for name in wanted)]
         for name in wanted:
             if not any(_is_named(cell, name) for cell in found):
-                raise DefinitionError(f"no cell {name!r} is a hit: only hits can be audited")
+                raise _no_hit(session, name)
         return found
     if not 0 < fraction <= 1:
         raise DefinitionError(f"the fraction has to be above 0, and 1 at most, not {fraction}")
@@ -84,14 +84,28 @@ def sample(
 
 def _is_named(cell: CellName, name: str) -> bool:
     parts = name.strip("/").split("/")
-    return tuple(parts) == (cell.experiment, cell.condition, str(cell.replicate))[: len(parts)]
+    whole = (cell.experiment, cell.condition, str(cell.replicate))
+    return parts in (list(whole[: len(parts)]), list(whole[1:][: len(parts)]))
+
+
+def _no_hit(session: Session, name: str) -> DefinitionError:
+    if any(_is_named(cell, name) for cell in session.plan.decisions):
+        return DefinitionError(f"{name!r} is no hit, and only hits can be audited: run it first")
+    return DefinitionError(
+        f"{name!r} names no cell: write CONDITION/REPLICATE, or CONDITION, with the experiment's "
+        "name before it if there are several"
+    )
 
 
 class Auditor:
-    """Executes cells again, here and one after another; writes nothing but marks."""
+    """Executes cells again, here and one after another; writes nothing but marks.
 
-    def __init__(self, session: Session) -> None:
+    `ignore` names metrics that may differ: times that were measured, say.
+    """
+
+    def __init__(self, session: Session, ignore: Iterable[str] = ()) -> None:
         self._session = session
+        self._ignored = frozenset(f"metric {name}" for name in ignore)
 
     def audit(self, cells: Iterable[CellName]) -> Audit:
         """Raises StoreError."""
@@ -123,7 +137,8 @@ class Auditor:
         first, second = Witness(), Witness()
         outcome = loop.execute(set_ups, prepared, task, see=first.see)
         found.checked.append(cell)
-        mismatch = next(_mismatches(cell, prepared, record, outcome), None)
+        differing = _mismatches(cell, prepared, record, outcome)
+        mismatch = next((each for each in differing if each.what not in self._ignored), None)
         if mismatch is not None:
             # Which step it began with, no record says: two executions beside each other do.
             loop.execute(set_ups, prepared, task, see=second.see)

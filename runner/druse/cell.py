@@ -62,6 +62,7 @@ class SetUp:
         self.place = place
         self.values: dict[str, Any] = {}
         self.read: dict[str, Any] = {}
+        self.seeding = Seeding(prepared.seed.seed_fn or seeds.seed_generators)
         before = prepared.bare.values()
         reads = Reads(prepared.bare, prepared.table, {})
         ctx = FrozenContext._of_cell(dict(before), reads, _LOGGER)
@@ -76,7 +77,7 @@ class SetUp:
         self.unseen = watch.unseen
         self.hooks = [p for p in prepared.experiment.plugins if has_part_in_cells(p)]
         self.idle: list[Watch] = []  # of earlier cells, for more: see `Watch.is_unused`
-        self._without_inputs = Runtime(place, prepared, {})
+        self._without_inputs = Runtime(place, prepared, {}, self.seeding)
         self._made = prepared.made
         source = prepared.experiment.datasource
         self.source_draws = not (
@@ -86,8 +87,10 @@ class SetUp:
 
     def _set_up(self, watch: Watch) -> None:
         for watch.place, step in enumerate(self.prepared.steps):
+            seed = seeds.derive(self.prepared.seed.root, 0, seeds.of_setup(watch.place))
             try:
-                step.setup(self._ctx)
+                with seeds.apart(self.seeding.seed, seed):
+                    step.setup(self._ctx)
             except Exception as error:
                 self.tear_down()
                 raise SetUpFailed(type(step).__name__, error) from error
@@ -103,15 +106,16 @@ class SetUp:
 
     def watch(self, reads: Reads) -> Watch:
         """Looks at a cell that has these reads."""
-        if self.idle:
+        try:
             return self.idle.pop().begin(reads)
-        return Watch(self.place.files, self.prepared.code, reads)
+        except IndexError:  # asked of it before, another thread might take the last one
+            return Watch(self.place.files, self.prepared.code, reads)
 
-    def runtime(self, task: Task) -> Runtime:
+    def runtime(self, task: Task, seeding: Seeding) -> Runtime:
         """What a cell can ask for."""
-        if not task.upstream:
+        if seeding is self.seeding and not task.upstream:
             return self._without_inputs
-        return Runtime(self.place, self.prepared, task.upstream)
+        return Runtime(self.place, self.prepared, task.upstream, seeding)
 
     def watch(self, reads: Reads) -> Watch:
         """What notes what a cell opens, and the like."""
@@ -177,15 +181,14 @@ class CellRun:
         values = initial.values()
         if up.values:
             values = {**up.values, **values}
+        self._seeding = seeding = seeding or up.seeding
+        self._root = condition.root
+        self._seed_replicate = replicate if prepared.seed.auto_seed else 0
         self._ctx = FrozenContext._of_cell(values, reads, _LOGGER)
-        self._ctx._runtime = up.runtime(task)
+        self._ctx._runtime = up.runtime(task, seeding)
         self._outcome = Outcome(task.cell, reads.found)
         self._watch = up.watch(reads)
         self._cache: StepCache | None = None
-        seed = prepared.seed
-        self._seeding = seeding or Seeding(seed.seed_fn or seeds.seed_generators)
-        self._root = condition.root
-        self._seed_replicate = replicate if seed.auto_seed else 0
         self._place = SOURCE
 
     async def run(self) -> Outcome:
@@ -217,7 +220,7 @@ class CellRun:
         if hooks:
             ctx._log_reads = any(type(plugin) in BUILT_IN for plugin in hooks)
         for hook in hooks:
-            with self._looking(hook):
+            with self._looking(hook, seeds.BEFORE_REPLICATE):
                 hook.before_replicate(experiment, ctx)
         data = await self._fetch(kept[0])
         if self._see is not None:
@@ -229,7 +232,7 @@ class CellRun:
             began = time.perf_counter()
             before = self._how_much()
             for hook in hooks:
-                with self._looking(hook):
+                with self._looking(hook, seeds.before_step(position)):
                     hook.before_step(experiment, step)
             if step.shared:
                 self._reads.shared(position)
@@ -243,7 +246,7 @@ class CellRun:
             if self._see is not None:
                 self._see(position, data.get(), ctx._data)
             for hook in hooks:
-                with self._looking(hook):
+                with self._looking(hook, seeds.after_step(position)):
                     hook.after_step(experiment, step, data.get(), ctx)
             ctx.artifacts._end_step()
             seconds.append(time.perf_counter() - began)
@@ -256,9 +259,11 @@ class CellRun:
             artifact.position, artifact.step_name = position, self._place
 
     @contextmanager
-    def _looking(self, hook: BasePlugin) -> Iterator[None]:
+    def _looking(self, hook: BasePlugin, place: int) -> Iterator[None]:
         """Around a hook: the reads of a plugin that only looks do not count."""
         if not hook.observes_only:
+            if type(hook) not in BUILT_IN:
+                self._seed(place, shared=False)
             yield
             return
         self._ctx._reads = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import types
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,11 @@ def find(path: Path) -> list[Path]:
             f"{FILE}, or the folder of several experiments"
         )
     if not path.exists():
-        raise ConfigNotFound(f"{path} does not exist: name an experiment's folder or its {FILE}")
+        near = sorted(found.parent for found in Path().glob(f"*/{escape(path.name)}/{FILE}"))
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ConfigNotFound(
+            f"{path} does not exist: name an experiment's folder or its {FILE}{hint}"
+        )
     return [path]
 
 

@@ -129,8 +129,8 @@ class ResourceFactory:
 
     def __call__(self, ctx: FrozenContext) -> Any:
         made: list[_Made] = self._made.__dict__.setdefault("made", [])
-        reads, watch = ctx._reads, current()
-        if reads is None or watch is None:
+        reads, watch, runtime = ctx._reads, current(), ctx._runtime
+        if reads is None or watch is None or runtime is None:
             if not made:
                 made.append(_Made({}, {}, self.fn(ctx)))
             return made[0].value
@@ -138,8 +138,11 @@ class ResourceFactory:
             if reads.repeats(each.reads, ctx._data) and watch.repeat(each.seen):
                 reads.repeat(each.reads, ctx._data)
                 return each.value
-        with reads.recording() as found, watch.recording() as seen:
+        name = getattr(self.fn, "__qualname__", "")
+        with reads.recording() as found, watch.recording() as seen, runtime.making(name):
             value = self.fn(ctx)
+        if runtime.has_drawn():
+            return value  # the cell is going to be executed again
         made.append(_Made(found, seen, value))
         return value
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from druse.errors import ArtifactNotFound, DruseError
 from druse.floor import Floor
 from druse.places import Files, State, state
 from druse.reads import ABSENT
+from druse.seeds import Seeding, apart, of_resource, seed_generators
 from druse.stepclaims import StepClaims
 from druse.stored import StoredArtifact, materialise
 from druse.task import UpstreamArtifact
@@ -100,11 +102,30 @@ class Runtime:
     """The services of one cell. Contexts carry it, so that datasources can ask."""
 
     def __init__(
-        self, place: Workplace, prepared: Prepared, upstream: Mapping[str, UpstreamArtifact]
+        self,
+        place: Workplace,
+        prepared: Prepared,
+        upstream: Mapping[str, UpstreamArtifact],
+        seeding: Seeding,
     ) -> None:
         self._place = place
+        self._seeding = seeding
         self._prepared = prepared
         self._upstream = upstream
+
+    @contextmanager
+    def making(self, name: str) -> Iterator[None]:
+        """Within the block a resource is made: what it draws is the same wherever that is."""
+        if self._seeding.is_shared:
+            yield
+            return
+        seed = self._prepared.seed
+        with apart(seed.seed_fn or seed_generators, of_resource(seed.root, name)):
+            yield
+
+    def has_drawn(self) -> bool:
+        """Whether something may have been drawn that no seed gives."""
+        return self._seeding.has_drawn()
 
     def fetch(self, artifact: Artifact, ctx: FrozenContext) -> Any:
         """The value of an input; reading it counts. Raises InputGone, ArtifactNotFound."""

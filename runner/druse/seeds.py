@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dis import get_instructions
 from functools import cache, lru_cache
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
@@ -16,6 +17,7 @@ from druse_store import Digest
 _DOMAIN = b"druse:seed:1\x00"
 SOURCE = -1  # the place of the datasource, before step 0
 _REPLICATE = -2  # no place: what steps see as the replicate's seed
+BEFORE_REPLICATE = -4  # of hooks; -3 is a treatment
 
 
 def _never() -> bool:
@@ -31,12 +33,37 @@ class Seeding(NamedTuple):
     seed: Callable[[int], None]
     has_drawn: Callable[[], bool] = _never
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether cells run together, and nobody sets the generators."""
+        return self.has_drawn is not _never
+
 
 @lru_cache(maxsize=1 << 14)  # the conditions of a replicate share theirs
 def derive(root: int, replicate: int, position: int) -> int:
     """A seed of 32 bits for one step of one replicate; position -1 is the datasource."""
     text = f"{root}/{replicate}/{position}".encode()
     return int.from_bytes(Digest.of(_DOMAIN + text)[:4], "big")
+
+
+def of_setup(position: int) -> int:
+    """The place of a step's `setup`."""
+    return -5 - 4 * position
+
+
+def before_step(position: int) -> int:
+    """The place of hooks before a step."""
+    return -6 - 4 * position
+
+
+def after_step(position: int) -> int:
+    """The place of hooks after a step."""
+    return -7 - 4 * position
+
+
+def of_resource(root: int, name: str) -> int:
+    """The seed for making a resource, which all replicates share."""
+    return int.from_bytes(Digest.of(_DOMAIN + f"{root}/{name}".encode())[:4], "big")
 
 
 def of_replicate(root: int, replicate: int) -> int:
@@ -100,3 +127,37 @@ def seed_generators(seed: int) -> None:
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "manual_seed"):
         torch.manual_seed(seed)
+
+
+def state() -> tuple[Any, ...]:
+    """The state of all shared generators that there are."""
+    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
+    found: list[Any] = [random.getstate()]
+    if numpy is not None and hasattr(numpy, "random"):
+        kind, keys, *rest = numpy.random.get_state()
+        found.append((kind, keys.tobytes(), *rest))
+    if torch is not None and hasattr(torch, "get_rng_state"):
+        found.append(torch.get_rng_state().numpy().tobytes())
+    return tuple(found)
+
+
+def restore(found: tuple[Any, ...]) -> None:
+    """Sets the generators to what `state` gave."""
+    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
+    random.setstate(found[0])
+    if numpy is not None and len(found) > 1:
+        kind, keys, *rest = found[1]
+        numpy.random.set_state((kind, numpy.frombuffer(keys, numpy.uint32), *rest))
+    if torch is not None and len(found) > 2:
+        torch.set_rng_state(torch.frombuffer(bytearray(found[2]), dtype=torch.uint8))
+
+
+@contextmanager
+def apart(seed: Callable[[int], None], value: int) -> Iterator[None]:
+    """Within the block the shared generators are set; after it they are what they were before."""
+    before = state()
+    seed(value)
+    try:
+        yield
+    finally:
+        restore(before)

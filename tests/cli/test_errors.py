@@ -20,6 +20,8 @@ def refused(done: Done, status: int, *words: str) -> None:
 
 def test_a_configuration_that_is_not_there(project: Project) -> None:
     refused(project.druse("run", "missing.yaml"), 2, "missing.yaml does not exist")
+    project["experiments/fit/config.yaml"] = "name: fit\n"
+    refused(project.druse("run", "fit"), 2, "did you mean experiments/fit?")
 
 
 def test_a_folder_without_a_configuration(project: Project) -> None:

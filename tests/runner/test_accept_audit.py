@@ -182,6 +182,22 @@ def test_an_audit_names_the_step_that_is_random_not_the_one_that_it_shows_in(
     assert mismatch["sentence"].endswith("of score")
 
 
+def test_an_audit_takes_cells_without_their_experiment_and_ignores_metrics_that_it_is_told_to(
+    exp: Exp,
+) -> None:
+    exp.step(
+        "import time\nctx.record('seconds', time.perf_counter())\nreturn data, {'value': 1}",
+        takes="k=0",
+        treatments="{t: {k: 1}}",
+        replicates="2",
+    )
+    assert exp.misses()
+    found = asked(exp, "audit", "exp", "--cells", "t/1", "--cells", "baseline", status=1)
+    assert len(found["checked"]) == len(found["mismatches"]) == 3
+    found = asked(exp, "audit", "exp", "--fraction", "1", "--ignore", "seconds")
+    assert (len(found["checked"]), found["mismatches"]) == (4, [])
+
+
 def test_an_audit_executes_what_reads_artifacts_of_others_and_steps_that_are_kept(
     forked: Forked,
 ) -> None:
@@ -198,7 +214,11 @@ def test_an_audit_executes_what_reads_artifacts_of_others_and_steps_that_are_kep
 
 
 def test_what_cannot_be_audited_is_said(fitted: Exp) -> None:
-    done = fitted.druse("audit", "exp", "--cells", "exp/tt")
-    assert done.status == 2 and "only hits can be audited" in done.err
+    for name in ("exp/tt", "tt", "0", "-1"):
+        done = fitted.druse("audit", "exp", "--cells", name)
+        assert done.status == 2 and f"{name!r} names no cell: write CONDITION/REPLICATE" in done.err
+    fitted.replace("exp/steps.py", "data * k", "data * k * 1")
+    done = fitted.druse("audit", "exp", "--cells", "t/0")
+    assert done.status == 2 and "'t/0' is no hit" in done.err
     done = fitted.druse("audit", "exp", "--fraction", "2")
     assert done.status == 2 and "fraction" in done.err

@@ -82,6 +82,19 @@ def test_a_failed_cell_is_recorded_is_no_hit_and_does_not_stop_its_siblings(exp:
     assert exp.misses() or exp.hits()
 
 
+def test_a_failure_leaves_the_result_that_there_was(exp: Exp) -> None:
+    exp.step(
+        "import os\nif os.path.exists('bad'): raise ValueError('no')\nreturn data, {'value': 1}",
+        replicates="2",
+    )
+    assert exp.misses()
+    (exp.root / "bad").mkdir()
+    assert exp.run_one("--strategy", "rerun")["failed"] == 2
+    (exp.root / "bad").rmdir()
+    assert exp.hits()
+    assert exp.value() == 1
+
+
 def test_a_blob_that_is_missing_or_damaged_never_gives_wrong_bytes(forked: Forked) -> None:
     chain(forked)
     assert counts(forked) == (1, 1)

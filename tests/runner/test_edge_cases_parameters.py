@@ -204,6 +204,8 @@ def test_a_result_is_not_stored_if_an_input_file_changed_while_the_cell_ran(exp:
     assert exp.value() == 2
     assert exp.value() == 3
     assert exp.hits()
+    exp["x.txt"] = "1"  # as it was when the first one began
+    assert exp.misses()
 
 
 def test_an_environment_variable_counts_where_it_is_declared_and_else_is_a_blind_spot(

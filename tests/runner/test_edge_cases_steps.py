@@ -362,6 +362,62 @@ def test_a_step_that_reads_a_metric_of_one_that_changed_misses(exp: Exp) -> None
     assert exp.run_one("--strategy", "rerun")["metrics"]["baseline"]["value"] == [100]
 
 
+def test_a_cacheable_step_that_reads_what_an_earlier_step_added_hits_as_long_as_that_is_the_same(
+    exp: Exp,
+) -> None:
+    exp.steps(
+        """
+        from druse import pipeline_step
+
+        @pipeline_step()
+        def learn(data, ctx):
+            ctx.add("vocab", [1, 2])
+            return data
+
+        @pipeline_step(cacheable=True)
+        def use(data, ctx):
+            with open("use.log", "a") as log:
+                log.write("x")
+            return len(ctx["vocab"])
+
+        @pipeline_step()
+        def report(data, ctx):
+            return data, {"value": data}
+        """,
+        "[learn, use, report]",
+    )
+    assert exp.value() == 2
+    assert exp.run_one("--strategy", "rerun")["metrics"]["baseline"]["value"] == [2]
+    assert exp.log("use") == 1
+    exp.replace("exp/steps.py", "[1, 2]", "[1, 2, 3]")
+    assert exp.value() == 3
+    assert exp.log("use") == 2
+
+
+def test_the_hooks_of_a_seed_plugin_of_ones_own_count(exp: Exp) -> None:
+    exp["made.py"] = """
+        import druse
+        from exp.datasources import source
+
+        class Seeding(druse.SeedPlugin):
+            def before_replicate(self, experiment, ctx):
+                ctx.add("bonus", 1)
+
+        @druse.pipeline_step()
+        def step(data, ctx):
+            return data, {"value": ctx["bonus"]}
+
+        plugins = [Seeding(seed=1)]
+        made = druse.Experiment(source(), druse.Pipeline([step()]), name="made", plugins=plugins)
+        found = made.run(strategy="resume")
+        print([cell.how for cell in found.cells], found.metrics.baseline.metrics["value"])
+    """
+    assert exp.python("import made") == "['run'] [1]\n"
+    assert exp.python("import made") == "['hit'] [1]\n"
+    exp.replace("made.py", '"bonus", 1', '"bonus", 2')
+    assert exp.python("import made") == "['run'] [2]\n"
+
+
 PLUGIN = """
     import druse
     from exp.datasources import source

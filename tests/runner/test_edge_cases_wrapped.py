@@ -116,6 +116,25 @@ def test_of_a_decorated_function_the_wrapper_its_arguments_and_the_wrapped_count
     assert exp.value() == value
 
 
+def test_what_a_wrapper_finds_only_as_the_function_that_it_wraps_counts(exp: Exp) -> None:
+    before = """
+import functools
+
+def plainly(fn):
+    def wrapper(x):
+        return wrapper.__wrapped__(x)
+    return functools.update_wrapper(wrapper, fn)
+
+@plainly
+def helper(x):
+    return x + 1
+"""
+    exp.step("return data, {'value': helper(data)}", before)
+    assert exp.value() == 2
+    exp.replace("exp/steps.py", "x + 1", "x + 2")
+    assert exp.value() == 3
+
+
 @pytest.mark.parametrize(
     ("old", "new", "value"),
     [("a + b", "a - b", -9), ("b=10", "b=20", 21), ("base, 1", "base, 2", 12)],

@@ -8,10 +8,58 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from druse import seeds
-from druse.executors import generators
 from support.oneexp import Exp
 
 NUMBERS = st.integers(0, 2**63)
+
+
+DRAWING = """
+    import random
+    import druse
+    from exp.datasources import source
+
+    class Weighing(druse.PipelineStep):
+        def setup(self, ctx):
+            self.weight = random.random()
+
+        def __call__(self, data, ctx):
+            return data, {"setup": self.weight, "hook": ctx["drawn"]}
+
+    class Hook(druse.BasePlugin):
+        def before_replicate(self, experiment, ctx):
+            ctx.add("drawn", random.random())
+
+        def after_step(self, experiment, step, data, ctx):
+            ctx.record("after", random.random())
+
+    def make(ctx):
+        return random.random()
+
+    @druse.pipeline_step()
+    def using(data, ctx, made):
+        return data, {"made": made, "step": random.random()}
+
+    def run(how=None):
+        steps = druse.Pipeline([Weighing(), using(made=druse.resource_factory(make))])
+        plugins = [Hook()]
+        if how == "async":
+            plugins.append(druse.AsyncExecution())
+        elif how:
+            plugins.append(druse.ParallelExecution(max_workers=2, executor_type=how))
+        made = druse.Experiment(source(), steps, name="d", replicates=4, plugins=plugins)
+        print(sorted(made.run().metrics.baseline.metrics.items()))
+"""
+
+
+def test_what_setup_resources_and_hooks_draw_is_the_same_in_every_process_and_executor(
+    exp: Exp,
+) -> None:
+    exp["drawing.py"] = DRAWING
+    first = exp.python("import drawing; drawing.run()")
+    assert "made" in first and "hook" in first
+    assert exp.python("import random; random.seed(9)\nimport drawing; drawing.run()") == first
+    for how in ("thread", "process", "async"):
+        assert exp.python(f"import drawing; drawing.run({how!r})") == first, how
 
 
 def test_a_generator_that_goes_on_from_cell_to_cell_is_warned_of(exp: Exp) -> None:
@@ -65,11 +113,11 @@ def test_the_generator_of_torch_is_set_too() -> None:
 
 def test_what_torch_draws_between_is_seen_and_taken_back() -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
-    before = generators.state()
+    before = seeds.state()
     first = torch.rand(3)
-    assert generators.state() != before
-    generators.restore(before)
-    assert generators.state() == before
+    assert seeds.state() != before
+    seeds.restore(before)
+    assert seeds.state() == before
     assert torch.equal(torch.rand(3), first)
 
 

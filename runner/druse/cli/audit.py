@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 @click.option(
     "--cells",
     multiple=True,
-    metavar="EXPERIMENT[/CONDITION[/REPLICATE]]",
+    metavar="[EXPERIMENT/]CONDITION[/REPLICATE]",
     help="These hits, in place of a sample.",
+)
+@click.option(
+    "--ignore", multiple=True, metavar="METRIC", help="May differ: a time that was measured, say."
 )
 @click.option("--seed", type=int, help="For the choice of the sample.")
 @json_option
@@ -33,6 +36,7 @@ def audit_command(
     config: Path | None,
     fraction: float,
     cells: tuple[str, ...],
+    ignore: tuple[str, ...],
     seed: int | None,
     as_json: bool,
     store: str | None,
@@ -48,7 +52,7 @@ def audit_command(
     with Store.open(named_store(store), create=False) as opened:
         graph = finding.find_graph(name, opened, config)
         with api.planning(opened, graph.wanted()) as session:
-            auditor = Auditor(session)
+            auditor = Auditor(session, ignore)
             found = auditor.audit(sample(session, fraction, cells, seed))
             auditor.mark(found)
     if as_json:

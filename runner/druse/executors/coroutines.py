@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from druse.cell import CellRun, failed
 from druse.errors import CellTimeout, DruseError
-from druse.executors.generators import restore, state
 from druse.executors.local import SetUps
+from druse.seeds import restore, state
 from druse.task import Outcome, Task, Warned
 
 if TYPE_CHECKING:

@@ -9,15 +9,13 @@ anywhere else. A cacheable step's result is kept only if nobody had drawn when i
 
 from __future__ import annotations
 
-import random
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from druse import seeds
-from druse.seeds import Seeding
+from druse.seeds import Seeding, state
 
 if TYPE_CHECKING:
     from druse.prepared import Prepared
@@ -27,29 +25,6 @@ Seed = Callable[[int], None]
 Execute = Callable[["Seeding"], "Outcome"]
 
 _NOBODY_DRAWS = 0x5EED
-
-
-def state() -> tuple[Any, ...]:
-    """The state of all shared generators that there are."""
-    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
-    found: list[Any] = [random.getstate()]
-    if numpy is not None and hasattr(numpy, "random"):
-        kind, keys, *rest = numpy.random.get_state()
-        found.append((kind, keys.tobytes(), *rest))
-    if torch is not None and hasattr(torch, "get_rng_state"):
-        found.append(torch.get_rng_state().numpy().tobytes())
-    return tuple(found)
-
-
-def restore(found: tuple[Any, ...]) -> None:
-    """Sets the generators to what `state` gave."""
-    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
-    random.setstate(found[0])
-    if numpy is not None and len(found) > 1:
-        kind, keys, *rest = found[1]
-        numpy.random.set_state((kind, numpy.frombuffer(keys, numpy.uint32), *rest))
-    if torch is not None and len(found) > 2:
-        torch.set_rng_state(torch.frombuffer(bytearray(found[2]), dtype=torch.uint8))
 
 
 def _leave(seed: int) -> None:
@@ -105,17 +80,17 @@ class Sharing:
         if own is not None:
             self._note(name, draws=True, why="its seed_fn sets a generator that threads share")
         if self._probes_first and name not in self._draws:
-            with self._being_alone(token):
+            with self.being_alone(token):
                 if name not in self._draws:
                     return self._run_alone(name, seeds.seed_generators, execute)
         while not self._draws.get(name):
             outcome, spoiled = self._run_together(token, execute)
             if not spoiled:
                 return outcome
-            with self._being_alone(token):
+            with self.being_alone(token):
                 if self._probed.get(name, 0) < spoiled or self._draws[name]:
                     return self._run_alone(name, own or seeds.seed_generators, execute)
-        with self._being_alone(token):
+        with self.being_alone(token):
             return execute(Seeding(own or seeds.seed_generators))
 
     def _run_together(self, token: object, execute: Execute) -> tuple[Outcome, int]:
@@ -166,7 +141,8 @@ class Sharing:
         self._draws[name] = draws
 
     @contextmanager
-    def _being_alone(self, token: object) -> Iterator[None]:
+    def being_alone(self, token: object) -> Iterator[None]:
+        """Within the block no other cell runs."""
         with self._changed:
             self._want_alone += 1
             try:

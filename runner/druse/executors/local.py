@@ -26,6 +26,10 @@ class SetUps:
         self._done: dict[str, SetUp | SetUpFailed] = {}  # by the experiments' names
         self._lock = threading.Lock()
 
+    def has(self, prepared: Prepared) -> bool:
+        """Whether an experiment was set up, or that failed."""
+        return prepared.name in self._done
+
     def get(self, prepared: Prepared) -> SetUp:
         """Raises SetUpFailed, each time again, for what a step's `setup` raised."""
         up = self._done.get(prepared.name)

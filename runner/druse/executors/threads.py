@@ -84,9 +84,21 @@ class ThreadExecutor:
                     timer.cancel()
 
         try:
+            if not self._set_up.has(job.prepared):
+                self._set_up_alone(job)
             return self._sharing.run(job.prepared, job, execute)
         except BaseException as error:  # whatever it is, the run waits for an outcome
             return failed(job.task, error)
+
+    def _set_up_alone(self, job: _Job) -> None:
+        """Sets an experiment's steps up, which may draw, while no cell runs."""
+        timer = self._limit(job)
+        try:
+            with self._sharing.being_alone(job):
+                self._set_up.get(job.prepared)
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     def _limit(self, job: _Job) -> threading.Timer | None:
         if job.task.timeout is None:
