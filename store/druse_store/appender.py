@@ -255,6 +255,25 @@ class Appender:
             self.doubtful = self.doubtful or error.errno not in disk.FULL
             raise disk.os_error(error, "appending to", self.path) from error
 
+    @contextmanager
+    def taken_back(self) -> Iterator[None]:
+        """Takes back what the block appended if that ends with an error."""
+        before = self.end, self.last, self.frames
+        try:
+            yield
+        except BaseException:
+            self.end, self.last, self.frames = before
+            raise
+
+    def read_into(self, place: int, room: memoryview, at: int) -> None:
+        """Fills `room` with what was written at byte `at` behind `place`."""
+        with disk.translated("reading", self.path):
+            while room.nbytes:
+                count = os.preadv(self.fd, [room], place + at)
+                if not count:
+                    raise StorageFailed(f"{self.path} ends before what was written to it")
+                room, at = room[count:], at + count
+
     def start_sync(self) -> None:
         """Begins to make a sealed file durable, while others are appended to."""
         self.write_out()
