@@ -143,10 +143,13 @@ def _print_repaired(repaired: Repaired, *, quiet: bool) -> None:
     for path in repaired.quarantined:
         click.echo(f"quarantined: {path}")
     if repaired.lost:
-        click.echo(
-            f"lost: {len(repaired.lost)} blobs; {len(repaired.retired)} records rest on them, "
-            "whose cells are computed again by the next run"
-        )
+        resting = "no current record rests on them"
+        if repaired.retired:
+            resting = (
+                f"{len(repaired.retired)} records rest on them, whose cells are computed again by "
+                "the next run"
+            )
+        click.echo(f"lost: {len(repaired.lost)} blobs; {resting}")
     for name in repaired.pins:
         click.echo(f"the pin {name} names something that was lost", err=True)
     for what in repaired.left:
