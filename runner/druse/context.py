@@ -163,6 +163,15 @@ class FrozenContext:
         ctx._reads = reads
         return ctx
 
+    def __copy__(self) -> FrozenContext:
+        ctx = type(self).__new__(type(self))
+        ctx.__dict__.update(self.__dict__)
+        return ctx
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A deep copy, or one for another process, is on its own: so this reads everything."""
+        return _apart, (dict(self.as_dict()), dict(self.metrics.as_dict()))
+
     # --- reading -------------------------------------------------------------------------------
 
     def __getitem__(self, key: str) -> Any:
@@ -219,6 +228,14 @@ class FrozenContext:
     def record(self, metric_name: str, value: Any, tags: dict[str, Any] | None = None) -> None:
         """Records a metric's value: the same as `ctx.metrics.add`."""
         self.metrics.add(metric_name, value, tags)
+
+
+def _apart(values: Mapping[str, Any], metrics: Mapping[str, tuple[Any, ...]]) -> FrozenContext:
+    ctx = FrozenContext(values)
+    for name, each in metrics.items():
+        for value in each:
+            ctx.metrics.add(name, value)
+    return ctx
 
 
 def own(value: Any) -> Any:

@@ -6,13 +6,16 @@ import importlib.util
 import random
 import sys
 from collections.abc import Callable
+from dis import get_instructions
 from functools import cache, lru_cache
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from typing import Any
 
 from druse_store import Digest
 
 _DOMAIN = b"druse:seed:1\x00"
 SOURCE = -1  # the place of the datasource, before step 0
+_REPLICATE = -2  # no place: what steps see as the replicate's seed
 
 
 @lru_cache(maxsize=1 << 14)  # the conditions of a replicate share theirs
@@ -24,7 +27,7 @@ def derive(root: int, replicate: int, position: int) -> int:
 
 def of_replicate(root: int, replicate: int) -> int:
     """What `ctx["seed_used"]` holds."""
-    return derive(root, replicate, -2)
+    return derive(root, replicate, _REPLICATE)
 
 
 @cache
@@ -51,6 +54,27 @@ def _seed_random(seed: int) -> None:
 def _numpys() -> Callable[[int], None] | None:
     numpy = import_numpy()
     return None if numpy is None else numpy.random.seed
+
+
+# What a function can do that cannot draw: give back what it was given, and what is written there.
+_HARMLESS = frozenset(
+    {
+        *("RESUME", "NOP", "CACHE", "RETURN_VALUE", "RETURN_CONST"),
+        *("LOAD_CONST", "LOAD_SMALL_INT", "LOAD_FAST", "LOAD_FAST_BORROW"),
+        *("BUILD_LIST", "BUILD_TUPLE", "BUILD_CONST_KEY_MAP"),
+    }
+)
+
+
+def cannot_draw(function: Any) -> bool:
+    """Whether a function draws nothing for certain: it calls nothing at all.
+
+    So that the generators need not be set before it, which takes longer than it does.
+    """
+    code = getattr(function, "__code__", None)
+    if code is None or code.co_flags & (CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR):
+        return False
+    return all(each.opname in _HARMLESS for each in get_instructions(code))
 
 
 def seed_generators(seed: int) -> None:

@@ -67,6 +67,10 @@ class Ingest:
         If somebody changes them meanwhile, what is stored is what was seen of them, by the digest
         of just that; what lies raw is refused then.
         """
+        if type(data) is bytes and itemsize == 1 and 0 < len(data) <= codec.SMALL:
+            digest = Digest.of(data)
+            self._writer.add_small(digest, data)
+            return BlobRef(digest, len(data), digest)
         view = _flat(data)
         if view.nbytes <= chunker.MIN:
             return self._put_single(data if type(data) is bytes else bytes(view), itemsize)

@@ -98,10 +98,11 @@ class Writer:
         return None
 
     def has_blob(self, digest: Digest) -> bool:
+        return self._pending.has_blob(digest) or self._is_being_committed(digest)
+
+    def _is_being_committed(self, digest: Digest) -> bool:
         committing = self._committing
-        return self._pending.has_blob(digest) or (
-            committing is not None and committing.has_blob(digest)
-        )
+        return committing is not None and committing.has_blob(digest)
 
     # --- blobs ---------------------------------------------------------------------------------
 
@@ -112,22 +113,15 @@ class Writer:
         with self._lock:
             pending = self._pending
             if digest not in pending.chunks:
-                pending.operations += 1
-                pending.bytes += self._append_chunk(digest, size, codec, stored, kind)
+                length = memoryview(stored).nbytes
+                pack = self._open_pack()
+                head = frames.header(kind, codec, digest, size, length)
+                small = length <= SMALL
+                at = pack.append_small(head, stored, length) if small else pack.append(head, stored)
+                place = at + frames.HEADER_SIZE
+                pending.chunks[digest] = ChunkEntry(pack.file_id, place, length, size, codec)
+                self._appended(pending, pack, length)
         return pending
-
-    def _append_chunk(
-        self, digest: Digest, size: int, codec: int, stored: Buffer, kind: int
-    ) -> int:
-        length = memoryview(stored).nbytes
-        pack = self._open_pack()
-        head = frames.header(kind, codec, digest, size, length)
-        small = length <= SMALL
-        offset = pack.append_small(head, stored, length) if small else pack.append(head, stored)
-        place = offset + frames.HEADER_SIZE
-        self._pending.chunks[digest] = ChunkEntry(pack.file_id, place, length, size, codec)
-        self._seal_if_full(pack)
-        return length
 
     def add_small(self, digest: Digest, data: bytes) -> None:
         """Adds a blob of one chunk, unless it waits already.
@@ -136,9 +130,9 @@ class Writer:
         encoded while more come in, and appended with its commit at the latest.
         """
         with self._lock:
-            if self.has_blob(digest):
-                return
             pending = self._pending
+            if pending.has_blob(digest) or self._is_being_committed(digest):
+                return
             pending.operations += 1
             pending.bytes += len(data)
             is_group = self._small.add(digest, data)
@@ -168,9 +162,17 @@ class Writer:
     def _append_oldest(self) -> None:
         """Appends some of what is small; if that fails, all of it still waits."""
         pending = self._pending
+        pack: Appender | None = None
         for digest, data, (codec, stored) in self._small.oldest():
             if digest not in pending.chunks:
-                self._append_chunk(digest, len(data), codec, stored, frames.CHUNK)
+                if pack is None or pack.sealed:
+                    pack = self._open_pack()
+                size, length = len(data), memoryview(stored).nbytes
+                head = frames.header(frames.CHUNK, codec, digest, size, length)
+                place = pack.append_small(head, stored, length) + frames.HEADER_SIZE
+                entry = ChunkEntry(pack.file_id, place, length, size, codec)
+                pending.chunks[digest] = entry
+                self._seal_if_full(pack)
             pending.small.discard(digest)
         self._small.drop_oldest()
 
@@ -302,7 +304,6 @@ class Writer:
     def add_record(self, record: Record, is_known: Callable[[Digest], bool]) -> Pending:
         """Adds a record whose blobs all wait or are known. Raises InvalidRecord, BlobVanished."""
         nodes = record.checked_nodes()
-        digest = record.digest
         needs = record.blobs()
         seen = self._pending
         relied = [blob for blob in needs if not seen.has_blob(blob)]
@@ -318,7 +319,7 @@ class Writer:
                 relied = [blob for blob in needs if not pending.has_blob(blob)]
             if relied:
                 pending.relied.update(blob for blob in relied if blob not in pending.chunks)
-            pending.needs[digest] = needs
+            pending.needs[record.digest] = needs
             pending.rows.add(record, nodes)  # behind what it needs: it may be interrupted
             pending.operations += 1
         return pending

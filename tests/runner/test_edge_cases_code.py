@@ -383,6 +383,21 @@ def install(exp: Exp, name: str, version: str, text: str) -> None:
     exp[f"{info}/RECORD"] = f"{name}.py,,\n{name}-{version}.dist-info/METADATA,,\n"
 
 
+def test_python_without_assertions_misses_only_where_there_are_some(exp: Exp) -> None:
+    def executed() -> int:
+        done = exp.slow("run", "exp", "--json", env={"PYTHONOPTIMIZE": "1"})
+        return json.loads(done.out)["experiments"][0]["run"]
+
+    exp.step("return data, {'value': data}")
+    assert exp.misses()
+    assert executed() == 0
+    for body in ("assert data\nreturn data", "return data, {'value': int(__debug__)}"):
+        exp.step(body)
+        assert exp.misses()
+        assert executed() == 1
+        assert exp.hits()
+
+
 def test_another_minor_version_of_python_hits_and_is_noted(exp: Exp) -> None:
     exp.step("return data, {'value': data}")
     assert exp.misses()

@@ -310,6 +310,58 @@ def test_what_was_a_hit_by_a_file_that_another_cell_then_wrote_runs_in_the_same_
     assert ["side", 1] in found["executed"]
 
 
+def test_a_folder_that_is_open_and_listed_by_its_number_counts(exp: Exp) -> None:
+    exp["raw/a.csv"] = "1"
+    exp.step(
+        "import os\nfolder = os.open('raw', os.O_RDONLY)\nnames = os.listdir(folder)\n"
+        "os.close(folder)\nreturn data, {'value': len(names)}"
+    )
+    assert exp.value() == 1
+    exp["raw/b.csv"] = "1"
+    assert exp.value() == 2
+    assert exp.hits()
+
+
+def test_what_is_asked_of_a_file_or_the_machine_in_ways_that_no_event_tells_is_a_blind_spot(
+    exp: Exp,
+) -> None:
+    asking = {
+        "os.readlink('x')": "readlink asks for a file",
+        "pathlib.Path('x').is_symlink()": "is_symlink asks for a file",
+        "os.path.expanduser('~')": "os.path.expanduser depends on the machine",
+        "os.getcwd()": "os.getcwd depends on the machine",
+        "platform.node()": "platform.node depends on the machine",
+        "open('x', 'a+').read()": "read x, which it opened to append to it",
+    }
+    (exp.root / "x").symlink_to("y")
+    exp["y"] = ""
+    lines = "\n".join(asking)
+    exp.step(f"{lines}\nreturn data, {{'value': 1}}", "import os, pathlib, platform")
+    assert exp.misses()
+    said = exp.druse("explain", "exp", "--coverage").out
+    assert [sentence for sentence in asking.values() if sentence not in said] == []
+
+
+# --- the context -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("copied", ["copy.deepcopy(ctx)", "pickle.loads(pickle.dumps(ctx))"])
+def test_a_context_that_is_copied_or_sent_elsewhere_is_read_as_a_whole(
+    exp: Exp, copied: str
+) -> None:
+    body = f"""
+    ctx.add("mine", 10)
+    ctx.record("earlier", 100)
+    other = {copied}
+    return data, {{"value": other.get("a", 0) + other["mine"] + other.metrics["earlier"][0]}}
+    """
+    exp.step(body, "import copy, pickle", treatments="{t: {a: 1}}")
+    assert exp.value("t") == 111
+    assert exp.hits()
+    exp.config(treatments="{t: {a: 2}}")
+    assert exp.value("t") == 112
+
+
 # --- conditions, setup and plugins -----------------------------------------------------------
 
 

@@ -9,8 +9,21 @@ from hypothesis import strategies as st
 
 from druse import seeds
 from druse.executors import generators
+from support.oneexp import Exp
 
 NUMBERS = st.integers(0, 2**63)
+
+
+def test_a_generator_that_goes_on_from_cell_to_cell_is_warned_of(exp: Exp) -> None:
+    before = "import random\nimport numpy as np\nRNG = np.random.default_rng(3)\n"
+    exp.step("return data, {'value': RNG.random()}", before, replicates="2")
+    done = exp.druse("run", "exp")
+    assert done.status == 0
+    assert done.err.count("step reads exp.steps.RNG: a random generator that goes on") == 1
+    for drawn in ("rng.random()", "np.random.default_rng(3).random()", "random.random()"):
+        body = f"return data, {{'value': {drawn}}}"
+        exp.step(body, before, takes="rng=np.random.default_rng(3)", replicates="2")
+        assert "generator" not in exp.druse("run", "exp").err
 
 
 def test_seeds_are_what_they_always_were() -> None:
@@ -58,3 +71,40 @@ def test_what_torch_draws_between_is_seen_and_taken_back() -> None:
     generators.restore(before)
     assert generators.state() == before
     assert torch.equal(torch.rand(3), first)
+
+
+FACTOR = 3
+
+
+def test_a_function_that_calls_nothing_cannot_draw() -> None:
+    def gives_constants(ctx):
+        return 1, "a", ctx
+
+    assert seeds.cannot_draw(lambda ctx: 1)
+    assert seeds.cannot_draw(lambda ctx, value=2: value)
+    assert seeds.cannot_draw(gives_constants)
+
+
+def test_whatever_else_a_function_does_it_may_draw() -> None:
+    drawn = random.random
+
+    async def waits(ctx):
+        return 1
+
+    def generates(ctx):
+        yield 1
+
+    for function in (
+        lambda ctx: random.random(),
+        lambda ctx: drawn(),
+        lambda ctx: FACTOR,
+        lambda ctx: ctx["value"],
+        lambda ctx: ctx.value,
+        lambda ctx, a=1: a + a,
+        lambda ctx: [*ctx],
+        lambda ctx: {ctx: 1},
+        waits,
+        generates,
+        print,
+    ):
+        assert not seeds.cannot_draw(function), function

@@ -9,6 +9,8 @@ from typing import Any, Final
 from druse.fingerprint.template import Template
 from druse.fingerprint.units import Unit
 
+_MACHINE: Final = "depends on the machine, the user or the working directory"
+
 # By dotted name, or the beginning of one up to a dot.
 _EXTERNAL: Final = {
     "os.environ": "reads the environment: declare it with EnvVar(name)",
@@ -25,6 +27,10 @@ _EXTERNAL: Final = {
     "sys.modules": "looks modules up by names that it computes",
     "sys.argv": "reads the command line",
     "sys.stdin": "reads what a person types",
+    **dict.fromkeys(("os.getcwd", "os.getcwdb", "pathlib.Path.cwd"), _MACHINE),
+    **dict.fromkeys(("os.path.expanduser", "os.path.expandvars", "pathlib.Path.home"), _MACHINE),
+    **dict.fromkeys(("os.uname", "os.getlogin", "os.getuid", "os.cpu_count"), _MACHINE),
+    **dict.fromkeys(("getpass", "platform", "socket.gethostname", "socket.getfqdn"), _MACHINE),
     "os.urandom": "draws entropy that no seed sets",
     "secrets": "draws entropy that no seed sets",
     "uuid.uuid1": "draws entropy that no seed sets",
@@ -99,6 +105,7 @@ _FILES: Final = "asks for a file without opening it: declare InputFile(path)"
 _ATTRIBUTE: Final = {
     "__subclasses__": "looks subclasses up: declare them in depends_on",
     **dict.fromkeys(("exists", "is_file", "is_dir", "isfile", "isdir", "lexists"), _FILES),
+    **dict.fromkeys(("readlink", "is_symlink", "islink", "samefile"), _FILES),
     **dict.fromkeys(("stat", "lstat", "getsize", "getmtime", "getctime"), _FILES),
 }
 

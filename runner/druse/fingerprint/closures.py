@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from druse.fingerprint.units import Unit
 
 _SHOWN: Final = (int, float, bool, type(None))
+_GENERATORS: Final = frozenset(
+    {("random", "Random"), ("numpy", "Generator"), ("numpy", "RandomState"), ("torch", "Generator")}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +61,11 @@ def collect(nodes: list[Node], patches: list[Node] | None = None) -> Closure:
     if patches is not None:
         extra += [tag("patches"), standing(patches[0])]
     content = standing(root) + (digest_of(b"".join(extra)) if extra else b"")
+    warnings = [warning for unit in units for warning in unit.warnings]
     return Closure(
         digest=finish(content),
         components=_components(root, nodes),
-        warnings=_once([*states, *(warning for unit in units for warning in unit.warnings)]),
+        warnings=_once([*states, *warnings, *_generators(root, nodes)]),
         uncacheable=_uncacheable(units, refused),
         blind_spots=_once(spot for unit in units for spot in unit.blind_spots),
     )
@@ -70,6 +75,22 @@ def _uncacheable(units: list[Unit], refused: Node | None) -> str | None:
     if refused is not None:
         return f"{refused.path} was set to {refused.refusal} which has no canonical form"
     return next((unit.uncacheable for unit in units if unit.uncacheable), None)
+
+
+def _generators(root: Node, nodes: list[Node]) -> Iterator[str]:
+    """What draws from generators that nobody sets before each step, as the shared ones are."""
+    own = f"{root.unit.name}(), default" if root.unit is not None else ""
+    for node in nodes:
+        kind = type(node.subject)
+        if (kind.__module__.partition(".")[0], kind.__name__) not in _GENERATORS:
+            continue
+        if own and node.path.startswith(own):
+            continue  # each cell gets a copy
+        yield (
+            f"{node.path}: a random generator that goes on from one cell to the next, so results "
+            "depend on which cells ran before: make it in the step, or draw from random or "
+            "numpy.random, which are set before each step"
+        )
 
 
 def _once(sentences: object) -> tuple[str, ...]:

@@ -29,8 +29,21 @@ def _name(writer: Writer, node: ast.Name) -> None:
         if node.id in _DOC_READERS or node.id in _SOURCE_READERS:
             _note_attribute(writer, node.id)
         writer.read(node.id, (), node.lineno)
+        if node.id == "__debug__":
+            _optimised(writer)
     else:
         writer.bind(node.id)
+
+
+def _assert(writer: Writer, node: ast.Assert) -> None:
+    writer.generic(node)
+    _optimised(writer)
+
+
+def _optimised(writer: Writer) -> None:
+    """Notes `python -O`, which leaves assertions out."""
+    if not __debug__:
+        writer.out.append(tag("optimised"))
 
 
 def _attribute(writer: Writer, node: ast.Attribute) -> None:
@@ -356,6 +369,7 @@ VISITORS: Final[dict[type, Callable[[Writer, Any], None]]] = {
     ast.MatchAs: _capture,
     ast.MatchStar: _capture,
     ast.MatchMapping: _capture,
+    ast.Assert: _assert,
     ast.Import: _import,
     ast.ImportFrom: _import,
 }
