@@ -35,8 +35,12 @@ def verify_command(quick: bool, resume: bool, quiet: bool, as_json: bool, store:
 
     Exit status 1 if something is damaged.
     """
-    with Bar("verifying", quiet=quiet or as_json) as bar, open_for_reading(store) as opened:
-        report = opened.verify(quick=quick, resume=resume, progress=lambda p: _show(bar, p))
+    try:
+        with Bar("verifying", quiet=quiet or as_json) as bar, open_for_reading(store) as opened:
+            report = opened.verify(quick=quick, resume=resume, progress=lambda p: _show(bar, p))
+    except KeyboardInterrupt:
+        click.echo("interrupted; `druse verify --resume` goes on from there", err=True)
+        return 130
     if as_json:
         found = report._asdict()
         found["findings"] = [finding._asdict() for finding in report.findings]
