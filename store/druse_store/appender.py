@@ -88,7 +88,7 @@ class Appender:
         """
         path = path_of(location, kind, file_id)
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            fd = _open(path)
         except OSError:
             return None
         # The file could have been replaced or unlinked between the open and the lock.
@@ -246,6 +246,25 @@ class Appender:
             self.doubtful = self.doubtful or error.errno not in disk.FULL
             raise disk.os_error(error, "appending to", self.path) from error
 
+    @contextmanager
+    def taken_back(self) -> Iterator[None]:
+        """Takes back what the block appended if that ends with an error."""
+        before = self.end, self.last, self.frames
+        try:
+            yield
+        except BaseException:
+            self.end, self.last, self.frames = before
+            raise
+
+    def read_into(self, place: int, room: memoryview, at: int) -> None:
+        """Fills `room` with what was written at byte `at` behind `place`."""
+        with disk.translated("reading", self.path):
+            while room.nbytes:
+                count = os.preadv(self.fd, [room], place + at)
+                if not count:
+                    raise StorageFailed(f"{self.path} ends before what was written to it")
+                room, at = room[count:], at + count
+
     def start_sync(self) -> None:
         """Begins to make a sealed file durable, while others are appended to."""
         self.write_out()
@@ -333,6 +352,21 @@ class Appender:
 def path_of(location: Location, kind: int, file_id: bytes) -> Path:
     """Where a pack or log segment lies."""
     return location.pack(file_id) if kind == frames.PACK else location.segment(file_id)
+
+
+def _open(path: Path) -> int:
+    """Opens an unsealed file, also one that its writer had sealed before it died: only the commit
+    counts. Raises OSError."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except PermissionError:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if os.fstat(fd).st_uid == os.getuid() and disk.try_lock(fd):
+                os.fchmod(fd, os.fstat(fd).st_mode & 0o7777 | 0o200)
+        finally:
+            os.close(fd)
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
 
 def _make_folder(folder: Path, location: Location) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
 from blake3 import blake3
@@ -102,23 +102,26 @@ class Hasher:
 class TrailingHasher:
     """The digest of pieces that are added in order, and hashed by whichever thread comes by."""
 
-    _MOST = 64  # pieces that may wait
-
-    def __init__(self) -> None:
+    def __init__(self, most: int = 64) -> None:
+        """`most`: how many pieces may wait before somebody has to."""
         self._hasher = Hasher()
-        self._waiting: deque[Buffer] = deque()
+        self._most = most
+        self._waiting: deque[tuple[Buffer, Callable[[], None] | None]] = deque()
         self._hashing = threading.Lock()
 
-    def add(self, pieces: Iterable[Buffer]) -> None:
-        """Adds pieces, by one thread at a time."""
-        self._waiting.extend(pieces)
+    def add(self, piece: Buffer, done: Callable[[], None] | None = None) -> None:
+        """Adds a piece, by one thread at a time; `done` is called once it is hashed."""
+        self._waiting.append((piece, done))
 
     def catch_up(self) -> None:
         """Hashes what waits, unless another thread does just that."""
-        while self._waiting and self._hashing.acquire(blocking=len(self._waiting) > self._MOST):
+        while self._waiting and self._hashing.acquire(blocking=len(self._waiting) > self._most):
             try:
                 while self._waiting:
-                    self._hasher.update(self._waiting.popleft())
+                    piece, done = self._waiting.popleft()
+                    self._hasher.update(piece)
+                    if done is not None:
+                        done()
             finally:
                 self._hashing.release()
 

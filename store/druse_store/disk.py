@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _PARTS = 1000  # of one call: systems take 1024
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _DENIED = frozenset((errno.EACCES, errno.EPERM))
+_MISNAMED = frozenset((errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG))
 
 
 def os_error(error: OSError, doing: str, path: object) -> StoreError:
@@ -37,6 +38,8 @@ def os_error(error: OSError, doing: str, path: object) -> StoreError:
         return AccessDenied(f"{what}. Check who owns the store, and its group and modes")
     if error.errno == errno.EROFS:
         return ReadOnlyStore(f"{what}. Only reading works here")
+    if error.errno in _MISNAMED:
+        return StorageFailed(f"{what}. Look at the path")
     return StorageFailed(f"{what}. Nothing that was durable is lost; look at the disk's health")
 
 

@@ -26,7 +26,7 @@ def put_path(session: Session, path: Path) -> BlobRef:
 
 def get_to(session: Session, digest: Digest, path: Path) -> None:
     """Writes a blob beside `path`, verified, and renames it there. Durable when it returns."""
-    outline = session.reader.outline(digest)
+    outline = session.outline(digest)
     aside = path.with_name(f".{path.name[:200]}.{os.urandom(4).hex()}.tmp")
     with disk.translated("writing", aside):
         fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)

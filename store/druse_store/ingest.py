@@ -1,32 +1,34 @@
-"""Taking in bytes: digest, known? done, cut into chunks, encode, append.
+"""Taking in bytes: known? done, cut into chunks, hash, encode, append.
 
-A blob of at most chunker.MIN bytes is one chunk. What is in memory is hashed first, so that known
-blobs cost nothing more; a stream is cut and stored as it comes, since its digest stands at its end.
-Large blobs are taken in on all cores: whoever has time draws the next group, and does all for it.
-A reader that is the user's own is asked in the thread that called.
-What does not compress, and is whole in memory, goes into extents: side by side, raw, to be mapped.
+A blob of at most chunker.MIN bytes is one chunk. The first chunk of a larger one says whether it
+may be known. Most are not, and are hashed while they are taken in, as a stream is, whose digest
+stands at its end. Large blobs are taken in on all cores: whoever has time draws the next group,
+and does all for it. A reader that is the user's own is asked in the thread that called. What does
+not compress, and is whole in memory, goes into extents: side by side, raw, to be mapped.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from druse_store import chunker, codec, frames, memory, parallel
-from druse_store.digest import Digest, TrailingHasher
+from druse_store.digest import Digest, Hasher, TrailingHasher
 from druse_store.errors import InvalidInput
 from druse_store.frames import ChunkList
 from druse_store.index.values import LIVE, BlobEntry
 from druse_store.reader import Reader
 from druse_store.records import BlobRef
-from druse_store.writer import Writer
+from druse_store.writer import ReadInto, Writer
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _GROUP = 1 << 20  # bytes that one task hashes and encodes
+_COPIES = 8  # of groups, that wait to be hashed
 _SAMPLES = 8
 _SAMPLE = 64 << 10
 
@@ -60,30 +62,60 @@ class Ingest:
         self._level = level
 
     def put(self, data: Buffer, itemsize: int = 1) -> BlobRef:
-        """Takes in bytes; `itemsize` is the size of the numbers in them."""
+        """Takes in bytes; `itemsize` is the size of the numbers in them.
+
+        If somebody changes them meanwhile, what is stored is what was seen of them, by the digest
+        of just that; what lies raw is refused then.
+        """
         if type(data) is bytes and itemsize == 1 and 0 < len(data) <= codec.SMALL:
             digest = Digest.of(data)
             self._writer.add_small(digest, data)
             return BlobRef(digest, len(data), digest)
         view = _flat(data)
-        size = view.nbytes
-        digest = Digest.of_large(view) if size > chunker.MAX else Digest.of(view)
-        if size <= chunker.MIN:
-            if itemsize == 1 and 0 < size <= codec.SMALL:
-                self._writer.add_small(digest, bytes(view))
-            elif not self._is_small_here(digest):
-                kind, stored = codec.encode(view, level=self._level, itemsize=itemsize)
-                self._writer.add_chunk(digest, size, kind, stored)
-            return BlobRef(digest, size, digest)
-        known = self._known(digest, size)
-        if known is not None:
-            return known
+        if view.nbytes <= chunker.MIN:
+            return self._put_single(data if type(data) is bytes else bytes(view), itemsize)
+        is_constant = type(data) is bytes
+        # Of a blob that is here, so is its first chunk: of most others no more has to be hashed.
+        if self._is_small_here(Digest.of(next(chunker.cuts(view)))):
+            known = self._known(Digest.of_large(view), view.nbytes)
+            if known is not None:
+                return known
         if _lies_raw(view, itemsize):
-            return self._blob(digest, size, self._put_raw(view))
-        named = parallel.spread(
-            lambda group: self._take_in(group, itemsize), _groups(chunker.cuts(view))
-        )
-        return self._blob(digest, size, list(chain.from_iterable(named)))
+            return self._put_raw(view, is_constant)
+        return self._put_large(view, itemsize, is_constant)
+
+    def _put_single(self, data: bytes, itemsize: int) -> BlobRef:
+        digest = Digest.of(data)
+        if itemsize == 1 and 0 < len(data) <= codec.SMALL:
+            self._writer.add_small(digest, data)
+        elif not self._is_small_here(digest):
+            kind, stored = codec.encode(data, level=self._level, itemsize=itemsize)
+            self._writer.add_chunk(digest, len(data), kind, stored)
+        return BlobRef(digest, len(data), digest)
+
+    def _put_large(self, view: memoryview, itemsize: int, is_constant: bool) -> BlobRef:
+        hasher = TrailingHasher(_COPIES)
+
+        def groups() -> Iterator[tuple[Group, memory.Room | None]]:
+            for group in _groups(chunker.cuts(view)):
+                if is_constant:
+                    hasher.add(view[group.at : group.at + group.size])
+                    yield group, None
+                else:
+                    copy, room = _copied(group)
+                    hasher.add(room.view[: group.size], room.let_go)
+                    yield copy, room
+
+        def work(item: tuple[Group, memory.Room | None]) -> list[tuple[Digest, int]]:
+            hasher.catch_up()
+            group, room = item
+            named = self._take_in(group, itemsize)
+            if room is not None:
+                room.let_go()
+            return named
+
+        named = list(chain.from_iterable(parallel.spread(work, groups())))
+        return self._blob(hasher.digest(), view.nbytes, named)
 
     def put_stream(self, reader: BinaryIO) -> BlobRef:
         """Takes in a stream, in constant memory."""
@@ -95,7 +127,8 @@ class Ingest:
             for group in _groups(chunker.chunks(reader)):
                 if group.at == 0:
                     itemsize = codec.itemsize_of(group.pieces[0])
-                hasher.add(group.pieces)
+                for piece in group.pieces:
+                    hasher.add(piece)
                 yield group
 
         def work(group: Group) -> list[tuple[Digest, int]]:
@@ -161,8 +194,9 @@ class Ingest:
             start += len(piece)
         return found
 
-    def _put_raw(self, view: memoryview) -> list[tuple[Digest, int]]:
+    def _put_raw(self, view: memoryview, is_constant: bool) -> BlobRef:
         """Appends the chunks that are not here in extents, as few as there are gaps."""
+        hasher = None if is_constant else Hasher()
         parts: list[tuple[Digest, int]] = []
         fresh: list[tuple[Digest, int]] = []
         start = end = 0
@@ -170,17 +204,26 @@ class Ingest:
             for digest, size in named:
                 parts.append((digest, size))
                 if self._is_small_here(digest):
-                    self._add_extent(fresh, view[start:end])
+                    self._add_extent(fresh, view[start:end], hasher)
+                    if hasher is not None:
+                        _check([(digest, size)], bytes(view[end : end + size]), hasher)
                     fresh, start = [], end + size
                 else:
                     fresh.append((digest, size))
                 end += size
-        self._add_extent(fresh, view[start:end])
-        return parts
+        self._add_extent(fresh, view[start:end], hasher)
+        whole = Digest.of_large(view) if hasher is None else hasher.digest()
+        return self._blob(whole, len(view), parts)
 
-    def _add_extent(self, chunks: list[tuple[Digest, int]], data: memoryview) -> None:
-        if chunks:
+    def _add_extent(
+        self, chunks: list[tuple[Digest, int]], data: memoryview, hasher: Hasher | None
+    ) -> None:
+        if not chunks:
+            return
+        if hasher is None:
             self._writer.add_extent(chunks, data)
+        else:
+            self._writer.add_extent(chunks, data, partial(_check_written, chunks, hasher))
 
     def _blob(self, digest: Digest, size: int, parts: list[tuple[Digest, int]]) -> BlobRef:
         """Adds the blob of these chunks, unless it is a single one: then the chunk is the blob."""
@@ -204,8 +247,64 @@ def _is_known_kind(reader: BinaryIO) -> bool:
     return type(reader) in (io.FileIO, io.BytesIO)
 
 
+def _copied(group: Group) -> tuple[Group, memory.Room]:
+    """A group as it is now, whoever changes what it was made from; just before it is hashed, a copy
+    costs next to nothing."""
+    room = memory.Room(group.size)
+    start = 0
+    pieces: list[memoryview] = []
+    for piece in group.pieces:
+        pieces.append(room.view[start : start + len(piece)])
+        pieces[-1][:] = piece
+        start += len(piece)
+    return Group(group.at, pieces), room
+
+
 def _name(group: Group) -> list[tuple[Digest, int]]:
     return [(Digest.of(piece), len(piece)) for piece in group.pieces]
+
+
+def _check(chunks: Iterable[tuple[Digest, int]], data: Buffer, hasher: Hasher | None) -> None:
+    """Whether these chunks are what is stored: whoever named them saw what may be changed."""
+    view = memoryview(data)
+    start = 0
+    for digest, size in chunks:
+        if Digest.of(view[start : start + size]) != digest:
+            raise InvalidInput(
+                "these bytes were changed by another thread while they were put: put a copy of "
+                "them, or have it wait"
+            )
+        start += size
+    if hasher is not None:
+        hasher.update(view[:start])
+
+
+def _check_written(
+    chunks: Sequence[tuple[Digest, int]], hasher: Hasher, read_into: ReadInto
+) -> None:
+    """Reads an extent again, to see what was written, and to hash it."""
+
+    def check(group: tuple[int, Sequence[tuple[Digest, int]]]) -> tuple[memoryview, int]:
+        at, some = group
+        size = sum(size for _, size in some)
+        room = memory.take(size)
+        read_into(room[:size], at)
+        _check(some, room, None)
+        return room, size
+
+    for room, size in parallel.ordered(check, _grouped(chunks), lambda _: _GROUP):
+        hasher.update(room[:size])
+        memory.give_back(room)
+
+
+def _grouped(chunks: Sequence[tuple[Digest, int]]) -> Iterator[tuple[int, Any]]:
+    """Neighbours together: where they begin, and they."""
+    start = at = weight = 0
+    for place, (_, size) in enumerate(chunks, 1):
+        weight += size
+        if weight >= _GROUP or place == len(chunks):
+            yield at, chunks[start:place]
+            start, at, weight = place, at + weight, 0
 
 
 def _groups(pieces: Iterable[memoryview]) -> Iterator[Group]:

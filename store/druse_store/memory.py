@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 from collections import deque
 from contextlib import suppress
+from itertools import count
 from typing import Final
 
 _ROOM: Final = 2 << 20  # bytes; a group of chunks is smaller
@@ -38,6 +39,21 @@ def give_back(room: memoryview) -> None:
     """Lets others use a room again; no view of it may be used any more."""
     if len(room) == _ROOM:
         _free.append(room)
+
+
+class Room:
+    """A room that two users share: it is given back by the one that is done last."""
+
+    __slots__ = ("_done", "view")
+
+    def __init__(self, size: int) -> None:
+        self.view = take(size)
+        self._done = count()
+
+    def let_go(self) -> None:
+        """Says that one of them is done."""
+        if next(self._done):
+            give_back(self.view)
 
 
 def _pages(size: int) -> memoryview:

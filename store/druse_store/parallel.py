@@ -64,25 +64,30 @@ def ordered(
 
     Items are drawn, and results handed out, in the calling thread.
     """
-    waiting: deque[tuple[int, Future[Result]]] = deque()
+    waiting: deque[tuple[int, Item, Future[Result]]] = deque()
     flying = 0
     try:
         for item in items:
             weight = weigh(item)
-            while waiting and (flying + weight > WINDOW or waiting[0][1].done()):
-                done, future = waiting.popleft()
+            while waiting and (flying + weight > WINDOW or waiting[0][2].done()):
+                done, first, future = waiting.popleft()
                 flying -= done
-                yield future.result()
-            waiting.append((weight, submit(work, item)))
+                yield _outcome(work, first, future)
+            waiting.append((weight, item, submit(work, item)))
             flying += weight
         while waiting:
-            yield waiting.popleft()[1].result()
+            yield _outcome(work, *waiting.popleft()[1:])
     finally:
-        for _, future in waiting:
+        for *_, future in waiting:
             future.cancel()
-        for _, future in waiting:
+        for *_, future in waiting:
             if not future.cancelled():
                 future.exception()
+
+
+def _outcome(work: Callable[[Item], Result], item: Item, future: Future[Result]) -> Result:
+    # If it has not begun, whoever should do it may be waiting for the caller: not vice versa.
+    return work(item) if future.cancel() else future.result()
 
 
 def spread(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:

@@ -236,7 +236,7 @@ class Reader:
         try:
             return self.files.map(*place, ref.size) if self.files.is_private(place[0]) else None
         except Damaged:
-            del self._mapped[ref]
+            self._mapped.pop(ref, None)  # another thread may have found the same
             return None
 
     def _map(self, ref: BlobRef, outline: ChunkList) -> memoryview | None:

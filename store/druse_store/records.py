@@ -184,6 +184,16 @@ class Record:
             object.__setattr__(self, "_nodes", nodes)
         return nodes
 
+    def checked_nodes(self) -> list[Digest]:
+        """As `nodes`. Raises InvalidRecord if they do not end at the signature."""
+        nodes = self.nodes()
+        if nodes[-1] != self.signature:
+            raise InvalidRecord(
+                f"the reads of a record lead to {nodes[-1]}, and not to its signature "
+                f"{self.signature}"
+            )
+        return nodes
+
     def refs(self) -> list[BlobRef]:
         """Every blob that outputs and artifacts name."""
         found: list[BlobRef] = []

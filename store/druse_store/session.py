@@ -42,6 +42,7 @@ from druse_store.writelock import WriteLock
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    from druse_store.frames import ChunkList
     from druse_store.ingest import Ingest
     from druse_store.offers import Offers
     from druse_store.writer import Writer
@@ -288,6 +289,11 @@ class Session:
         self._check_usable()
         return self.reader.read(digest)
 
+    def outline(self, digest: Digest) -> ChunkList:
+        """The chunks that a blob is made of."""
+        self._check_usable()
+        return self.reader.outline(digest)
+
     def open_blob(self, blob: Digest | BlobRef) -> BinaryIO:
         self._check_usable()
         token = self._take_hold()
@@ -295,7 +301,7 @@ class Session:
             if isinstance(blob, BlobRef):
                 outline = self.reader.chunk_list(blob.digest, blob.chunks, blob.size)
             else:
-                outline = self.reader.outline(blob)
+                outline = self.outline(blob)
                 self.reader.verify(outline)
             read = partial(self.reader.read_part, outline.blob)
             raw = BlobFile(outline, read, lambda: self._give_back(token))

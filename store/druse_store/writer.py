@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from druse_store import frames
 from druse_store.appender import SMALL, Appender
@@ -21,7 +22,6 @@ from druse_store.digest import Digest
 from druse_store.errors import (
     BlobVanished,
     FrameDamaged,
-    InvalidRecord,
     StorageFailed,
     StoreError,
 )
@@ -38,6 +38,8 @@ from druse_store.writelock import WriteLock
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+ReadInto: TypeAlias = "Callable[[memoryview, int], None]"  # fills it from this byte on
 
 PACK_SIZE = 64 << 20
 _MAX_OPERATIONS = 8192  # of one commit: keeps the write transaction below 50 ms
@@ -111,22 +113,15 @@ class Writer:
         with self._lock:
             pending = self._pending
             if digest not in pending.chunks:
-                pending.operations += 1
-                pending.bytes += self._append_chunk(digest, size, codec, stored, kind)
+                length = memoryview(stored).nbytes
+                pack = self._open_pack()
+                head = frames.header(kind, codec, digest, size, length)
+                small = length <= SMALL
+                at = pack.append_small(head, stored, length) if small else pack.append(head, stored)
+                place = at + frames.HEADER_SIZE
+                pending.chunks[digest] = ChunkEntry(pack.file_id, place, length, size, codec)
+                self._appended(pending, pack, length)
         return pending
-
-    def _append_chunk(
-        self, digest: Digest, size: int, codec: int, stored: Buffer, kind: int
-    ) -> int:
-        length = memoryview(stored).nbytes
-        pack = self._open_pack()
-        head = frames.header(kind, codec, digest, size, length)
-        small = length <= SMALL
-        offset = pack.append_small(head, stored, length) if small else pack.append(head, stored)
-        place = offset + frames.HEADER_SIZE
-        self._pending.chunks[digest] = ChunkEntry(pack.file_id, place, length, size, codec)
-        self._seal_if_full(pack)
-        return length
 
     def add_small(self, digest: Digest, data: bytes) -> None:
         """Adds a blob of one chunk, unless it waits already.
@@ -206,8 +201,16 @@ class Writer:
             pending.operations += len(fresh) - 1
             self._appended(pending, pack, sum(lengths))
 
-    def add_extent(self, chunks: list[tuple[Digest, int]], data: memoryview) -> Pending:
-        """Appends chunks raw and side by side, aligned, so that they can be mapped as one."""
+    def add_extent(
+        self,
+        chunks: list[tuple[Digest, int]],
+        data: memoryview,
+        check: Callable[[ReadInto], None] | None = None,
+    ) -> Pending:
+        """Appends chunks raw and side by side, aligned, so that they can be mapped as one.
+
+        `check` is given what reads the written bytes again; what it raises takes them back.
+        """
         table = frames.table(chunks)
         with self._lock:
             pending = self._pending
@@ -216,8 +219,12 @@ class Writer:
             head = frames.header(
                 frames.EXTENT, frames.RAW, Digest.of(table), len(data), len(data), len(chunks), pad
             )
-            place = pack.append(head, table, bytes(pad), data)
-            place += frames.HEADER_SIZE + len(table) + pad
+            with pack.taken_back():
+                place = pack.append(head, table, bytes(pad), data)
+                place += frames.HEADER_SIZE + len(table) + pad
+                if check is not None:
+                    pack.write_out()
+                    check(partial(pack.read_into, place))
             for digest, size in chunks:
                 entry = ChunkEntry(pack.file_id, place, size, size, frames.RAW)
                 pending.chunks.setdefault(digest, entry)
@@ -296,7 +303,7 @@ class Writer:
 
     def add_record(self, record: Record, is_known: Callable[[Digest], bool]) -> Pending:
         """Adds a record whose blobs all wait or are known. Raises InvalidRecord, BlobVanished."""
-        nodes = _checked_nodes(record)
+        nodes = record.checked_nodes()
         needs = record.blobs()
         seen = self._pending
         relied = [blob for blob in needs if not seen.has_blob(blob)]
@@ -319,7 +326,7 @@ class Writer:
 
     def adopt(self, record: Record, origin: Origin) -> Pending:
         """Adds a record that others computed, blobs or not. Raises InvalidRecord."""
-        nodes = _checked_nodes(record)
+        nodes = record.checked_nodes()
         with self._lock:
             self._pending.adoptions[record.digest] = (record, nodes, origin)
             self._pending.operations += 1
@@ -328,11 +335,7 @@ class Writer:
     def add_cell(self, experiment: str, version: int, cell: list[Any]) -> Pending:
         with self._lock:
             pending = self._pending
-            cells = pending.cells.get((experiment, version))
-            if cells is None:
-                pending.cells[(experiment, version)] = [cell]
-            else:
-                cells.append(cell)
+            pending.cells.setdefault((experiment, version), []).append(cell)
             pending.operations += 1
         return pending
 
@@ -495,13 +498,3 @@ class Writer:
                     self._pack.close()
                 self._pack = None
             self.committer.log.close()
-
-
-def _checked_nodes(record: Record) -> list[Digest]:
-    nodes = record.nodes()
-    if nodes[-1] != record.signature:
-        raise InvalidRecord(
-            f"the reads of a record lead to {nodes[-1]}, and not to its signature "
-            f"{record.signature}"
-        )
-    return nodes

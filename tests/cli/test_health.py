@@ -5,7 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
+import pytest
+
+from druse.cli import run_command
+from druse_store import Store
 from support.project import Project
 
 
@@ -65,3 +70,29 @@ def test_stats_count_what_there_is(chained: Project) -> None:
     assert counted["records"] == 6
     assert counted["runs"] == 1
     assert "records" in chained.druse("stats").out
+
+
+@pytest.mark.parametrize(
+    ("command", "method", "said"),
+    [
+        ("verify", "verify", "`druse verify --resume` goes on"),
+        ("gc", "gc", "what had finished is kept"),
+        ("stats", "stats", "what had finished is kept"),
+    ],
+)
+def test_who_interrupts_a_command_is_told_what_becomes_of_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    method: str,
+    said: str,
+) -> None:
+    Store.open(tmp_path / "store").close()
+
+    def interrupted(*_: object, **__: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Store, method, interrupted)
+    assert run_command([command, "--store", str(tmp_path / "store")]) == 130
+    assert said in capsys.readouterr().err

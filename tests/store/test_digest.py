@@ -60,14 +60,16 @@ def test_a_prefix_that_is_too_short_or_no_hex_is_refused(text):
         prefix_bounds(text)
 
 
-@given(st.lists(st.binary(max_size=300), max_size=200), st.integers(1, 3))
-def test_pieces_that_threads_hash_in_passing_give_the_digest_of_all(pieces, each):
-    hasher = TrailingHasher()
+@given(st.lists(st.binary(max_size=300), max_size=200), st.integers(1, 80))
+def test_pieces_that_threads_hash_in_passing_give_the_digest_of_all(pieces, most):
+    hasher = TrailingHasher(most)
+    done = []
 
     def add():
-        for start in range(0, len(pieces), each):
-            hasher.add(pieces[start : start + each])
-            yield start
+        for number, piece in enumerate(pieces):
+            hasher.add(piece, lambda number=number: done.append(number))
+            yield number
 
     parallel.spread(lambda _: hasher.catch_up(), add())
     assert hasher.digest() == Digest.of(b"".join(pieces))
+    assert done == list(range(len(pieces)))

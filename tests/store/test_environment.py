@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 
@@ -244,3 +245,18 @@ def test_a_store_that_another_container_has_open_is_refused_with_advice(path):
             check=False,
         )
         assert "ForeignNamespace" in done.stderr
+
+
+@pytest.mark.parametrize("options", [{}, {"read_only": True}])
+@pytest.mark.parametrize("folder", [True, False])
+def test_an_index_that_is_gone_is_made_anew_from_the_packs(path, options, folder):
+    with Store.open(path) as store:
+        digest = store.put(b"still here")
+    shutil.rmtree(path / "index")
+    if folder:
+        (path / "index").mkdir()
+    with pytest.raises(IndexDamaged, match="--rebuild-index"):
+        Store.open(path, **options)
+    rebuild_index(path)
+    with Store.open(path) as store:
+        assert store.get(digest) == b"still here"

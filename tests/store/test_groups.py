@@ -5,7 +5,9 @@ import mmap
 import numpy as np
 import pytest
 
-from druse_store import Store
+from druse_store import Store, writer
+from druse_store.commit import Committer
+from druse_store.errors import StoreBusy
 from support import users
 from support.damage import content, packs
 
@@ -48,6 +50,30 @@ def test_nobody_appends_to_the_pack_of_another_user(folder):
     names = ((ALICE, "a"), (BOB, "b"), (ALICE, "c"), (BOB, "d"))
     assert [users.run_as(uid, put, folder, name) for uid, name in names] == [1, 2, 2, 2]
     assert {pack.stat().st_uid for pack in packs(folder)} == {ALICE, BOB}
+
+
+def seal_without_commit(folder):
+    """Puts more than a pack takes, of which the commit does not happen."""
+    writer.PACK_SIZE, before = 1_000_000, Committer.commit
+    with Store.open(folder, shared=True) as store:
+        store.put(b"committed")
+        Committer.commit = busy
+        with pytest.raises(StoreBusy):
+            store.put(content(2_000_000))
+        Committer.commit = before
+
+
+def busy(*_):
+    raise StoreBusy("as if it was killed here")
+
+
+def test_a_pack_that_was_sealed_and_never_committed_is_taken_over(folder):
+    """The mode of its file is that of a sealed one, which only root could write to."""
+    users.run_as(ALICE, seal_without_commit, folder)
+    assert users.run_as(ALICE, put, folder, "alice") == 1
+    assert max(pack.stat().st_size for pack in packs(folder)) < 10_000
+    with Store.open(folder) as store:
+        assert store.verify().clean
 
 
 def test_one_who_is_not_in_the_group_is_told_to_look_at_the_modes(folder):

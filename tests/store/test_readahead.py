@@ -42,3 +42,12 @@ def test_a_small_index_is_not_worth_a_process(tmp_path, monkeypatch):
         store.put(b"garbage")
         store.plan_gc(grace=0)
     assert begun == []
+
+
+def test_where_no_interpreter_can_be_started_it_is_not_read_ahead(tmp_path, monkeypatch):
+    """In a program that has Python in it."""
+    monkeypatch.setattr(readahead, "_WORTH", 1)
+    monkeypatch.setattr(readahead.sys, "executable", "")
+    with Store.open(tmp_path / "store") as store:
+        store.put(b"garbage")
+        assert store.plan_gc(grace=0).marked.chunks.fresh

@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 
 import pytest
 
-from druse_store import Digest, Store, chunker, codec, small
+from druse_store import Digest, Store, chunker, codec, frames, small
+from druse_store.appender import Appender
 from druse_store.errors import BlobVanished, InvalidInput, StorageFailed
-from support.damage import content
+from druse_store.writer import Writer
+from support.damage import content, packs
 
 
 class Reader:
@@ -174,6 +177,7 @@ def write():
 def test_numbers_are_shuffled_while_another_thread_imports_numpy():
     program = """
 import threading
+from contextlib import suppress
 from druse_store import codec
 numbers = bytes(range(256)) * 64
 errors = []
@@ -201,3 +205,77 @@ def printed(program, *arguments):
     finished = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     assert finished.stderr == ""
     return finished.stdout
+
+
+@pytest.mark.parametrize("size", [1_000, 100_000, 3_000_000])
+@pytest.mark.parametrize("kind", ["numbers", "noise"])
+def test_bytes_that_change_meanwhile_are_stored_as_they_were_seen(path, size, kind):
+    """Or refused, where they lie raw; never under the name of something else."""
+    plain = content(size) if kind == "noise" else (b"%d, " % size * size)[:size]
+    buffer = bytearray(plain)
+    is_over = threading.Event()
+
+    def change():
+        at = 0
+        while not is_over.is_set():
+            at = (at * 1_103_515_245 + 12_345) % size
+            buffer[at] ^= 0xFF
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with Store.open(path) as store:
+            digests = []
+            for _ in range(40_000_000 // (size + 400_000)):
+                with suppress(InvalidInput):
+                    digests.append(store.put(buffer))
+            for digest in digests:
+                store.get(digest)
+            assert store.verify().clean
+    finally:
+        sys.setswitchinterval(before)
+        is_over.set()
+        thread.join()
+
+
+def test_an_extent_that_is_refused_leaves_no_frame(path, monkeypatch):
+    """Bytes that change between the look at them and the write: the pack says nothing of them."""
+    data = bytearray(content(3_000_000))
+    with Store.open(path) as store:
+        append = Appender.append
+
+        def changed(self, head, *parts):
+            if head[4] == frames.EXTENT:
+                data[2_500_000] ^= 1
+            return append(self, head, *parts)
+
+        with store.batch():
+            with monkeypatch.context() as patch, pytest.raises(InvalidInput, match="changed"):
+                patch.setattr(Appender, "append", changed)
+                store.put(data)
+            digest = store.put(data)
+        assert store.get(digest) == data
+        assert store.verify().clean
+        assert sum(pack.stat().st_size for pack in packs(path)) < 3_100_000
+
+
+def test_a_part_that_is_here_may_change_too(path, monkeypatch):
+    plain = content(3_000_000)
+    data = bytearray(plain + content(1_000_000, 1))
+    start = chunker.split(memoryview(plain))[0]
+    second = Digest.of(next(chunker.cuts(memoryview(plain)[start:])))
+    with Store.open(path) as store:
+        store.put(plain)
+        rely = Writer.rely
+
+        def changed(self, digest):
+            data[start] ^= digest == second
+            return rely(self, digest)
+
+        with monkeypatch.context() as patch, pytest.raises(InvalidInput, match="changed"):
+            patch.setattr(Writer, "rely", changed)
+            store.put(data)
+        digest = store.put(data)
+        assert store.get(digest) == data

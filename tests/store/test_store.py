@@ -19,6 +19,7 @@ from druse_store.errors import (
     PinNotFound,
     ReadOnlyStore,
     RunNotFound,
+    StorageFailed,
     StoreClosed,
     StoreNotFound,
 )
@@ -441,9 +442,22 @@ def test_a_closed_store_says_so(path):
     digest = store.put(b"x")
     store.close()
     store.close()
-    for use in (lambda: store.put(b"y"), lambda: store.get(digest), lambda: digest in store):
+    uses = (
+        lambda: store.put(b"y"),
+        lambda: store.get(digest),
+        lambda: store.get_to(digest, path / "out"),
+        lambda: store.open_blob(digest),
+        lambda: digest in store,
+    )
+    for use in uses:
         with pytest.raises(StoreClosed):
             use()
+
+
+def test_a_path_that_leads_to_no_file_is_no_question_of_the_disk(store, tmp_path):
+    for wrong in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(StorageFailed, match=r"Look at the path"):
+            store.put_path(wrong)
 
 
 @pytest.mark.parametrize("left", [".format.1.ab", "..format.1.ab.1.tmp"])

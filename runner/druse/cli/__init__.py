@@ -96,14 +96,13 @@ def run_command(arguments: list[str]) -> int:
     """The exit status of a command line."""
     try:
         result: Any = druse.main(arguments, prog_name="druse", standalone_mode=False)
-    except click.exceptions.Abort:
+    except click.exceptions.Abort as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # click's own way to say so
+            click.echo("interrupted; what had finished is kept", err=True)
         return 130
     except click.ClickException as error:
         error.show()
         return 2
-    except KeyboardInterrupt:
-        click.echo("interrupted; what had finished is kept", err=True)
-        return 130
     except BrokenPipeError:
         sys.stderr.close()
         return 1

@@ -35,8 +35,12 @@ def verify_command(quick: bool, resume: bool, quiet: bool, as_json: bool, store:
 
     Exit status 1 if something is damaged.
     """
-    with Bar("verifying", quiet=quiet or as_json) as bar, open_for_reading(store) as opened:
-        report = opened.verify(quick=quick, resume=resume, progress=lambda p: _show(bar, p))
+    try:
+        with Bar("verifying", quiet=quiet or as_json) as bar, open_for_reading(store) as opened:
+            report = opened.verify(quick=quick, resume=resume, progress=lambda p: _show(bar, p))
+    except KeyboardInterrupt:
+        click.echo("interrupted; `druse verify --resume` goes on from there", err=True)
+        return 130
     if as_json:
         found = report._asdict()
         found["findings"] = [finding._asdict() for finding in report.findings]
@@ -143,10 +147,13 @@ def _print_repaired(repaired: Repaired, *, quiet: bool) -> None:
     for path in repaired.quarantined:
         click.echo(f"quarantined: {path}")
     if repaired.lost:
-        click.echo(
-            f"lost: {len(repaired.lost)} blobs; {len(repaired.retired)} records rest on them, "
-            "whose cells are computed again by the next run"
-        )
+        resting = "no current record rests on them"
+        if repaired.retired:
+            resting = (
+                f"{len(repaired.retired)} records rest on them, whose cells are computed again by "
+                "the next run"
+            )
+        click.echo(f"lost: {len(repaired.lost)} blobs; {resting}")
     for name in repaired.pins:
         click.echo(f"the pin {name} names something that was lost", err=True)
     for what in repaired.left:

@@ -13,7 +13,6 @@ import shutil
 from pathlib import Path
 
 from druse_store import disk
-from druse_store.errors import IndexDamaged
 from druse_store.index import environment as environments
 from druse_store.location import Location
 from druse_store.writelock import WriteLock
@@ -27,11 +26,13 @@ def prepare(folder: Path, tmp: Path, mode: int | None) -> None:
     """Writes the lock file in full before lmdb makes a sparse one.
 
     On a full disk a process that touches a hole of it would die of SIGBUS. Whoever links it
-    first wins: a second lock file in its place would let two writers in.
+    first wins: a second lock file in its place would let two writers in. Raises IndexDamaged.
     """
     path = folder / "lock.mdb"
     if path.exists():
         return
+    if not folder.exists():  # it was there before the store was
+        raise environments.gone(folder)
     aside = tmp / f"lock.{os.getpid()}.{os.urandom(4).hex()}"
     with disk.translated("creating", path):
         try:
@@ -54,10 +55,7 @@ def create(location: Location, lock: WriteLock) -> None:
         if not _may_be_missing(location.index) or environments.is_sound(location.index):
             return  # somebody else was faster
         if _holds_something(location):
-            raise IndexDamaged(
-                f"the index {location.index} is gone, or was cut, and the store is not empty. "
-                "`druse repair --rebuild-index` makes a new index from the packs"
-            )
+            raise environments.gone(location.index)
         _make(location)
 
 

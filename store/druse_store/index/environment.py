@@ -60,6 +60,14 @@ def translate(error: lmdb.Error, folder: Path) -> StoreError:
     )
 
 
+def gone(folder: Path) -> IndexDamaged:
+    """The error for an index that is not there, of a store that is not empty."""
+    return IndexDamaged(
+        f"the index {folder} is gone, or was cut, and the store is not empty. "
+        "`druse repair --rebuild-index` makes a new index from the packs"
+    )
+
+
 def _is_full(folder: Path) -> bool:
     status = os.statvfs(folder)
     return status.f_bavail * status.f_frsize < _NEARLY_FULL
@@ -192,6 +200,8 @@ def acquire(
     """The environment of `folder` in this process: opened once, counted. No lock: to read."""
     read_only = lock is None
     with _guard:
+        if not folder.exists():
+            raise gone(folder)
         with disk.translated("opening the index", folder):
             status = folder.stat()
         key = (status.st_dev, status.st_ino)

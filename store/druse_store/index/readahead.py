@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 _WORTH = 32 << 20  # bytes from which on it is
@@ -37,11 +37,12 @@ def ahead(folder: Path) -> Iterator[None]:
     # -I -S: nothing of the user's is imported, which would take longer than the reading.
     command = [sys.executable, "-I", "-S", "-c", _READ, str(path)]
     quiet = subprocess.DEVNULL
-    with subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet) as process:  # noqa: S603
-        try:
-            yield
-        finally:
-            process.kill()
+    with ExitStack() as stack:
+        with suppress(OSError):  # a program that has Python in it is no interpreter to start
+            process = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)  # noqa: S603
+            stack.enter_context(process)
+            stack.callback(process.kill)
+        yield
 
 
 def _memory() -> int:
