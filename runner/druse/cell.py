@@ -104,13 +104,6 @@ class SetUp:
             self._kept = control, kept
         return kept
 
-    def watch(self, reads: Reads) -> Watch:
-        """Looks at a cell that has these reads."""
-        try:
-            return self.idle.pop().begin(reads)
-        except IndexError:  # asked of it before, another thread might take the last one
-            return Watch(self.place.files, self.prepared.code, reads)
-
     def runtime(self, task: Task, seeding: Seeding) -> Runtime:
         """What a cell can ask for."""
         if seeding is self.seeding and not task.upstream:
