@@ -1,7 +1,7 @@
 """Whose bytes a plan frees: by experiment and version, summing up to exactly what leaves the disk.
 
-What several of the runs that lose something hold is counted with the first of them. What packs take
-besides their chunks, or take less, is counted where most is freed.
+What several of the runs that lose something hold is counted with the first of them. What new packs
+take besides their chunks is counted where most is freed.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ def by_run(plan: GcPlan, environment: Environment, read_list: ReadList) -> list[
         for (name, old, new), (freed, later, blobs) in zip(owners, sums, strict=True)
     ]
     found.append(Freed(None, None, "", "", nobody[0], nobody[1], 0))
-    most = max(range(len(found)), key=lambda place: found[place].freed)
     besides = plan.freed - sum(share.freed for share in found)
-    found[most] = found[most]._replace(freed=found[most].freed + besides)
+    # More is garbage that is in no index any more; less, what new packs have besides their chunks.
+    place = -1 if besides > 0 else max(range(len(found)), key=lambda at: found[at].freed)
+    found[place] = found[place]._replace(freed=found[place].freed + besides)
     return found
 
 
