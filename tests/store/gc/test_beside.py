@@ -357,7 +357,7 @@ def test_a_pack_that_is_continued_meanwhile_is_not_taken(path, moment):
 
 
 def test_a_record_that_is_pinned_once_nothing_leads_to_it_any_more_stays(path):
-    """Alone, by another thread of the same process: what leads to records goes before their rows."""
+    """Alone, by another thread of this process: what leads to records goes before their rows."""
     with Store.open(path) as store:
         record = store.put_record(make_record(store, "pinned late", [b"its artifact"]))
         others = [make_record(store, f"other {n}", [b"%d" % n]) for n in range(3)]
