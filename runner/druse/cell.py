@@ -24,6 +24,7 @@ from druse.plain import plain
 from druse.plugins import BUILT_IN, BasePlugin
 from druse.reads import Reads, Told
 from druse.runtime import InputGone, Runtime, Workplace
+from druse.seeds import Seeding
 from druse.stepcache import Held, StepCache
 from druse.task import Failure, Outcome, Sighting, Task, WrittenArtifact
 from druse.watch import Watch, unwatched, watching
@@ -137,8 +138,9 @@ def has_part_in_cells(plugin: BasePlugin) -> bool:
 class CellRun:
     """One cell while it runs.
 
-    `tell` gets the sightings that the task asks for. `seed` sets the generators, where that is not
-    what the experiment says: see `executors.generators`. `see` is told what each step gave.
+    `tell` gets the sightings that the task asks for. `seeding` is how generators are set, where
+    that is not what the experiment says: see `executors.generators`. `see` is told what each step
+    gave.
     """
 
     def __init__(
@@ -148,7 +150,7 @@ class CellRun:
         waiter: Waiter,
         *,
         tell: Callable[[Sighting], None] | None = None,
-        seed: Callable[[int], None] | None = None,
+        seeding: Seeding | None = None,
         see: See | None = None,
     ) -> None:
         self._up = up
@@ -174,10 +176,10 @@ class CellRun:
         self._outcome = Outcome(task.cell, reads.found)
         self._watch = up.watch(reads)
         self._cache: StepCache | None = None
-        seeding = prepared.seed
-        self._seed_fn = seed or seeding.seed_fn or seeds.seed_generators
+        seed = prepared.seed
+        self._seeding = seeding or Seeding(seed.seed_fn or seeds.seed_generators)
         self._root = condition.root
-        self._seed_replicate = replicate if seeding.auto_seed else 0
+        self._seed_replicate = replicate if seed.auto_seed else 0
         self._place = SOURCE
 
     async def run(self) -> Outcome:
@@ -279,7 +281,7 @@ class CellRun:
             self._reads.shared(seeds.SOURCE)
         if is_kept:
             return await self._keep(seeds.SOURCE, source, None, self._fetch_value)
-        if self._up.source_draws or self._seed_fn is not seeds.seed_generators:
+        if self._up.source_draws or self._seeding.seed is not seeds.seed_generators:
             self._seed(seeds.SOURCE, bool(source.shared))
         value = source.fetch(self._ctx)
         return Held(await self._waiter(value) if _is_awaitable(value) else value)
@@ -305,7 +307,13 @@ class CellRun:
         cache = self._cache
         if cache is None:
             cache = self._cache = StepCache(
-                self._up, self._task, self._reads, self._watch, self._ctx, self._outcome
+                self._up,
+                self._task,
+                self._reads,
+                self._watch,
+                self._ctx,
+                self._outcome,
+                self._seeding.has_drawn,
             )
         hit = await cache.take(position, step, data, self._pause)
         return hit or await cache.execute(position, step, data, call, self._seed)
@@ -315,7 +323,7 @@ class CellRun:
 
     def _seed(self, position: int, shared: bool) -> None:
         replicate = 0 if shared else self._seed_replicate
-        self._seed_fn(seeds.derive(self._root, replicate, position))
+        self._seeding.seed(seeds.derive(self._root, replicate, position))
 
     # --- what comes of it ----------------------------------------------------------------------
 

@@ -9,13 +9,27 @@ from collections.abc import Callable
 from dis import get_instructions
 from functools import cache, lru_cache
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
-from typing import Any
+from typing import Any, NamedTuple
 
 from druse_store import Digest
 
 _DOMAIN = b"druse:seed:1\x00"
 SOURCE = -1  # the place of the datasource, before step 0
 _REPLICATE = -2  # no place: what steps see as the replicate's seed
+
+
+def _never() -> bool:
+    return False
+
+
+class Seeding(NamedTuple):
+    """How the generators are set before a step.
+
+    `has_drawn` says whether something may have been drawn that the seed does not give.
+    """
+
+    seed: Callable[[int], None]
+    has_drawn: Callable[[], bool] = _never
 
 
 @lru_cache(maxsize=1 << 14)  # the conditions of a replicate share theirs

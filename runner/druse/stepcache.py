@@ -60,7 +60,10 @@ class Held:
 
 
 class StepCache:
-    """The cacheable steps of one cell; it is asked about no others."""
+    """The cacheable steps of one cell; it is asked about no others.
+
+    `has_drawn` says whether a step may have drawn what its seed does not give.
+    """
 
     def __init__(
         self,
@@ -70,6 +73,7 @@ class StepCache:
         watch: Watch,
         ctx: FrozenContext,
         outcome: Outcome,
+        has_drawn: Callable[[], bool],
     ) -> None:
         self._watch = watch
         self._up = up
@@ -83,6 +87,7 @@ class StepCache:
         self._warnings: list[str] = []
         outcome.step_hits, outcome.outputs = self._hits, self._outputs
         outcome.warnings = self._warnings
+        self._has_drawn = has_drawn
         self._after_forced = False
 
     def _has_to_run(self, step: Any) -> bool:
@@ -345,6 +350,8 @@ class StepCache:
         if changed:
             self._warn(f"{type(step).__name__} runs uncached: {changed[0]} changed while it ran")
             return held
+        if self._has_drawn():
+            return held  # the cell is going to be executed again
         try:
             with unwatched(), self._place.store.batch():
                 self._keep(position, start, frame, before, held, seconds)

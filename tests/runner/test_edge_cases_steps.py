@@ -6,6 +6,8 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+
 from support.forked import Forked
 from support.oneexp import DRAWING, Exp, chain, counts
 
@@ -148,6 +150,29 @@ def test_fresh_entropy_gives_each_replicate_its_own_and_a_shared_step_one_with_a
     done = exp.druse("run", "exp", "--strategy", "rerun")
     assert "all 4 replicates of baseline have the same k, value" in done.err
     assert exp.log("sample") == 1
+
+
+@pytest.mark.parametrize("flags", ["cacheable=True", "shared=True"])
+def test_a_cacheable_step_that_draws_gives_in_threads_what_it_gives_elsewhere(
+    exp: Exp, flags: str
+) -> None:
+    text = """
+        import random, time
+        from druse import pipeline_step
+
+        @pipeline_step(FLAGS)
+        def prepare(data, ctx):
+            time.sleep(0.002)
+            return [random.random() for _ in range(3)]
+
+        @pipeline_step()
+        def train(data, ctx, k=0):
+            return data, {"value": sum(data) + k}
+    """.replace("FLAGS", flags)
+    exp.steps(text, "[prepare, train]", replicates="6", treatments="{a: {k: 1}, b: {k: 2}}")
+    threads = exp.run_one("-j", "4", "--executor", "thread")["metrics"]
+    assert exp.run_one("--strategy", "rerun")["metrics"] == threads
+    assert exp.run_one("--strategy", "rerun", "--no-cache")["metrics"] == threads
 
 
 def test_a_treatment_that_changes_what_a_cacheable_step_reads_gets_its_own_result(

@@ -4,7 +4,7 @@ Cells of different threads may run together as long as none of them draws from t
 by their state: it is set when the first of such cells begins, and must be the same when each one
 ends. Where it is not, the cells that ran are executed again, alone and seeded; and so is every
 other cell of an experiment that drew when it was alone. What a cell gives is then what it gives
-anywhere else.
+anywhere else. A cacheable step's result is kept only if nobody had drawn when it was there.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from druse import seeds
+from druse.seeds import Seeding
 
 if TYPE_CHECKING:
     from druse.prepared import Prepared
     from druse.task import Outcome
 
 Seed = Callable[[int], None]
-Execute = Callable[[Seed], "Outcome"]
+Execute = Callable[["Seeding"], "Outcome"]
 
 _NOBODY_DRAWS = 0x5EED
 
@@ -115,7 +116,7 @@ class Sharing:
                 if self._probed.get(name, 0) < spoiled or self._draws[name]:
                     return self._run_alone(name, own or seeds.seed_generators, execute)
         with self._being_alone(token):
-            return execute(own or seeds.seed_generators)
+            return execute(Seeding(own or seeds.seed_generators))
 
     def _run_together(self, token: object, execute: Execute) -> tuple[Outcome, int]:
         """The outcome, and 0; or the number of the episode in which somebody drew meanwhile."""
@@ -126,15 +127,23 @@ class Sharing:
                 self._begin, self._is_spoiled = state(), False
             self._together.add(token)
         try:
-            outcome = execute(_leave)
+            outcome = execute(Seeding(_leave, lambda: self._has_drawn(token)))
         finally:
             with self._changed:
-                if token in self._together and not self._is_spoiled and state() != self._begin:
-                    self._is_spoiled = True
-                    self._episodes += 1
+                self._has_drawn(token)
                 spoiled = self._episodes if self._is_spoiled else 0
                 self.give_up(token)
         return outcome, spoiled
+
+    def _has_drawn(self, token: object) -> bool:
+        """Whether a cell that runs with others, or one of them, may have drawn."""
+        with self._changed:
+            if token not in self._together:
+                return True
+            if not self._is_spoiled and state() != self._begin:
+                self._is_spoiled = True
+                self._episodes += 1
+            return self._is_spoiled
 
     def _may_join(self) -> bool:
         if self._alone is not None or self._want_alone:
@@ -143,7 +152,7 @@ class Sharing:
 
     def _run_alone(self, name: str, seed: Seed, execute: Execute) -> Outcome:
         probe = _Probe(seed)
-        outcome = execute(probe)
+        outcome = execute(Seeding(probe))
         self._probed[name] = self._episodes
         self._note(name, draws=probe.drew, why="they draw from generators that threads share")
         return outcome

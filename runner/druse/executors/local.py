@@ -14,6 +14,7 @@ from druse.task import Outcome, Sighting, Task
 if TYPE_CHECKING:
     from druse.prepared import Prepared
     from druse.runtime import Workplace
+    from druse.seeds import Seeding
     from druse.witness import See
 
 
@@ -70,13 +71,13 @@ class OwnLoop:
         task: Task,
         *,
         tell: Callable[[Sighting], None] | None = None,
-        seed: Callable[[int], None] | None = None,
+        seeding: Seeding | None = None,
         see: See | None = None,
     ) -> Outcome:
         """Drives a cell to its end. It never suspends, since waiting blocks."""
         try:
             up = set_up.get(prepared)
-            coroutine = CellRun(up, task, self._wait, tell=tell, seed=seed, see=see).run()
+            coroutine = CellRun(up, task, self._wait, tell=tell, seeding=seeding, see=see).run()
             coroutine.send(None)
         except StopIteration as done:
             outcome: Outcome = done.value

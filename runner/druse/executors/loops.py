@@ -16,7 +16,7 @@ from druse import execution
 from druse.cell import CellRun, failed
 from druse.errors import DefinitionError, DruseError
 from druse.executors.coroutines import Turn, Turns
-from druse.executors.generators import Seed, Sharing
+from druse.executors.generators import Sharing
 from druse.executors.local import OwnLoop, SetUps
 from druse.task import CellName, Outcome, Task, Warned
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from druse.executors import Report
     from druse.prepared import Prepared
     from druse.runtime import Workplace
+    from druse.seeds import Seeding
 
 _PAUSE = 0.005  # seconds between two looks of a coroutine for what it may do next
 
@@ -199,8 +200,10 @@ class LoopExecutor:
         assert prepared is not None
         own = self._local.__dict__.setdefault("loop", OwnLoop())
 
-        def execute(seed: Seed) -> Outcome:
-            found: Outcome = own.execute(self._set_up, prepared, task, tell=self._report, seed=seed)
+        def execute(seeding: Seeding) -> Outcome:
+            found: Outcome = own.execute(
+                self._set_up, prepared, task, tell=self._report, seeding=seeding
+            )
             return found
 
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from druse.cell import failed
 from druse.errors import CellTimeout
-from druse.executors.generators import Seed, Sharing
+from druse.executors.generators import Sharing
 from druse.executors.local import OwnLoop, SetUps
 from druse.executors.spec import processors
 from druse.task import Outcome, Task, Warned
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from druse.executors.spec import Spec
     from druse.prepared import Prepared
     from druse.runtime import Workplace
+    from druse.seeds import Seeding
 
 
 class _Job:
@@ -72,11 +73,11 @@ class ThreadExecutor:
         loop.close()
 
     def _execute(self, loop: OwnLoop, job: _Job) -> Outcome:
-        def execute(seed: Seed) -> Outcome:
+        def execute(seeding: Seeding) -> Outcome:
             timer = self._limit(job)
             try:
                 return loop.execute(
-                    self._set_up, job.prepared, job.task, tell=self._report, seed=seed
+                    self._set_up, job.prepared, job.task, tell=self._report, seeding=seeding
                 )
             finally:
                 if timer is not None:
