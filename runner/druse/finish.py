@@ -73,7 +73,7 @@ def _export(
                 **how,
             )
             if view.missing:
-                listener.warned(f"{prepared.name}: {_lacks(view.missing)}")
+                listener.warned(f"{prepared.name}: {what_is_lacking(view.missing)}")
     except (views.ViewFailed, StoreError) as error:
         listener.warned(f"{prepared.name}: {error}")
         return
@@ -82,7 +82,7 @@ def _export(
         result.artifacts = lambda: _paths(prepared, run, folder)
 
 
-def _lacks(missing: list[str]) -> str:
+def what_is_lacking(missing: list[str]) -> str:
     """Says what a view lacks, in one line."""
     names = ", ".join(missing[:_NAMED]) + (", …" if len(missing) > _NAMED else "")
     files = (
