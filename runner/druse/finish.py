@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from druse.result import Result
     from druse.session import Session
 
+_NAMED = 3  # files that a warning names
+
 
 def end(session: Session, prepared: Prepared, run: ExperimentRun, listener: Listener) -> Result:
     """Ends the run in the store, exports its view, and makes the result."""
@@ -70,14 +72,23 @@ def _export(
                 progress=lambda done, total: listener.exporting(prepared.name, done, total),
                 **how,
             )
-            for text in view.missing[:3]:
-                listener.warned(f"{prepared.name}: the view lacks {text}: its bytes are gone")
+            if view.missing:
+                listener.warned(f"{prepared.name}: {what_is_lacking(view.missing)}")
     except (views.ViewFailed, StoreError) as error:
         listener.warned(f"{prepared.name}: {error}")
         return
     run.view = folder
     if selection.artifacts:
         result.artifacts = lambda: _paths(prepared, run, folder)
+
+
+def what_is_lacking(missing: list[str]) -> str:
+    """Says what a view lacks, in one line."""
+    names = ", ".join(missing[:_NAMED]) + (", …" if len(missing) > _NAMED else "")
+    files = (
+        "1 file whose bytes are" if len(missing) == 1 else f"{len(missing)} files whose bytes are"
+    )
+    return f"the view lacks {files} gone: {names}"
 
 
 def _paths(prepared: Prepared, run: ExperimentRun, folder: Path) -> dict[str, dict[str, Path]]:

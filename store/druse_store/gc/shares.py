@@ -1,6 +1,7 @@
 """Whose bytes a plan frees: by experiment and version, summing up to exactly what leaves the disk.
 
-What several of the runs that lose something hold is counted with the first of them.
+What several of the runs that lose something hold is counted with the first of them. What new packs
+take besides their chunks is counted where most is freed.
 """
 
 from __future__ import annotations
@@ -35,18 +36,23 @@ def by_run(plan: GcPlan, environment: Environment, read_list: ReadList) -> list[
         held = [_Held(scan, _records(scan, plan, name), read_list) for name, _, _ in owners]
         sums = [[0, 0, 0] for _ in owners]
         dead = _Dead(scan, plan)
+        nobody = [sum(size for _, size in plan.orphans), 0]
         for head in range(COUNT):
             rest = dead.of(head)
             for holding, total in zip(held, sums, strict=True):
                 if rest:
                     holding.take(head, rest, total)
+            nobody = [sum(column) for column in zip(nobody, *rest.values(), strict=True)]
     found = [
         Freed(*name, old, new, freed, later, 0 if new == GONE else blobs)
         for (name, old, new), (freed, later, blobs) in zip(owners, sums, strict=True)
     ]
-    freed = plan.freed - sum(share.freed for share in found)
-    later = plan.later - sum(share.later for share in found)
-    return [*found, Freed(None, None, "", "", freed, later, 0)]
+    found.append(Freed(None, None, "", "", nobody[0], nobody[1], 0))
+    besides = plan.freed - sum(share.freed for share in found)
+    # More is garbage that is in no index any more; less, what new packs have besides their chunks.
+    place = -1 if besides > 0 else max(range(len(found)), key=lambda at: found[at].freed)
+    found[place] = found[place]._replace(freed=found[place].freed + besides)
+    return found
 
 
 def _owners(plan: GcPlan) -> Iterator[tuple[RunName, str, str]]:

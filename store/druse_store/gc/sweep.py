@@ -32,6 +32,7 @@ SLICE = 10_000  # keys per transaction
 _ALONE = 40_000  # the same, where nobody waits: each page is written and synced less often
 _ANEW_MOST = 750_000  # rows of chunks: some 64 MiB
 _ANEW_SHARE = 0.2  # of rows that change, from which on writing all of them is faster
+_LEADS = 60_000  # records whose entries in other tables are dropped at once
 _RECORD = 6  # keys that a record counts for: it has rows in several tables
 
 # Seconds between transactions. Others poll the lock: without a pause some would never get it.
@@ -107,17 +108,41 @@ class Sweeper:
             self.transact(name, work)
 
     def drop_records(self, digests: bytes | bytearray) -> None:
-        """Drops records that nobody can have seen without marking them before; logged."""
-        for part in self._parts("remove records", digests, self.slice // _RECORD):
+        """Drops records that nobody can have seen without marking them before; logged.
 
-            def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
-                due = self._going(tables.rows(RECORDS, part))
-                _drop_records(tables, due)
-                self.swept[RECORDS] += len(due)
-                gone = b"".join(key for key, _ in due)
-                return [[MARK, TOMBSTONED, gone]] if due else []
+        First what leads to many of them, which lies in an order of its own: slice by slice, each
+        would touch all pages of it again. Then their rows.
+        """
+        for part in self._parts("remove records", digests, _LEADS):
+            gone: list[bytes] = []
+
+            def work(
+                tables: Bulk, part: list[bytes] = part, gone: list[bytes] = gone
+            ) -> list[Change]:
+                bases: dict[bytes, bytes] = {}
+                for start in range(0, len(part), SLICE):
+                    rows = self._going(tables.rows(RECORDS, part[start : start + SLICE]))
+                    bases.update(_bases(rows))
+                    gone += [key for key, _ in rows]
+                _drop_leads(tables, set(gone), bases)
+                return [[MARK, TOMBSTONED, b"".join(gone)]] if gone else []
 
             self.transact("remove records", work)
+            self._drop_rows(gone)
+
+    def _drop_rows(self, records: list[bytes]) -> None:
+        """Drops the rows of records to which nothing leads any more, and whose removal is logged:
+        of one that is needed again, it is taken back."""
+        for part in self._parts("sweep records", b"".join(records), self.slice // _RECORD):
+
+            def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
+                back = self.spared.digests.intersection(part)
+                due = [key for key in part if key not in back]
+                _drop_record_rows(tables, due)
+                self.swept[RECORDS] += len(due)
+                return [[MARK, LIVE, b"".join(sorted(back))]] if back else []
+
+            self.transact("sweep records", work)
 
     def sweep_records(self, digests: bytes | bytearray, limit: int) -> None:
         """Drops the rows of records that were removed; that they were is in the log already."""
@@ -268,15 +293,29 @@ def _is_due(value: bytes, limit: int) -> bool:
 
 def _drop_records(tables: Bulk, rows: list[Row]) -> None:
     """Drops records, and what of the other tables leads to them alone: each in its own order."""
+    bases = _bases(rows)
+    _drop_record_rows(tables, [key for key, _ in rows])
+    _drop_leads(tables, {key for key, _ in rows}, bases)
+
+
+def _drop_record_rows(tables: Bulk, keys: list[bytes]) -> None:
     for table in (RECORDS, values.ORIGINS, values.ATTESTED):
         if tables.count(table):
-            tables.drop_rows(table, [key for key, _ in rows])
-    gone = {key for key, _ in rows}
+            tables.drop_rows(table, keys)
+
+
+def _bases(rows: list[Row]) -> dict[bytes, bytes]:
+    """The bases of records by their cells, of which several may have the same."""
     values.check(RECORDS, rows)
-    bases: dict[bytes, bytes] = {}  # by cell, of which several records may go
+    bases: dict[bytes, bytes] = {}
     for _, value in rows:
         signature, replicate, base = cell_of(value)
         bases[values.record_key(signature, replicate)] = base
+    return bases
+
+
+def _drop_leads(tables: Bulk, gone: set[bytes], bases: dict[bytes, bytes]) -> None:
+    """Drops what leads to records alone that are, or will be, gone: the entries of their cells."""
     found = tables.rows(values.CURRENT, sorted(bases))
     current = [cell for cell, value in found if value[:SIZE] in gone]
     values.check(values.CURRENT, found)

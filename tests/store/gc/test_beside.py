@@ -354,3 +354,27 @@ def test_a_pack_that_is_continued_meanwhile_is_not_taken(path, moment):
         assert store.get(late[0]) == noise(30_000, "late")
         assert store.get(Digest.of(noise(20_000, "kept"))) == noise(20_000, "kept")
         assert not store.verify().findings
+
+
+def test_a_record_that_is_pinned_once_nothing_leads_to_it_any_more_stays(path):
+    """Alone, by another thread of this process: what leads to records goes before their rows."""
+    with Store.open(path) as store:
+        record = store.put_record(make_record(store, "pinned late", [b"its artifact"]))
+        others = [make_record(store, f"other {n}", [b"%d" % n]) for n in range(3)]
+        for other in others:
+            store.put_record(other)
+
+        def step(name):
+            if name == "remove records" and not store.pins():
+                store.pin("late", record)
+
+        Collector(store._session, step=step).collect(
+            settings(Policy(), 0, None, 0.2), alone=True, details=False
+        )
+        assert store.stats().records == 1
+    assert rebuild_index(path).damage == []
+    with Store.open(path) as store:
+        found = store.record_by_digest(record)
+        assert found is not None
+        assert store.get_object(found.artifacts[0].ref) == b"its artifact"
+        assert store.verify().findings == []
