@@ -101,12 +101,6 @@ class SetUp:
             self._kept = control, kept
         return kept
 
-    def watch(self, reads: Reads) -> Watch:
-        """Looks at a cell that has these reads."""
-        if self.idle:
-            return self.idle.pop().begin(reads)
-        return Watch(self.place.files, self.prepared.code, reads)
-
     def runtime(self, task: Task) -> Runtime:
         """What a cell can ask for."""
         if not task.upstream:

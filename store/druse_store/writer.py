@@ -298,11 +298,7 @@ class Writer:
         """Adds a record whose blobs all wait or are known. Raises InvalidRecord, BlobVanished."""
         nodes = _checked_nodes(record)
         needs = record.blobs()
-<<<<<<< HEAD
-        digest, seen = record.digest, self._pending
-=======
         seen = self._pending
->>>>>>> main
         relied = [blob for blob in needs if not seen.has_blob(blob)]
         for blob in relied:
             if not (self.has_blob(blob) or is_known(blob)):

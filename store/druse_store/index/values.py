@@ -26,7 +26,7 @@ Bodies of variable length are msgpack, except `edges` (see `snapshot.pack_edges`
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import NamedTuple
 from zlib import crc32
