@@ -131,15 +131,18 @@ class Cells:
     def identical(self) -> list[str]:
         """The metrics whose replicates are all equal: often one draw in place of many."""
         found = []
-        for condition, cells in self._by_condition.items():
-            if len(cells) < _SAME_FROM:
+        by_condition: dict[str, list[Any]] = {name: [] for name in self._prepared.conditions}
+        for (_, condition, _), (record, _) in self._records.items():
+            by_condition[condition].append(record.metrics)
+        for condition, metrics in by_condition.items():
+            if len(metrics) < _SAME_FROM:
                 continue
-            first = cells[0].metrics
-            same = [k for k in first if all(c.metrics.get(k) == first[k] for c in cells[1:])]
+            first = metrics[0]
+            same = [k for k in first if all(m.get(k) == first[k] for m in metrics[1:])]
             if same:
                 names = ", ".join(sorted(same))
                 found.append(
-                    f"all {len(cells)} replicates of {condition} have the same {names}: nothing "
+                    f"all {len(metrics)} replicates of {condition} have the same {names}: nothing "
                     "in them depends on the replicate"
                 )
         return found

@@ -9,12 +9,14 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from druse import seeds, shown
 from druse.artifact import written_to
 from druse.checked import Inputs
 from druse.context import FrozenContext
+from druse.datasource import FunctionSource
 from druse.errors import DruseError, PipelineExecutionError
 from druse.names import REPLICATE_KEY, SOURCE, STEP_NAME_KEY
 from druse.pipelines import without_metrics
@@ -28,6 +30,7 @@ from druse.task import Failure, Outcome, Sighting, Task, WrittenArtifact
 from druse.watch import Watch, unwatched, watching
 
 if TYPE_CHECKING:
+    from druse.control import Control
     from druse.prepared import Prepared
     from druse.witness import See
     from druse_store import Digest
@@ -73,6 +76,14 @@ class SetUp:
         self.watched: dict[str, Digest | None] = watch.found
         self.unseen = watch.unseen
         self.hooks = [p for p in prepared.experiment.plugins if has_part_in_cells(p)]
+        self.idle: list[Watch] = []  # of earlier cells, for more: see `Watch.is_unused`
+        self._without_inputs = Runtime(place, prepared, {})
+        self._made = prepared.made
+        source = prepared.experiment.datasource
+        self.source_draws = not (
+            isinstance(source, FunctionSource) and seeds.cannot_draw(type(source).fn)
+        )
+        self._kept: tuple[Control | None, list[bool]] = (None, [])
 
     def _set_up(self, watch: Watch) -> None:
         for watch.place, step in enumerate(self.prepared.steps):
@@ -84,6 +95,27 @@ class SetUp:
                 self.tear_down()
                 raise SetUpFailed(type(step).__name__, error) from error
             self._ready.append(step)
+
+    def keeps(self, control: Control) -> list[bool]:
+        """Whether the results of the datasource, and of each step, are kept one by one."""
+        known, kept = self._kept
+        if known is not control:  # all cells of a run have the same
+            kept = [control.keeps(each) for each in self._made]
+            self._kept = control, kept
+        return kept
+
+    def runtime(self, task: Task) -> Runtime:
+        """What a cell can ask for."""
+        if not task.upstream:
+            return self._without_inputs
+        return Runtime(self.place, self.prepared, task.upstream)
+
+    def watch(self, reads: Reads) -> Watch:
+        """What notes what a cell opens, and the like."""
+        try:
+            return self.idle.pop().begin(reads)
+        except IndexError:  # asked of it before, another thread may take the last one
+            return Watch(self.place.files, self.prepared.code, reads)
 
     def tear_down(self) -> None:
         """Calls the steps' `teardown`; one that fails is spoken of, and stops nothing."""
@@ -126,26 +158,32 @@ class CellRun:
     ) -> None:
         self._up = up
         self._see = see
-        self._prepared = up.prepared
+        self._prepared = prepared = up.prepared
         self._task = task
         self._waiter = waiter
-        self._condition = up.prepared.conditions[task.cell.condition]
+        _, name, replicate = task.cell
+        self._condition = condition = prepared.conditions[name]
         if task.given is not None:
-            self._condition.hand(task.cell.replicate, task.given)
-        self._initial = self._condition.cell(task.cell.replicate)
-        self._reads = Reads(self._initial, up.prepared.table, up.values)
+            condition.hand(replicate, task.given)
+        self._initial = initial = condition.cell(replicate)
+        self._reads = reads = Reads(initial, prepared.table, up.values)
         if tell is not None and task.tells:
-            self._reads.found = Told({}, lambda *read: tell(Sighting(task.cell, *read)))
-        self._reads.found.update(up.read)
-        values = {**up.values, **self._initial.values()}
-        seed = up.prepared.seed
-        self._seeding = seeding or Seeding(seed.seed_fn or seeds.seed_generators)
-        self._seed_replicate = task.cell.replicate if seed.auto_seed else 0
-        self._ctx = FrozenContext._of_cell(values, self._reads, _LOGGER)
-        self._ctx._runtime = Runtime(up.place, up.prepared, task.upstream, self._seeding)
-        self._outcome = Outcome(task.cell, self._reads.found)
-        self._watch = Watch(up.place.files, up.prepared.code, self._reads)
+            reads.found = Told({}, lambda *read: tell(Sighting(task.cell, *read)))
+        if up.read:
+            reads.found.update(up.read)
+        values = initial.values()
+        if up.values:
+            values = {**up.values, **values}
+        self._ctx = FrozenContext._of_cell(values, reads, _LOGGER)
+        self._ctx._runtime = up.runtime(task)
+        self._outcome = Outcome(task.cell, reads.found)
+        self._watch = up.watch(reads)
         self._cache: StepCache | None = None
+        seed = prepared.seed
+        self._seeding = seeding or Seeding(seed.seed_fn or seeds.seed_generators)
+        self._ctx._seeding = self._seeding
+        self._root = condition.root
+        self._seed_replicate = replicate if seed.auto_seed else 0
         self._place = SOURCE
 
     async def run(self) -> Outcome:
@@ -170,26 +208,34 @@ class CellRun:
         return outcome
 
     async def _run_steps(self) -> None:
-        self._check_start()
+        if self._initial.error is not None or self._up.values:
+            self._check_start()
         ctx, experiment, hooks = self._ctx, self._prepared.experiment, self._up.hooks
+        kept = self._up.keeps(self._task.control)
         if hooks:
             ctx._log_reads = any(type(plugin) in BUILT_IN for plugin in hooks)
         for hook in hooks:
             with self._looking(hook, seeds.BEFORE_REPLICATE):
                 hook.before_replicate(experiment, ctx)
-        data = await self._fetch()
+        data = await self._fetch(kept[0])
         if self._see is not None:
             self._see(seeds.SOURCE, data.get(), ctx._data)
-        seconds = self._outcome.step_seconds
+        seconds, names = self._outcome.step_seconds, self._prepared.step_names
         for position, step in enumerate(self._prepared.steps):
-            self._place = ctx._data[STEP_NAME_KEY] = type(step).__name__
+            self._place = ctx._data[STEP_NAME_KEY] = names[position]
             self._reads.position = self._watch.place = position
             began = time.perf_counter()
             before = self._how_much()
             for hook in hooks:
                 with self._looking(hook, seeds.before_step(position)):
                     hook.before_step(experiment, step)
-            data = await self._run_step(position, step, data)
+            if step.shared:
+                self._reads.shared(position)
+            if kept[position + 1]:
+                data = await self._keep(position, step, data, partial(self._execute, step, data))
+            else:
+                self._seed(position, bool(step.shared))
+                data = Held(await self._execute(step, data))
             if ctx.artifacts._items:
                 self._note_artifacts(position)
             if self._see is not None:
@@ -234,27 +280,21 @@ class CellRun:
                     "setup did before)"
                 )
 
-    async def _fetch(self) -> Held:
+    async def _fetch(self, is_kept: bool) -> Held:
         self._reads.position = self._watch.place = seeds.SOURCE
         source = self._prepared.experiment.datasource
         if source.shared:
             self._reads.shared(seeds.SOURCE)
-        if self._task.control.keeps(source):
-            return await self._kept(seeds.SOURCE, source, None, self._fetch_value)
-        self._seed(seeds.SOURCE, bool(source.shared))
-        return Held(await self._fetch_value())
+        if is_kept:
+            return await self._keep(seeds.SOURCE, source, None, self._fetch_value)
+        if self._up.source_draws or self._seeding.seed is not seeds.seed_generators:
+            self._seed(seeds.SOURCE, bool(source.shared))
+        value = source.fetch(self._ctx)
+        return Held(await self._waiter(value) if _is_awaitable(value) else value)
 
     async def _fetch_value(self) -> Any:
         value = self._prepared.experiment.datasource.fetch(self._ctx)
         return await self._waiter(value) if _is_awaitable(value) else value
-
-    async def _run_step(self, position: int, step: Any, data: Held) -> Held:
-        if step.shared:
-            self._reads.shared(position)
-        if self._task.control.keeps(step):
-            return await self._kept(position, step, data, lambda: self._execute(step, data))
-        self._seed(position, bool(step.shared))
-        return Held(await self._execute(step, data))
 
     async def _execute(self, step: Any, data: Held) -> Any:
         given = data.get()
@@ -266,7 +306,7 @@ class CellRun:
             inputs.require_unchanged()
         return without_metrics(result, self._ctx)
 
-    async def _kept(
+    async def _keep(
         self, position: int, step: Any, data: Held | None, call: Callable[[], Awaitable[Any]]
     ) -> Held:
         """What a cacheable step gives, taken from the store or executed."""
@@ -289,7 +329,7 @@ class CellRun:
 
     def _seed(self, position: int, shared: bool) -> None:
         replicate = 0 if shared else self._seed_replicate
-        self._seeding.seed(seeds.derive(self._prepared.seed.root, replicate, position))
+        self._seeding.seed(seeds.derive(self._root, replicate, position))
 
     # --- what comes of it ----------------------------------------------------------------------
 
@@ -303,25 +343,35 @@ class CellRun:
         }
 
     def _finish(self) -> None:
-        outcome, up, watch = self._outcome, self._up, self._watch
-        outcome.reads = dict(outcome.reads)
-        outcome.seen = {**up.watched, **watch.found}
-        outcome.written = watch.written
-        if up.unseen or watch.unseen:
-            outcome.unseen = list({**up.unseen, **watch.unseen})
-        changed = watch.changed()
-        if changed:
-            outcome.unstorable = f"{changed[0]} changed while the cell ran"
+        outcome = self._outcome
+        if type(outcome.reads) is Told:
+            outcome.reads = dict(outcome.reads)
+        self._note_seen()
         outcome.artifacts = [
             WrittenArtifact(a.name, a.position, a.data) for a in self._ctx.artifacts._items
         ]
-        known, condition, texts = self._prepared.shown, self._condition.name, outcome.shown
+        known, texts = self._prepared.shown_in(self._condition.name), outcome.shown
         for name in outcome.reads:
-            text = known.get((name, condition))
+            text = known.get(name)
             if text is None:
                 text = self._show(name)
             if text is not None:
                 texts[name] = text
+
+    def _note_seen(self) -> None:
+        """Notes what was opened, and written, and used in ways that nothing sees."""
+        outcome, up, watch = self._outcome, self._up, self._watch
+        if up.watched or watch.found:
+            outcome.seen = {**up.watched, **watch.found}
+        if up.unseen or watch.unseen:
+            outcome.unseen = list({**up.unseen, **watch.unseen})
+        if watch.is_unused:
+            up.idle.append(watch)
+            return
+        outcome.written = watch.written
+        changed = watch.changed()
+        if changed:
+            outcome.unstorable = f"{changed[0]} changed while the cell ran"
 
     def _show(self, name: str) -> str | None:
         """What a read gave, for people; remembered where it is the same in all replicates."""
@@ -329,7 +379,7 @@ class CellRun:
             return str(self._initial.replicate)
         text = shown.read(name, self._prepared, self._initial)
         if text is not None and self._condition.is_same_everywhere(name.rpartition(":")[2]):
-            self._prepared.shown[name, self._condition.name] = text
+            self._prepared.shown_in(self._condition.name)[name] = text
         return text
 
     def _how_much(self) -> _Before:
@@ -346,9 +396,9 @@ class CellRun:
             wrote = {str(key): shown.shown(data[key]) for key in list(data)[keys:]}
         grown = {k: len(v) for k, v in values.items() if len(v) != counts.get(k, 0)}
         trace = {  # in the order of the keys, at every depth, as a record keeps them
-            "metrics": dict(sorted(grown.items())) if len(grown) > 1 else grown,
+            "metrics": grown if len(grown) < 2 else dict(sorted(grown.items())),
             "reads": list(self._reads.found)[reads:],
-            "wrote": dict(sorted(wrote.items())) if len(wrote) > 1 else wrote,
+            "wrote": wrote if len(wrote) < 2 else dict(sorted(wrote.items())),
         }
         self._outcome.trace.append(trace)
 

@@ -42,11 +42,11 @@ class Claims:
     def is_ours(self, cell: CellName) -> bool:
         """Whether no other process of this machine computes a cell: else it waits here."""
         current = self._current
-        prepared = current.plan.prepared[cell.experiment]
-        if cell in current.must_run or current.session.decider.is_asked_for(cell):
+        if current.session.decider.is_asked_for(cell) or cell in current.must_run:
             return True
         if current.lanes.is_loop(cell.experiment):
             return True
+        prepared = current.plan.prepared[cell.experiment]
         if current.neighbours.take(work(prepared, cell)):
             if not self._is_being_answered(cell):
                 return True

@@ -48,7 +48,7 @@ def make_record(
 ) -> Record:
     """The record of an outcome. A failure, or what must not be found again, lies off the path."""
     said = _provenance(prepared, common, outcome)
-    more = _more(outcome)
+    more = _more(outcome) if outcome.is_special else None
     if not more:
         replicate = outcome.cell.replicate
         return common.form.fill(replicate, outcome.reads, outcome.metrics, artifacts, said)
@@ -84,7 +84,7 @@ def _provenance(prepared: Prepared, common: Common, outcome: Outcome) -> dict[st
         "python": common.python,
         "seconds": outcome.seconds,
         "seed": prepared.seed.root,
-        "shown": dict(sorted(shown.items())) if len(shown) > 1 else shown,
+        "shown": shown if len(shown) < 2 else dict(sorted(shown.items())),
         "step_seconds": outcome.step_seconds,
         "trace": outcome.trace,
     }
@@ -132,24 +132,37 @@ class Committer:
         self._error: BaseException | None = None
         self._helped: tuple[Callable[[], None], Floor] | None = None
         self._thread = threading.Thread(target=self._run, name="druse-commit", daemon=True)
+        self._writes: Writes | None = None
         self._commons: dict[str, Common] = {}
         self._uncommitted: dict[Digest, bytes] = {}
 
-    def put(self, prepared: Prepared, outcome: Outcome, run: RunWriter | None) -> Record:
-        """Writes an outcome's blobs and record, and the cell of its run. Raises StoreError."""
+    @contextmanager
+    def putting(self) -> Iterator[None]:
+        """Within the block, several outcomes are put one after another, by one thread."""
         if self._error is not None:
             raise self._error
-        common = self._common(prepared)
         with self._store.writes() as writes:
-            artifacts = [
-                ArtifactRef(a.name, a.step, self._ref(writes, a.data)) for a in outcome.artifacts
-            ]
-            record = make_record(prepared, common, outcome, artifacts)
-            writes.put_record(record)
-            if run is not None:
-                how = "run" if outcome.failure is None else "failed"
-                _, condition, replicate = outcome.cell
-                run.add_to(writes, condition, replicate, record.digest, how)
+            self._writes = writes
+            try:
+                yield
+            finally:
+                self._writes = None
+
+    def put(self, prepared: Prepared, outcome: Outcome, run: RunWriter | None) -> Record:
+        """Writes an outcome's blobs and record, and the cell of its run. Raises StoreError."""
+        writes = self._writes
+        assert writes is not None
+        common = self._commons.get(prepared.name) or self._common(prepared)
+        artifacts = [
+            ArtifactRef(name, step, self._put_bytes(data) if isinstance(data, bytes) else data)
+            for name, step, data in outcome.artifacts
+        ]
+        record = make_record(prepared, common, outcome, artifacts)
+        writes.put_record(record)
+        if run is not None:
+            how = "run" if outcome.failure is None else "failed"
+            _, condition, replicate = outcome.cell
+            run.add_to(writes, condition, replicate, record.digest, how)
         with self._lock:
             if not self._waiting:
                 self._since = time.monotonic()
@@ -158,12 +171,10 @@ class Committer:
             self._due.set()
         return record
 
-    def _ref(self, writes: Writes, data: bytes | ObjectRef) -> ObjectRef:
-        if not isinstance(data, bytes):
-            return data
-        ref = writes.put_bytes(data)
-        with self._lock:
-            self._uncommitted[ref.root.digest] = data
+    def _put_bytes(self, data: bytes) -> ObjectRef:
+        assert self._writes is not None
+        ref = self._writes.put_bytes(data)
+        self._uncommitted[ref.root.digest] = data
         return ref
 
     def uncommitted(self, digest: Digest) -> bytes | None:
@@ -171,13 +182,11 @@ class Committer:
         return self._uncommitted.get(digest)
 
     def _common(self, prepared: Prepared) -> Common:
-        known = self._commons.get(prepared.name)
-        if known is None:
-            manifest = self._store.put(prepared.manifest)
-            form = Form(prepared.base, prepared.start, manifest)
-            known = Common(form, manifest, algorithm(), platform.python_version())
-            self._commons[prepared.name] = known
-        return known
+        manifest = self._store.put(prepared.manifest)
+        form = Form(prepared.base, prepared.start, manifest)
+        common = Common(form, manifest, algorithm(), platform.python_version())
+        self._commons[prepared.name] = common
+        return common
 
     def flush_if_due(self) -> None:
         """Commits what waits, if that has been a while. Raises StoreError, and what came of it that

@@ -71,9 +71,10 @@ class Initial:
     def values(self) -> dict[str, Any]:
         """A dict of one's own; the values in it are shared."""
         condition = self._condition
-        values = dict(condition.constant)
+        values = condition.constant.copy()
         values[REPLICATE_KEY] = self.replicate
-        values.update(self._extra)
+        if self._extra:
+            values.update(self._extra)
         values[SEED_USED_KEY] = condition.seed_used(self.replicate)
         return values
 
@@ -141,6 +142,7 @@ class Condition:
         self.name = name
         self.treatment = treatment
         self._seed = seed
+        self.root = seed.root
         self.constant: dict[str, Any] = {**initial_ctx, CONDITION_KEY: name}
         self._is_constant = treatment is None or treatment.is_constant
         self._error: TreatmentFailed | None = None
@@ -170,6 +172,11 @@ class Condition:
         if known is None:
             known = self._cells[replicate] = self._apply(replicate)
         return known
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it sets the same in every replicate."""
+        return self._is_constant
 
     def apply(self, replicates: int) -> None:
         """Applies a treatment that is a callable, which runs user code, for all replicates."""
@@ -227,14 +234,14 @@ class Condition:
         return known
 
     def seed_used(self, replicate: int) -> int:
-        return seeds.of_replicate(self._seed.root, replicate if self._seed.auto_seed else 0)
+        return seeds.of_replicate(self.root, replicate if self._seed.auto_seed else 0)
 
     def _apply(self, replicate: int) -> Initial:
         assert self.treatment is not None
         before = {**self.constant, REPLICATE_KEY: replicate}
         ctx = FrozenContext(before)
         place = replicate if self._seed.auto_seed else 0
-        (self._seed.seed_fn or seeds.seed_generators)(seeds.derive(self._seed.root, place, _PLACE))
+        (self._seed.seed_fn or seeds.seed_generators)(seeds.derive(self.root, place, _PLACE))
         try:
             self.treatment.apply(ctx)
         except Exception as error:

@@ -72,8 +72,8 @@ class Current:
 
     def waits(self, cell: CellName) -> list[CellName]:
         """The cells of this run that a cell reads artifacts of."""
-        found = (
-            self.plan.producer_cell(source, cell.condition, cell.replicate)
-            for source in self.plan.prepared[cell.experiment].inputs
-        )
+        inputs = self.plan.prepared[cell.experiment].inputs
+        if not inputs:
+            return []
+        found = (self.plan.producer_cell(each, cell.condition, cell.replicate) for each in inputs)
         return [producer for producer in found if producer is not None]

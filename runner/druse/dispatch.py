@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from druse.claims import Claims
@@ -10,7 +11,7 @@ from druse.task import CellName, Task, UpstreamArtifact
 
 if TYPE_CHECKING:
     from druse.current import Current
-    from druse.prepared import Input
+    from druse.prepared import Input, Prepared
     from druse_store import ArtifactRef, Digest
 
 _PATIENCE = 0.05  # seconds, while neighbours compute what is left
@@ -24,6 +25,8 @@ class Dispatcher:
         self._scheduler = current.scheduler
         self._plan = current.plan
         self._session = current.session
+        self._control = current.session.options.control
+        self._between_machines = current.exchange.claims
         self._bringing: dict[tuple[Digest, ...], CellName] = {}  # blobs, and who writes them again
         self._claims = Claims(current, self._decide, self._settle)
 
@@ -39,17 +42,19 @@ class Dispatcher:
 
     def dispatch_ready(self) -> None:
         """Hands cells over as long as any lane has room for one. Raises DruseError."""
-        self._claims.look_ahead()
+        claims, get_ready = self._claims, self._scheduler.get_ready
+        with_room = self._current.lanes.with_room
+        claims.look_ahead()
         while True:
-            lanes = self._current.lanes.with_room()
+            lanes = with_room()
             cell = lanes and (
-                (self._claims.has_claimed and self._claims.get_claimed(lanes))
-                or self._scheduler.get_ready(lanes)
-                or self._claims.get_back(lanes)
+                (claims.has_claimed and claims.get_claimed(lanes))
+                or get_ready(lanes)
+                or claims.get_back(lanes)
             )
             if cell:
                 self._dispatch(cell)
-            elif not lanes or not self._claims.take_turn(lanes):
+            elif not lanes or not claims.take_turn(lanes):
                 self._current.lanes.rest()
                 return
 
@@ -60,32 +65,43 @@ class Dispatcher:
         if decision.state is State.HIT:
             self._settle(cell, decision)
             return
-        if self._claims.holds(cell):
+        if self._between_machines and self._claims.holds(cell):
             return
+        prepared = self._plan.prepared[cell.experiment]
+        upstream = self._gather(cell, prepared.inputs) if prepared.inputs else {}
+        if upstream is None:
+            return
+        has_twins = self._current.twins.may_have(cell)
+        if has_twins and self._is_held(cell):
+            self._claims.give_back(cell)
+            return
+        self._plan.decisions[cell] = decision
+        self._submit(cell, prepared, upstream, has_twins)
+
+    def _gather(
+        self, cell: CellName, inputs: Iterable[Input]
+    ) -> dict[str, UpstreamArtifact] | None:
+        """What a cell reads of others; None where it has to wait for that."""
         upstream: dict[str, UpstreamArtifact] = {}
-        for source in self._plan.prepared[cell.experiment].inputs:
+        for source in inputs:
             found = self._session.upstream.find(source, cell.condition, cell.replicate)
             producer = self._awaited(source, cell, found)
             if producer is not None:
                 self._current.twins.remove(cell)
                 self._claims.give_back(cell)
                 self._scheduler.put_back(cell, [producer])
-                return
+                return None
             if found is not None:
                 upstream[source.alias] = self._with_data(found, cell)
-        if self._is_held(cell):
-            self._claims.give_back(cell)
-            return
-        self._plan.decisions[cell] = decision
-        self._submit(cell, upstream)
+        return upstream
 
     def _decide(self, cell: CellName) -> Decision:
         """Again, where more may be known now: of what is upstream, or of cells that are equal."""
         current, planned = self._current, self._plan.decisions[cell]
         if cell in current.must_run:
             return planned
+        news = self._between_machines or current.twins.may_be_answered(cell)
         has_neighbours = current.neighbours.were_there
-        news = current.twins.may_be_answered(cell) or current.exchange.claims
         if planned.state is State.RUN and not news and not has_neighbours:
             return planned
         with self._session.glance as view:
@@ -115,10 +131,16 @@ class Dispatcher:
         self._scheduler.hold(cell, other)
         return True
 
-    def _submit(self, cell: CellName, upstream: dict[str, UpstreamArtifact]) -> None:
-        current, prepared = self._current, self._plan.prepared[cell.experiment]
+    def _submit(
+        self,
+        cell: CellName,
+        prepared: Prepared,
+        upstream: dict[str, UpstreamArtifact],
+        has_twins: bool,
+    ) -> None:
+        current = self._current
         tells = False
-        if current.twins.may_have(cell):
+        if has_twins:
             current.twins.begin(cell)
             if not current.lanes.is_serial(cell.experiment):
                 with self._session.glance as view:
@@ -126,10 +148,10 @@ class Dispatcher:
         task = Task(
             cell,
             upstream,
-            self._session.options.control,
-            timeout=current.choices[cell.experiment].timeout,
-            tells=tells,
-            given=prepared.conditions[cell.condition].given(cell.replicate),
+            self._control,
+            current.choices[cell.experiment].timeout,
+            tells,
+            prepared.conditions[cell.condition].given(cell.replicate),
         )
         current.listener.started(cell)
         current.runs[cell.experiment].begin()

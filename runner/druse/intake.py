@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from druse.plan import Decision, State
@@ -30,26 +31,32 @@ class Intake:
         self._rewritten = Rewritten(current)
         self._vanished: dict[CellName, int] = {}
 
-    def take(self, news: News) -> None:
+    def take_all(self, news: Sequence[News]) -> None:
         """Raises what an executor stopped for, and StoreError."""
-        if isinstance(news, Stopped):
+        if news:
+            with self._current.committer.putting():
+                for each in news:
+                    self._take(each)
+
+    def _take(self, news: News) -> None:
+        if isinstance(news, Outcome):
+            self._outcome(news)
+        elif isinstance(news, Stopped):
             raise news.error
-        if isinstance(news, Sighting):
+        elif isinstance(news, Sighting):
             if self._current.twins.sighted(news):
                 self._scheduler.let_go(news.cell)
         elif isinstance(news, Warned):
             self._current.warn(news.text)
-        else:
-            self._outcome(news)
 
     def _outcome(self, outcome: Outcome) -> None:
         cell, current = outcome.cell, self._current
         if outcome.failure is not None:
             current.twins.remove(cell)
-        if outcome.gone is not None and self._wait_for_input(outcome):
-            return
-        if outcome.failure is not None and self._try_again(outcome):
-            return
+            if outcome.gone is not None and self._wait_for_input(outcome):
+                return
+            if self._try_again(outcome):
+                return
         if current.attempts:
             outcome.attempts += current.attempts.pop(cell, 0)
         if outcome.seen:
@@ -137,15 +144,15 @@ class Intake:
 
     def _succeeded(self, outcome: Outcome, record: Record) -> None:
         current, cell = self._current, outcome.cell
+        session, twins, decisions = current.session, current.twins, self._plan.decisions
         current.exchange.computed(cell, record, outcome.seconds)
-        current.session.fresh.add(record.digest)
-        current.session.decider.learn(cell.experiment, record)
-        current.twins.learned(cell, record)
-        current.twins.remove(cell)
+        session.fresh.add(record.digest)
+        session.decider.learn(cell.experiment, record)
+        twins.learned(cell, record)
+        twins.remove(cell)
         # Its bytes alone: what a hundred thousand records are made of is much to keep.
         kept = record.packed()
-        reason = self._plan.decisions[cell].reason
-        self._plan.decisions[cell] = Decision(State.HIT, reason, kept)
+        decisions[cell] = Decision(State.HIT, decisions[cell].reason, kept)
         current.runs[cell.experiment].executed(cell, kept, outcome)
         self._scheduler.done(cell)
 

@@ -10,7 +10,7 @@ import ast
 import functools
 import inspect
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import CodeType, FrameType
 from typing import Any
 
@@ -56,8 +56,12 @@ def keep(name: str, key: str, digest: Digest | None) -> None:
     _kept.setdefault(name, {})[key] = digest
 
 
-def kept(names: frozenset[str] | None) -> Iterator[tuple[str, Digest | None]]:
+def kept(names: frozenset[str] | None) -> Iterable[tuple[str, Digest | None]]:
     """What these functions (None: any), and modules when imported, have read in this process."""
+    return _kept_by(names) if _kept else ()
+
+
+def _kept_by(names: frozenset[str] | None) -> Iterator[tuple[str, Digest | None]]:
     for name, seen in list(_kept.items()):
         if names is None or name in names or name == _MODULE:
             yield from list(seen.items())

@@ -220,6 +220,8 @@ class Lookup:
 
     def learn(self, record: Record) -> None:
         """A new record came: what was read of the trie gets its reads, and its end."""
+        if not self._next and not self._currents:
+            return
         for node, key in zip(record.nodes(), (*record.names(), ""), strict=True):
             known = self._next.get(node)
             if known is not None and key not in known:

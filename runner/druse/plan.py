@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from druse.control import Control
@@ -91,12 +92,17 @@ def decide(
     if reason is None and options.forced and options.is_forced(prepared.name, condition, answer):
         reason = MARKER
     if reason is not None:
-        return Decision(State.RUN, reason)
+        return _to_run(reason)
     if isinstance(answer, Found):
         return Decision(State.HIT, HIT, answer.record)
     if isinstance(answer, Pending):
         return Decision(State.DEPENDS, DEPENDS, read=answer.keys[0])
-    return Decision(State.RUN, answer.why, read=answer.read)
+    return _to_run(answer.why, answer.read)
+
+
+@lru_cache(1 << 10)  # one for all cells that it is true of
+def _to_run(reason: str, read: str | None = None) -> Decision:
+    return Decision(State.RUN, reason, read=read)
 
 
 def reasons_to_run(prepared: Mapping[str, Prepared], options: Options) -> dict[str, str]:
@@ -275,8 +281,9 @@ class Decider:
 
     def is_asked_for(self, cell: CellName) -> bool:
         """Whether a cell is to be executed whatever the store has."""
-        is_marked = self._plan.decisions[cell].reason == MARKER
-        return is_marked or self._reasons.get(cell.experiment) is not None
+        if self._reasons.get(cell.experiment) is not None:
+            return True
+        return self._plan.decisions[cell].reason == MARKER
 
     def catch_up(self, view: Glance) -> None:
         """Other processes may have committed: what was read of the index before may be old."""

@@ -100,7 +100,7 @@ class Prepared:
     inputs: tuple[Input, ...]
     stored: tuple[StoredArtifact, ...]
     conditions: dict[str, Condition] = field(default_factory=dict)
-    shown: dict[tuple[str, str], str] = field(default_factory=dict)
+    shown: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def link(self, graph: Collection[str]) -> None:
         """Artifacts of experiments of this graph are read of its cells, not of earlier runs."""
@@ -110,6 +110,13 @@ class Prepared:
             Input(f"stored:{each.key}", Artifact(each.name), each.experiment, each)
             for each in linked
         )
+
+    def shown_in(self, condition: str) -> dict[str, str]:
+        """What reads give in all replicates of a condition, for people, as far as is known."""
+        known = self.shown.get(condition)
+        if known is None:
+            known = self.shown[condition] = {}
+        return known
 
     @cached_property
     def base(self) -> Digest:

@@ -162,8 +162,8 @@ class GraphRun:
 
         def take_in(wait: float | None = 0.0) -> None:
             floor.forget()
-            for news in lanes.news(wait):
-                uninterrupted(intake.take, news)
+            lanes.await_news(wait)
+            uninterrupted(lambda: intake.take_all(lanes.news()))
 
         with floor, committer.helping(take_in, floor):
             try:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Set
 
 from druse.task import CellName
+
+_NOTHING: frozenset[CellName] = frozenset()
 
 
 class Scheduler:
@@ -19,20 +21,20 @@ class Scheduler:
     def __init__(self) -> None:
         self._order: dict[CellName, int] = {}
         self._lanes: dict[CellName, str] = {}
-        self._waits: dict[CellName, set[CellName]] = {}
+        self._waits: dict[CellName, Set[CellName]] = {}
         self._waited_for: dict[CellName, list[CellName]] = {}
         self._ready: dict[str, list[tuple[int, CellName]]] = {}
         self._active: set[CellName] = set()
         self._held: dict[CellName, CellName] = {}
         self._behind: dict[CellName, list[CellName]] = {}
 
-    def add(self, cell: CellName, waits: Iterable[CellName] = (), lane: str = "") -> None:
+    def add(self, cell: CellName, waits: Collection[CellName] = (), lane: str = "") -> None:
         """A cell that is to run once those it waits for (of which some may be over) are done."""
         self._order.setdefault(cell, len(self._order))
         self._lanes.setdefault(cell, lane)
-        missing = {other for other in waits if self.is_due(other)}
-        self._waits[cell] = missing
-        for other in missing:
+        missing = {other for other in waits if other in self._waits} if waits else None
+        self._waits[cell] = missing or _NOTHING
+        for other in missing or ():
             self._waited_for.setdefault(other, []).append(cell)
         if not missing:
             self._push(cell)
@@ -70,7 +72,7 @@ class Scheduler:
             return False
         return cell in self._waits and not self._waits[cell]
 
-    def put_back(self, cell: CellName, waits: Iterable[CellName] = ()) -> None:
+    def put_back(self, cell: CellName, waits: Collection[CellName] = ()) -> None:
         """An active cell cannot run yet after all."""
         self._active.discard(cell)
         self.add(cell, waits)
@@ -98,8 +100,8 @@ class Scheduler:
         for other in self._waited_for.pop(cell, ()) if self._waited_for else ():
             missing = self._waits.get(other)
             if missing is not None and cell in missing:
-                missing.discard(cell)
-                if not missing:
+                left = self._waits[other] = missing - {cell}
+                if not left:
                     self._push(other)
 
     def failed(self, cell: CellName) -> list[CellName]:

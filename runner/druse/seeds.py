@@ -7,14 +7,17 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dis import get_instructions
 from functools import cache, lru_cache
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from typing import Any, NamedTuple
 
 from druse_store import Digest
 
 _DOMAIN = b"druse:seed:1\x00"
 SOURCE = -1  # the place of the datasource, before step 0
-BEFORE_REPLICATE = -4  # of hooks; -2 is `seed_used`, -3 a treatment
+BEFORE_REPLICATE = -4  # of hooks; -3 is a treatment
+_REPLICATE = -2  # no place: what steps see as the replicate's seed
 
 
 def _never() -> bool:
@@ -65,7 +68,7 @@ def of_resource(root: int, name: str) -> int:
 
 def of_replicate(root: int, replicate: int) -> int:
     """What `ctx["seed_used"]` holds."""
-    return derive(root, replicate, -2)
+    return derive(root, replicate, _REPLICATE)
 
 
 @cache
@@ -92,6 +95,27 @@ def _seed_random(seed: int) -> None:
 def _numpys() -> Callable[[int], None] | None:
     numpy = import_numpy()
     return None if numpy is None else numpy.random.seed
+
+
+# What a function can do that cannot draw: give back what it was given, and what is written there.
+_HARMLESS = frozenset(
+    {
+        *("RESUME", "NOP", "CACHE", "RETURN_VALUE", "RETURN_CONST"),
+        *("LOAD_CONST", "LOAD_SMALL_INT", "LOAD_FAST", "LOAD_FAST_BORROW"),
+        *("BUILD_LIST", "BUILD_TUPLE", "BUILD_CONST_KEY_MAP"),
+    }
+)
+
+
+def cannot_draw(function: Any) -> bool:
+    """Whether a function draws nothing for certain: it calls nothing at all.
+
+    So that the generators need not be set before it, which takes longer than it does.
+    """
+    code = getattr(function, "__code__", None)
+    if code is None or code.co_flags & (CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR):
+        return False
+    return all(each.opname in _HARMLESS for each in get_instructions(code))
 
 
 def seed_generators(seed: int) -> None:

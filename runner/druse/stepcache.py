@@ -82,7 +82,11 @@ class StepCache:
         self._task = task
         self._reads = reads
         self._ctx = ctx
-        self._outcome = outcome
+        self._hits: list[int] = []
+        self._outputs: dict[str, str] = {}
+        self._warnings: list[str] = []
+        outcome.step_hits, outcome.outputs = self._hits, self._outputs
+        outcome.warnings = self._warnings
         self._has_drawn = has_drawn
         self._after_forced = False
 
@@ -164,8 +168,8 @@ class StepCache:
         except StoreError as error:
             self._warn(f"{type(step).__name__}: its kept result cannot be read: {error}")
             return None
-        self._outcome.step_hits.append(position)
-        self._outcome.outputs[str(position)] = held.digest().hex()
+        self._hits.append(position)
+        self._outputs[str(position)] = held.digest().hex()
         return held
 
     def _start(self, position: int, step: Any, data: Held | None) -> Digest | None:
@@ -351,7 +355,7 @@ class StepCache:
         try:
             with unwatched(), self._place.store.batch():
                 self._keep(position, start, frame, before, held, seconds)
-            self._outcome.outputs[str(position)] = held.digest().hex()
+            self._outputs[str(position)] = held.digest().hex()
         except (StoreError, Unhashable, InvalidMetric) as error:
             self._warn(f"{type(step).__name__} runs uncached: its output cannot be kept: {error}")
         return held
@@ -419,8 +423,8 @@ class StepCache:
         return key.joined("cacheable", parts)
 
     def _warn(self, text: str) -> None:
-        if text not in self._outcome.warnings:
-            self._outcome.warnings.append(text)
+        if text not in self._warnings:
+            self._warnings.append(text)
 
 
 class _Before:

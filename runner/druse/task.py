@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from druse.control import Control
 from druse_store import ArtifactRef, Digest, ObjectRef
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class CellName(NamedTuple):
@@ -39,7 +42,7 @@ class Given:
     error: Exception | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: every cell makes one
 class Task:
     """A cell that is to be executed, with what it reads of others.
 
@@ -87,8 +90,7 @@ class Failure:
     kind: str
 
 
-@dataclass(slots=True)
-class WrittenArtifact:
+class WrittenArtifact(NamedTuple):
     """An artifact as a worker hands it over: bytes, or what it has put into the store itself."""
 
     name: str
@@ -96,7 +98,6 @@ class WrittenArtifact:
     data: bytes | ObjectRef
 
 
-@dataclass(slots=True)
 class Outcome:
     """What came of a task. `gone`: an upstream input whose bytes could not be had.
 
@@ -110,25 +111,50 @@ class Outcome:
     `indexes` the pack indexes of the run's remote that lead to what it hands over.
     """
 
-    cell: CellName
-    reads: dict[str, Digest]
-    metrics: dict[str, list[Any]] = field(default_factory=dict)
-    tags: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    artifacts: list[WrittenArtifact] = field(default_factory=list)
+    # What few cells have is set on these alone: every cell makes one of these.
+    tags: Mapping[str, list[dict[str, Any]]] = _NOTHING
+    artifacts: Sequence[WrittenArtifact] = ()
     seconds: float = 0.0
-    step_seconds: list[float] = field(default_factory=list)
-    step_hits: list[int] = field(default_factory=list)
-    outputs: dict[str, str] = field(default_factory=dict)
-    trace: list[dict[str, Any]] = field(default_factory=list)
-    shown: dict[str, str] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+    step_hits: Sequence[int] = ()
+    outputs: Mapping[str, str] = _NOTHING
+    warnings: Sequence[str] = ()
     failure: Failure | None = None
     error: BaseException | None = None
     gone: str | None = None
     unstorable: str | None = None
-    seen: dict[str, Digest | None] = field(default_factory=dict)
+    seen: Mapping[str, Digest | None] = _NOTHING
     written: tuple[str, ...] = ()
-    unseen: list[tuple[int, str]] = field(default_factory=list)
+    unseen: Sequence[tuple[int, str]] = ()
     attempts: int = 1
     kept: tuple[bytes, ...] = ()
     indexes: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        cell: CellName,
+        reads: dict[str, Digest],
+        failure: Failure | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        self.cell = cell
+        self.reads = reads
+        self.metrics: dict[str, list[Any]] = {}
+        self.step_seconds: list[float] = []
+        self.trace: list[dict[str, Any]] = []
+        self.shown: dict[str, str] = {}
+        if failure is not None:
+            self.failure, self.error = failure, error
+
+    @property
+    def is_special(self) -> bool:
+        """Whether there is more to say of it than of most."""
+        return bool(
+            self.failure is not None
+            or self.unstorable is not None
+            or self.attempts > 1
+            or self.tags
+            or self.warnings
+            or self.step_hits
+            or self.outputs
+            or self.unseen
+        )

@@ -9,7 +9,7 @@ differ in any of these are no twins.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from druse.artifact import Artifact
@@ -51,14 +51,37 @@ class Twins:
         self._fronts: dict[CellName, Fronts] = {}
         self._reaching: dict[Digest, set[CellName]] = {}
         self._chains: dict[CellName, Digest] = {}
-        counts = Counter[Digest]()
-        for each in plan.prepared.values():
-            counts[each.start] += len(each.conditions)
-        self._several = {start for start, count in counts.items() if count > 1}
+        self._alone: dict[str, frozenset[str]] = {}  # conditions, by their experiments
 
     def may_have(self, cell: CellName) -> bool:
         """Whether there is any other cell that could be one's twin."""
-        return self._plan.prepared[cell.experiment].start in self._several
+        experiment, condition, _ = cell
+        alone = self._alone.get(experiment)
+        if alone is None:
+            self._find_alone(self._plan.prepared[experiment].start)
+            alone = self._alone[experiment]
+        return condition not in alone
+
+    def _find_alone(self, start: Digest) -> None:
+        """Finds the conditions that differ from all others in what is evident, in any replicate."""
+        alike = {n: p.conditions for n, p in self._plan.prepared.items() if p.start == start}
+        counts = Counter[Hashable]()
+        for name, conditions in alike.items():
+            for condition in conditions:
+                counts[self._unvaried(name, condition)] += 1
+        for name, conditions in alike.items():
+            self._alone[name] = frozenset(
+                each
+                for each in conditions
+                if counts[None] == 0 and counts[self._unvaried(name, each)] == 1
+            )
+
+    def _unvaried(self, experiment: str, condition: str) -> Hashable:
+        """What is evident of the cells of a condition; None where replicates differ."""
+        if not self._plan.prepared[experiment].conditions[condition].is_constant:
+            return None
+        self._evident_values(CellName(experiment, condition, 0))
+        return self._values.get((experiment, condition))
 
     def may_be_answered(self, cell: CellName) -> bool:
         """Whether a cell that has been executed may turn out to equal this one."""
@@ -108,6 +131,8 @@ class Twins:
 
     def remove(self, cell: CellName) -> None:
         """A cell is under way no more."""
+        if not self._group_of:
+            return
         group = self._group_of.pop(cell, None)
         if group is not None:
             group.active.discard(cell)

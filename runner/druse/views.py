@@ -11,16 +11,16 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from druse import names
 from druse.cloning import LEAST, Cloner
 from druse.errors import DruseError, InvalidName
 from druse.layout import EVERYTHING, File, Layout, Selection
 from druse.ledger import Ledger, Note
+from druse.viewfiles import NewFolder, in_groups, side_by_side, to_json
 from druse_store import Digest, Record, Run, Store, StoreError
 
 _LARGE = 4 << 20  # bytes; above, a file is written piece by piece
@@ -90,7 +90,7 @@ class View:
 
     def _fill(self, folder: str) -> None:
         self._layout = layout = Layout(self._store, self._run, self._records)
-        writing = _Folder(folder)
+        writing = NewFolder(folder)
         manifest: dict[str, str] = {}
         if self._selection.artifacts:
             manifest = self._write_artifacts(writing)
@@ -102,11 +102,11 @@ class View:
         if not self._selection.is_part and len(self.markers) == len(layout.conditions):
             self._mark(writing, names.MARKER)
 
-    def _mark(self, writing: _Folder, marker: str) -> None:
+    def _mark(self, writing: NewFolder, marker: str) -> None:
         writing.write(marker, b"")
         self.markers.append(marker)
 
-    def _write_condition(self, writing: _Folder, condition: str) -> None:
+    def _write_condition(self, writing: NewFolder, condition: str) -> None:
         selection, layout = self._selection, self._layout
         if not selection.takes(condition):
             return
@@ -120,24 +120,36 @@ class View:
         if selection.replicates is None and all(cells):
             self._mark(writing, f"{condition}/{names.MARKER}")
 
-    def _write_artifacts(self, writing: _Folder) -> dict[str, str]:
+    def _write_artifacts(self, writing: NewFolder) -> dict[str, str]:
         """Returns which step wrote an artifact of which name."""
         files = list(self._layout.files(self._selection))
         total, done = sum(file.size for file in files), 0
-        manifest = {}
+        for written, missing in self._written(writing, files):
+            self.missing += missing
+            done += written
+            if self._progress is not None:
+                self._progress(done, total)
+        return {file.name: file.step for file in files}
+
+    def _written(self, writing: NewFolder, files: list[File]) -> Iterator[tuple[int, list[str]]]:
+        """For some files at a time: how many bytes they have, and which of them are missing."""
         for file in files:
-            manifest[file.name] = file.step
+            if file.size >= LEAST:  # one after another, since one may be cloned from another
+                yield self._write_files(writing, [file])
+        groups = in_groups([f for f in files if f.size < LEAST], lambda file: file.folder)
+        yield from side_by_side(lambda group: self._write_files(writing.again(), group), groups)
+
+    def _write_files(self, writing: NewFolder, files: list[File]) -> tuple[int, list[str]]:
+        missing = []
+        for file in files:
             writing.make(file.folder)
             try:
                 self._write_artifact(writing, file)
             except StoreError:
-                self.missing.append(file.path)
-            done += file.size
-            if self._progress is not None:
-                self._progress(done, total)
-        return manifest
+                missing.append(file.path)
+        return sum(file.size for file in files), missing
 
-    def _write_artifact(self, writing: _Folder, file: File) -> None:
+    def _write_artifact(self, writing: NewFolder, file: File) -> None:
         target = writing.path(file.path)
         if file.size >= LEAST and self._cloner.is_able:
             source = self._clonable.get(file.digest)
@@ -160,44 +172,6 @@ class View:
             return {file.digest: f"{folder}/{file.path}" for file in files if file.size >= LEAST}
         except InvalidName:
             return {}
-
-
-class _Folder:
-    """A new folder while it is filled: each folder below is made once, each file written at once.
-
-    Plain functions of `os`: there are as many files as cells, and a path object for each would
-    take longer than its file.
-    """
-
-    def __init__(self, base: str) -> None:
-        self._base = base
-        self._made = {""}
-
-    def path(self, name: str) -> str:
-        return f"{self._base}/{name}"
-
-    def make(self, folder: str) -> None:
-        if folder not in self._made:
-            self.make(folder.rpartition("/")[0])
-            os.mkdir(self.path(folder))  # noqa: PTH102
-            self._made.add(folder)
-
-    def write(self, name: str, data: bytes) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        file = os.open(self.path(name), flags, 0o666)
-        try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(file, rest) :]
-        finally:
-            os.close(file)
-
-    def write_json(self, name: str, value: Any) -> None:
-        self.write(name, _json(value))
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 # --- putting it in its place -----------------------------------------------------------------
@@ -284,7 +258,7 @@ def _has_results_of(store: Store, folder: Path, run: Run) -> bool:
         condition = path.parent.name
         if path.name != names.RESULTS or condition not in layout.conditions:
             return False
-        if path.read_bytes() != _json({"metrics": layout.merged(condition)}):
+        if path.read_bytes() != to_json({"metrics": layout.merged(condition)}):
             return False
     return True
 

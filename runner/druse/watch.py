@@ -51,6 +51,7 @@ class Watch:
         self._files = files
         self._reads = reads
         self._code = code
+        self.is_unused = True
         self._began = time.time_ns()
         self._stats: dict[str, tuple[str, State | None]] = {}
         self._names: dict[str, str | None] = {}
@@ -63,6 +64,11 @@ class Watch:
         self.found: Seen = {}
         self.unseen: unseen.Unseen = {}
         self.place = 0
+
+    def begin(self, reads: Reads) -> Watch:
+        """Another cell begins, after one of which there was nothing to note."""
+        self._reads, self._began, self._here = reads, time.time_ns(), _pid
+        return self
 
     @property
     def forked(self) -> Forked:
@@ -167,6 +173,7 @@ class Watch:
             keep(keeping, name, digest)
 
     def _note(self, name: str, digest: Digest | None) -> None:
+        self.is_unused = False
         if name.startswith(_UNSEEN):
             self.unseen.setdefault((self.place, name.removeprefix(_UNSEEN)))
             return
@@ -236,6 +243,7 @@ class Watch:
             if name.startswith(_UNSEEN):
                 self._note(name, None)
             else:
+                self.is_unused = False
                 seen.setdefault(name, digest)
 
     def changed(self) -> list[str]:
@@ -374,6 +382,7 @@ def _watches() -> list[Watch]:
 
 
 def _tell(watch: Watch, event: str, args: tuple[Any, ...], frame: Any) -> None:
+    watch.is_unused = False
     if event in _STARTS:
         thread = getattr(args[0], "__self__", None)
         if isinstance(thread, threading.Thread):

@@ -188,7 +188,7 @@ class Appender:
             end += sum(memoryview(part).nbytes for part in frame)
             parts += frame
         count = self.frames + len(offsets)
-        with self._writing():
+        with self.writing():
             self._written = disk.write_parts(self.fd, parts, self._written)
             self._writes += 1
         self._buffer.clear()
@@ -199,7 +199,7 @@ class Appender:
     def append_frames(self, pieces: Sequence[Buffer], count: int) -> None:
         """Appends `count` whole frames, whose bytes these pieces are, without a copy of them."""
         self.write_out()
-        with self._writing():
+        with self.writing():
             self.end = self._written = disk.write_parts(self.fd, pieces, self._written)
             self._writes += 1
         self.frames += count
@@ -222,7 +222,7 @@ class Appender:
         if self._written <= self.end:
             del self._buffer[self.end - self._written :]
             return
-        with self._writing():
+        with self.writing():
             os.ftruncate(self.fd, self.end)
         self._buffer.clear()
         self._written = self.end
@@ -240,13 +240,14 @@ class Appender:
             self._write(view[start : start + _PIECE])
 
     def _write(self, view: memoryview) -> None:
-        with self._writing():
+        with self.writing():
             self._written = disk.write_all(self.fd, view, self._written)
             self._writes += 1
         self._early.written(self._written)
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
+        """For the block, which writes to the file: if it fails, the file is abandoned."""
         self._check_usable()
         try:
             yield

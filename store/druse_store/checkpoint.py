@@ -11,16 +11,20 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from druse_store import attest, changes, frames
 from druse_store.appender import Appender
 from druse_store.changes import Change
+from druse_store.digest import SIZE
 from druse_store.frames import Link
+from druse_store.gc.buckets import Buckets
 from druse_store.index import values
+from druse_store.index.bulk import Scan
 from druse_store.index.environment import Environment
 from druse_store.index.snapshot import Snapshot
 from druse_store.index.tables import Tables
-from druse_store.index.values import OPEN, Head
+from druse_store.index.values import OPEN, STATE_AT, TOMBSTONED, Head
 from druse_store.location import Location
 from druse_store.logwriter import LogWriter, append_frame
 from druse_store.records import cell_of
@@ -31,11 +35,20 @@ _FRAME = 4 << 20  # bytes of records in one frame
 _SLICE = 1_000
 
 
-def write(location: Location, environment: Environment, lock: WriteLock) -> list[Path]:
+class Follower(Protocol):
+    """Somebody who goes along the log from where he last saw it."""
+
+    def look(self, snapshot: Snapshot) -> None: ...
+    def go_on_from(self, head: Head) -> None: ...
+
+
+def write(
+    location: Location, environment: Environment, lock: WriteLock, follower: Follower | None = None
+) -> list[Path]:
     """Writes a checkpoint; returns the segments that it replaces, which nobody needs any more.
 
     Other writers wait meanwhile: some 10 µs for each record. The caller's own writer has to have
-    left its segment (`Writer.leave_files`).
+    left its segment (`Writer.leave_files`). `follower` sees all that was in the log before.
     """
     with lock as left:
         segment = Appender.create(location, frames.LOG_SEGMENT, location.tmp)
@@ -43,7 +56,9 @@ def write(location: Location, environment: Environment, lock: WriteLock) -> list
             with Tables(environment) as tables:
                 if left != _NOTHING:
                     LogWriter(location).settle(tables, left)
-                head = _fill(segment, tables)
+                if follower is not None:
+                    follower.look(tables)
+                head = _fill(segment, tables, environment)
                 lock.note(segment.file_id)
                 segment.publish(location)
                 replaced = list(_drop_others(location, tables))
@@ -58,15 +73,18 @@ def write(location: Location, environment: Environment, lock: WriteLock) -> list
             lock.note(_NOTHING)
             segment.close()
     environment.keep_slack()
+    if follower is not None:
+        follower.go_on_from(head)
     return replaced
 
 
-def _fill(segment: Appender, tables: Tables) -> Head:
+def _fill(segment: Appender, tables: Tables, environment: Environment) -> Head:
     """Appends frames for everything; returns the head that the last of them is."""
     head = Head(tables.head().commit)
-    for made in _gathered(all_changes(tables)):
-        link = Link(head.commit + 1, time.time_ns(), head.segment, head.offset)
-        head = Head(head.commit + 1, segment.file_id, append_frame(segment, link, made))
+    with Scan(environment) as scan:  # of what was committed: only files have changed since
+        for made in _gathered(all_changes(scan)):
+            link = Link(head.commit + 1, time.time_ns(), head.segment, head.offset)
+            head = Head(head.commit + 1, segment.file_id, append_frame(segment, link, made))
     segment.seal()
     segment.sync()
     return head
@@ -103,40 +121,56 @@ def _drop_others(location: Location, tables: Tables) -> Iterator[Path]:
 # --- everything, as changes --------------------------------------------------------------------
 
 
-def all_changes(snapshot: Snapshot) -> Iterator[Change]:
+def all_changes(scan: Scan) -> Iterator[Change]:
     """Changes that make the records, runs and pins of an empty index equal to these."""
-    yield from _records(snapshot)
-    yield from _runs(snapshot)
-    for name, target in snapshot.pins():
+    yield from _records(scan)
+    yield from _runs(scan)
+    for name, target in scan.pins():
         yield [changes.PIN, name, target]
 
 
-def _records(snapshot: Snapshot) -> Iterator[Change]:
+def _records(scan: Scan) -> Iterator[Change]:
     """The superseded first: the last one that is made for a cell becomes its current one."""
     marked: dict[int, list[bytes]] = {}
-    for key, value in _rows(snapshot, values.RECORDS):
-        packed = values.body(values.RECORDS, key, value)
-        state, _ = values.record_state(value)
-        if state != values.LIVE:
-            marked.setdefault(state, []).append(key)
-        signature, replicate, _ = cell_of(packed)
-        current = snapshot.current(values.record_key(signature, replicate))
-        if current != key or state == values.TOMBSTONED:
-            yield [changes.RECORD, packed]
-        if current is None:
-            yield [changes.RETIRE, key]
-    for key, value in _rows(snapshot, values.CURRENT):
-        packed_now = snapshot.record(values.body(values.CURRENT, key, value, 32))
-        if packed_now is not None:
-            yield [changes.RECORD, packed_now]
-    for digest, origin in snapshot.origins():
+    current = _current(scan)
+    for head, rows in scan.slices(values.RECORDS):
+        values.check(values.RECORDS, rows)
+        named = current.members(head)
+        for key, value in rows:
+            if value[STATE_AT] != values.LIVE:
+                marked.setdefault(value[STATE_AT], []).append(key)
+            if key not in named or value[STATE_AT] == TOMBSTONED:
+                yield from _superseded(scan, key, value[:STATE_AT])
+    for head, rows in scan.slices(values.RECORDS):
+        named = current.members(head)
+        for key, value in rows:
+            if key in named and value[STATE_AT] != TOMBSTONED:
+                yield [changes.RECORD, value[:STATE_AT]]
+    for digest, origin in scan.origins():
         yield [changes.ORIGIN, digest, *origin]
-    for name, value in _rows(snapshot, values.BATCHES):
-        key, signature, batch = values.split_batch(values.body(values.BATCHES, name, value))
-        if any(snapshot.has_record(digest) for digest in attest.records_in(batch)):
-            yield [changes.ATTEST, key, signature, batch]
+    for name, value in _rows(scan, values.BATCHES):
+        signer, signed, batch = values.split_batch(values.body(values.BATCHES, name, value))
+        if any(scan.has_record(digest) for digest in attest.records_in(batch)):
+            yield [changes.ATTEST, signer, signed, batch]
     for state, keys in marked.items():
         yield [changes.MARK, state, b"".join(keys)]
+
+
+def _superseded(scan: Scan, key: bytes, packed: bytes) -> Iterator[Change]:
+    """A record that is current no more; `retire` where no other one took its place."""
+    yield [changes.RECORD, packed]
+    signature, replicate, _ = cell_of(packed)
+    if scan.current(values.record_key(signature, replicate)) is None:
+        yield [changes.RETIRE, key]
+
+
+def _current(scan: Scan) -> Buckets:
+    """The records that cells point at."""
+    found = Buckets()
+    for _, rows in scan.slices(values.CURRENT):
+        values.check(values.CURRENT, rows)
+        found.update(value[:SIZE] for _, value in rows)
+    return found
 
 
 def _runs(snapshot: Snapshot) -> Iterator[Change]:

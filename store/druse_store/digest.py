@@ -21,6 +21,9 @@ _LARGE = 32 << 20  # bytes
 _HEX = frozenset("0123456789abcdef")
 
 
+_new = bytes.__new__
+
+
 class Digest(bytes):
     """Exactly 32 bytes; `str(d)` is its 64 hex digits."""
 
@@ -35,7 +38,7 @@ class Digest(bytes):
     @classmethod
     def of(cls, data: Buffer) -> Self:
         """The digest of `data`."""
-        return bytes.__new__(cls, blake3(data).digest())
+        return _new(cls, blake3(data).digest())
 
     @classmethod
     def of_large(cls, data: Buffer) -> Self:
@@ -67,7 +70,7 @@ class Digest(bytes):
 
 def trusted(value: bytes) -> Digest:
     """A Digest of 32 bytes that are known to be 32 bytes, without asking again."""
-    return bytes.__new__(Digest, value)
+    return _new(Digest, value)
 
 
 def prefix_bounds(prefix: str) -> tuple[bytes, bytes]:

@@ -133,6 +133,14 @@ def write_all(fd: int, data: bytes | bytearray | memoryview, offset: int) -> int
     return offset
 
 
+def read_into(fd: int, room: memoryview, offset: int) -> int:
+    """Fills `room` with what lies at `offset`; returns how many bytes there were."""
+    done = 0
+    while done < room.nbytes and (count := os.preadv(fd, [room[done:]], offset + done)):
+        done += count
+    return done
+
+
 def write_parts(fd: int, parts: Sequence[Buffer], offset: int) -> int:
     """Writes `parts` side by side at `offset`, few calls for many; returns the offset behind."""
     for start in range(0, len(parts), _PARTS):

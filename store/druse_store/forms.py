@@ -10,18 +10,21 @@ from collections.abc import Mapping, Sequence
 
 from druse_store import packing, records
 from druse_store.digest import Digest
-from druse_store.records import JSON, ArtifactRef, Record, extend
+from druse_store.records import JSON, ArtifactRef, Record, follow
+
+_KEPT = 256  # nodes: what comes first is common to many cells, as a rule
 
 
 class Form:
     """For results of cells with this base signature, from `start` on."""
 
-    __slots__ = ("_base", "_manifest", "_names", "_start")
+    __slots__ = ("_base", "_following", "_manifest", "_names", "_start")
 
     def __init__(self, base: Digest, start: Digest, manifest: Digest) -> None:
         self._base = base
         self._start = start
         self._manifest = manifest
+        self._following: dict[tuple[Digest, str, Digest], Digest] = {}
         self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def fill(
@@ -34,10 +37,16 @@ class Form:
     ) -> Record:
         """The record of one cell's result. The maps of `provenance` have to be sorted by key, at
         every depth. Raises InvalidRecord."""
-        node = self._start
+        node, following = self._start, self._following
         nodes = [node]
-        for item in reads.items():
-            node = extend(node, *item)
+        for name, value in reads.items():
+            place = (node, name, value)
+            known = following.get(place)
+            if known is None:
+                known = follow(*place)
+                if len(following) < _KEPT:
+                    following[place] = known
+            node = known
             nodes.append(node)
         metrics = packing.sorted_map(metrics)
         first = packing.pack_any(metrics)

@@ -61,12 +61,16 @@ class Ingest:
 
     def put(self, data: Buffer, itemsize: int = 1) -> BlobRef:
         """Takes in bytes; `itemsize` is the size of the numbers in them."""
+        if type(data) is bytes and itemsize == 1 and 0 < len(data) <= codec.SMALL:
+            digest = Digest.of(data)
+            self._writer.add_small(digest, data)
+            return BlobRef(digest, len(data), digest)
         view = _flat(data)
         size = view.nbytes
         digest = Digest.of_large(view) if size > chunker.MAX else Digest.of(view)
         if size <= chunker.MIN:
             if itemsize == 1 and 0 < size <= codec.SMALL:
-                self._writer.add_small(digest, data if type(data) is bytes else bytes(view))
+                self._writer.add_small(digest, bytes(view))
             elif not self._is_small_here(digest):
                 kind, stored = codec.encode(view, level=self._level, itemsize=itemsize)
                 self._writer.add_chunk(digest, size, kind, stored)

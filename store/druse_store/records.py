@@ -31,10 +31,13 @@ KINDS = ("cell", "step", "source")
 _DOMAIN = b"druse:read:1\x00"
 
 
-@lru_cache(maxsize=1 << 14)  # a record's chain is followed several times, cells share its beginning
-def extend(node: Digest, key: str, value: Digest) -> Digest:
+def follow(node: Digest, key: str, value: Digest) -> Digest:
     """The node that follows `node` once `key` was read and had the value digest `value`."""
     return trusted(blake3(b"".join((_DOMAIN, node, _framed(key), value))).digest())
+
+
+# A record's chain is followed several times, cells share its beginning.
+extend = lru_cache(maxsize=1 << 14)(follow)
 
 
 @lru_cache(maxsize=1 << 12)
@@ -158,6 +161,7 @@ class Record:
             _SET_NODES(self, None)
             _SET_NAMES(self, None)
             _SET_NEEDS(self, None)
+            _DROP_SIGNATURE(self)
             return self
         record = Record.decode(self.encode(), self.digest)
         _SET_METRICS(record, packing.sorted_map(self.metrics))  # as it is decoded
@@ -357,6 +361,7 @@ _SET_SIGNATURE, _SET_BASE, _SET_START = map(_slot, ("signature", "base", "start"
 _SET_PACKED, _SET_DIGEST, _SET_RAW = map(_slot, ("_packed", "_digest", "_raw"))
 _SET_NODES, _SET_NAMES, _SET_NEEDS = map(_slot, ("_nodes", "_names", "_needs"))
 _SET_METRICS = _slot("metrics")
+_DROP_SIGNATURE = Record.__dict__["signature"].__delete__  # its bytes have it, too
 _NEW = Record.__new__
 
 

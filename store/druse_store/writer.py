@@ -96,10 +96,11 @@ class Writer:
         return None
 
     def has_blob(self, digest: Digest) -> bool:
+        return self._pending.has_blob(digest) or self._is_being_committed(digest)
+
+    def _is_being_committed(self, digest: Digest) -> bool:
         committing = self._committing
-        return self._pending.has_blob(digest) or (
-            committing is not None and committing.has_blob(digest)
-        )
+        return committing is not None and committing.has_blob(digest)
 
     # --- blobs ---------------------------------------------------------------------------------
 
@@ -134,9 +135,9 @@ class Writer:
         encoded while more come in, and appended with its commit at the latest.
         """
         with self._lock:
-            if self.has_blob(digest):
-                return
             pending = self._pending
+            if pending.has_blob(digest) or self._is_being_committed(digest):
+                return
             pending.operations += 1
             pending.bytes += len(data)
             is_group = self._small.add(digest, data)
@@ -166,9 +167,17 @@ class Writer:
     def _append_oldest(self) -> None:
         """Appends some of what is small; if that fails, all of it still waits."""
         pending = self._pending
+        pack: Appender | None = None
         for digest, data, (codec, stored) in self._small.oldest():
             if digest not in pending.chunks:
-                self._append_chunk(digest, len(data), codec, stored, frames.CHUNK)
+                if pack is None or pack.sealed:
+                    pack = self._open_pack()
+                size, length = len(data), memoryview(stored).nbytes
+                head = frames.header(frames.CHUNK, codec, digest, size, length)
+                place = pack.append_small(head, stored, length) + frames.HEADER_SIZE
+                entry = ChunkEntry(pack.file_id, place, length, size, codec)
+                pending.chunks[digest] = entry
+                self._seal_if_full(pack)
             pending.small.discard(digest)
         self._small.drop_oldest()
 
@@ -288,7 +297,6 @@ class Writer:
     def add_record(self, record: Record, is_known: Callable[[Digest], bool]) -> Pending:
         """Adds a record whose blobs all wait or are known. Raises InvalidRecord, BlobVanished."""
         nodes = _checked_nodes(record)
-        digest = record.digest
         needs = record.blobs()
         seen = self._pending
         relied = [blob for blob in needs if not seen.has_blob(blob)]
@@ -304,7 +312,7 @@ class Writer:
                 relied = [blob for blob in needs if not pending.has_blob(blob)]
             if relied:
                 pending.relied.update(blob for blob in relied if blob not in pending.chunks)
-            pending.needs[digest] = needs
+            pending.needs[record.digest] = needs
             pending.rows.add(record, nodes)  # behind what it needs: it may be interrupted
             pending.operations += 1
         return pending

@@ -119,3 +119,40 @@ def test_what_torch_draws_between_is_seen_and_taken_back() -> None:
     seeds.restore(before)
     assert seeds.state() == before
     assert torch.equal(torch.rand(3), first)
+
+
+FACTOR = 3
+
+
+def test_a_function_that_calls_nothing_cannot_draw() -> None:
+    def gives_constants(ctx):
+        return 1, "a", ctx
+
+    assert seeds.cannot_draw(lambda ctx: 1)
+    assert seeds.cannot_draw(lambda ctx, value=2: value)
+    assert seeds.cannot_draw(gives_constants)
+
+
+def test_whatever_else_a_function_does_it_may_draw() -> None:
+    drawn = random.random
+
+    async def waits(ctx):
+        return 1
+
+    def generates(ctx):
+        yield 1
+
+    for function in (
+        lambda ctx: random.random(),
+        lambda ctx: drawn(),
+        lambda ctx: FACTOR,
+        lambda ctx: ctx["value"],
+        lambda ctx: ctx.value,
+        lambda ctx, a=1: a + a,
+        lambda ctx: [*ctx],
+        lambda ctx: {ctx: 1},
+        waits,
+        generates,
+        print,
+    ):
+        assert not seeds.cannot_draw(function), function

@@ -32,7 +32,7 @@ STEPS = """
 class LongRun:
     """`count` cells of `seconds` each, of which every other one is equal to the one before it."""
 
-    def __init__(self, project: Project, count: int, seconds: float = 0.004) -> None:
+    def __init__(self, project: Project, count: int, seconds: float = 0.01) -> None:
         self.project = project
         self.count = count
         project["work/config.yaml"] = f"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -56,6 +56,7 @@ class Lanes:
         self._alone = list(self._lanes)
         self._only = self._lanes[self._alone[0]] if len(self._alone) == 1 else None
         self._queue: queue.SimpleQueue[News] = queue.SimpleQueue()
+        self._came: list[News] = []  # taken out of it, and not asked for yet
 
     def name(self, experiment: str) -> str:
         """The lane of an experiment."""
@@ -106,7 +107,9 @@ class Lanes:
 
     def over(self, cell: CellName) -> None:
         """A cell is over, whatever came of it."""
-        self._due.get(cell.experiment, set()).discard(cell)
+        due = self._due.get(cell.experiment)
+        if due is not None:
+            due.discard(cell)
         following = self._lanes[self._names[cell.experiment]].following
         if following is not None:
             following.over(cell)
@@ -133,22 +136,27 @@ class Lanes:
             return LoopExecutor(self._place, self._queue.put, self._due[str(spec.address)])
         return self._make(spec, self._place, self._queue.put)
 
-    def news(self, wait: float | None) -> Iterable[News]:
-        """What was reported; waits for the first of it for so many seconds, or (None) for ever."""
-        if wait is None or wait > 0:
+    def await_news(self, wait: float | None) -> None:
+        """Until something is reported, for so many seconds, or (None) for ever."""
+        if not self._came and (wait is None or wait > 0):
             with suppress(queue.Empty):
-                yield self._noted(self._queue.get(timeout=wait))
-        while not self._queue.empty():
-            yield self._noted(self._queue.get())
+                self._came.append(self._queue.get(timeout=wait))
+
+    def news(self) -> Sequence[News]:
+        """What was reported."""
+        found, self._came = self._came, []
+        take = self._queue.get_nowait
+        with suppress(queue.Empty):
+            while True:
+                found.append(take())
+        for each in found:
+            if isinstance(each, Outcome):
+                self._lanes[self._names[each.cell.experiment]].active.discard(each.cell)
+        return found
 
     def wake(self) -> None:
         """From another thread: the run is to stop."""
         self._queue.put(Stopped(KeyboardInterrupt()))
-
-    def _noted(self, news: News) -> News:
-        if isinstance(news, Outcome):
-            self._lanes[self._names[news.cell.experiment]].active.discard(news.cell)
-        return news
 
     def finish(self, prepared: Prepared) -> None:
         """No more cells of an experiment will come."""

@@ -6,7 +6,6 @@ Parsed once per process and state of the file, and compared with what is loaded 
 from __future__ import annotations
 
 import ast
-import gc
 import linecache
 import threading
 from collections.abc import Iterator
@@ -16,10 +15,10 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final
 
+from druse.collecting import uncollected
 from druse.fingerprint import compiled
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-_MANY: Final = 10_000  # objects
 _DEFINITIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -129,25 +128,13 @@ def one_look() -> Iterator[None]:
         if _blocks:  # within another one
             yield
             return
-        enabled = gc.isenabled()
-        gc.disable()
-        _blocks.append(enabled)
+        _blocks.append(True)
         try:
-            yield
+            with uncollected():
+                yield
         finally:
             _blocks.clear()
             _looked_at.clear()
-            if enabled:
-                _keep_what_was_made()
-                gc.enable()
-
-
-def _keep_what_was_made() -> None:
-    """Syntax trees are very many objects that stay, and the collector need not go through them
-    as if they were young. Thawing what was frozen makes it old."""
-    if gc.get_count()[0] > _MANY and not gc.get_freeze_count():
-        gc.freeze()
-        gc.unfreeze()
 
 
 def _codes(module: ModuleType, file: str) -> Iterator[CodeType]:

@@ -11,6 +11,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import compress
+from operator import is_
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -20,11 +22,12 @@ from druse_store.appender import Appender
 from druse_store.changes import Change
 from druse_store.digest import SIZE
 from druse_store.frames import HEADER_SIZE
+from druse_store.gc.buckets import COUNT
 from druse_store.gc.crew import Crew, Job
 from druse_store.gc.packs import Group
 from druse_store.gc.swaps import Swap, Swaps
 from druse_store.gc.sweep import Sweeper
-from druse_store.index.bulk import Bulk, Scan
+from druse_store.index.bulk import Bulk, Row, Scan
 from druse_store.index.environment import Environment
 from druse_store.index.values import CHUNKS, QUARANTINED, SEALED
 from druse_store.location import Location
@@ -69,14 +72,14 @@ class Compactor:
         self._leaving: list[Future[None]] = []
         self._groups: list[list[Group]] = []  # that are still to be begun, a wave each
         self._begun: _Wave | None = None
+        self._places: dict[bytes, bytearray] = {}
         self.done = Compacted()
 
-    def run(self, dead: list[bytes]) -> None:
-        """Wholly dead packs first, which needs no room; then what was begun, and what was not."""
+    def remove(self, dead: list[bytes]) -> None:
+        """Removes packs in which nothing lives, which needs no room."""
         dead = [pack for pack in dead if self._may_touch(pack)]
         still = self._rows(dead)
         self._remove([pack for pack in dead if not still[pack]])
-        self._write_anew()
 
     def close(self) -> None:
         """Ends it, done or not."""
@@ -179,14 +182,19 @@ class Compactor:
 
     # --- writing anew --------------------------------------------------------------------------
 
-    def start(self, groups: list[Group], doomed: Sequence[bytearray]) -> None:
+    def start(
+        self, groups: list[Group], doomed: Sequence[bytearray], places: dict[bytes, bytearray]
+    ) -> None:
         """Begins to copy, beside the sweep, what there is room for before anything is removed.
-        `doomed`: keys, in order, of the chunks that are going to be swept."""
+        `doomed`: keys, in order, of the chunks that are going to be swept. `places`: of what stays
+        in some of the packs."""
+        self._places = places
         self._groups = list(_waves(groups, self._chunk_size(), self._room()))
         if self._groups and sum(group.size for group in self._groups[0]) <= self._room():
             self._begun = self._begin(self._groups.pop(0), doomed)
 
-    def _write_anew(self) -> None:
+    def write_anew(self) -> None:
+        """Completes what was begun, and does what was not."""
         done, total = 0, len(self._groups) + 1
         while self._begun is not None or self._groups:
             self.finish()
@@ -197,12 +205,15 @@ class Compactor:
             done += 1
 
     def _begin(self, groups: list[Group], doomed: Sequence[bytearray]) -> _Wave:
-        # First nobody can append to them any more, then their chunks are looked up.
+        # First nobody can append to them any more, then their chunks are looked up. (What came to
+        # one since the plan is found when it is to be removed.)
         free = [[pack for pack in group.packs if self._may_touch(pack)] for group in groups]
-        rows = self._rows((pack for packs in free for pack in packs), doomed)
+        rows = self._rows({p for packs in free for p in packs} - self._places.keys(), doomed)
         wave = _Wave(self._location, self._step)
         for group, packs in zip(groups, free, strict=True):
-            wave.add([(pack, rows.pop(pack)) for pack in packs], group.size)
+            wanted = [(pack, rows.pop(pack)) for pack in packs if pack in rows]
+            plain = [(p, self._places.pop(p)) for p in packs if p in self._places]
+            wave.add(wanted, plain, group.size)
         wave.crew.start()
         return wave
 
@@ -211,20 +222,48 @@ class Compactor:
         wave.crew.finish(lambda done, total: self._advance("write packs anew", done, total))
         self.done.damaged += wave.damaged
         self._name(wave.packs)
-        for part in wave.swaps.slices(self._sweeper.slice):
+        if self._sweeper.may_write_anew(CHUNKS, wave.swaps.count):
+            rows = self._swap_anew(wave)
+        else:
+            self._swap(wave.swaps)
+            rows = self._rows(wave.over)
+        self._remove([pack for pack in wave.over if not rows[pack]])
+        back = [(pack, chunks) for pack, chunks in rows.items() if chunks]
+        if back:  # what was doomed, and came back to life
+            with _Wave(self._location, self._step) as more:
+                more.add(back, [], 0)
+                self._complete(more)
+
+    def _swap(self, swaps: Swaps) -> None:
+        """Gives entries the places that they get, a part of them after the other."""
+        for part in swaps.slices(self._sweeper.slice):
 
             def move(tables: Bulk, part: list[Swap] = part) -> list[Change]:
                 tables.move_chunks(part)
                 return []
 
             self._sweeper.transact("swap places", move)
-        rows = self._rows(wave.over)
-        self._remove([pack for pack in wave.over if not rows[pack]])
-        back = [(pack, chunks) for pack, chunks in rows.items() if chunks]
-        if back:  # what was doomed, and came back to life
-            with _Wave(self._location, self._step) as more:
-                more.add(back, 0)
-                self._complete(more)
+
+    def _swap_anew(self, wave: _Wave) -> dict[bytes, bytearray]:
+        """Gives entries the places that they get, all at once. Returns what `_rows` finds then."""
+        left = {pack: bytearray() for pack in wave.over}
+
+        def change(head: int, rows: list[Row]) -> list[Row]:
+            self._advance("swap places", head, COUNT)
+            found = wave.swaps.applied(head, rows)
+            for key, value in compress(found, map(is_, found, rows)):
+                into = left.get(value[:8])
+                if into is not None:
+                    into += key
+                    into += value
+            return found
+
+        def work(tables: Bulk) -> list[Change]:
+            tables.write_anew(CHUNKS, change)
+            return []
+
+        self._sweeper.transact("swap places", work)
+        return left
 
     def _name(self, packs: list[Appender]) -> None:
         for out in packs:
@@ -263,11 +302,17 @@ class _Wave:
         self.over: list[bytes] = []  # packs of which all was copied
         self.damaged: list[str] = []
 
-    def add(self, wanted: list[tuple[bytes, bytearray]], size: int) -> None:
-        """Packs, with the rows of their chunks: about so many bytes, that become one pack."""
-        if any(rows for _, rows in wanted):
+    def add(
+        self,
+        wanted: list[tuple[bytes, bytearray]],
+        plain: list[tuple[bytes, bytearray]],
+        size: int,
+    ) -> None:
+        """Packs, with the rows of their chunks or their places: about so many bytes, that become
+        one pack."""
+        if plain or any(rows for _, rows in wanted):
             out = Appender.create(self._location, frames.PACK)
-            self.crew.add(Job(wanted, size, out))
+            self.crew.add(Job(wanted, plain, size, out))
         else:
             self.over += [pack for pack, _ in wanted]
 

@@ -9,29 +9,31 @@ from __future__ import annotations
 import mmap
 import struct
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, compress
-from operator import not_
+from operator import eq, not_
 from pathlib import Path
 from typing import TypeAlias
 
 from blake3 import blake3
 
 from druse_store import codec, disk, frames
-from druse_store.appender import Appender
 from druse_store.digest import SIZE, Digest, trusted
 from druse_store.errors import StoreError
 from druse_store.frames import HEADER_SIZE, RAW
 from druse_store.gc import packs
-from druse_store.gc.swaps import PUT, Swaps
+from druse_store.gc.stream import Stream
+from druse_store.gc.swaps import Swaps
+from druse_store.index.values import CHUNK_ROW
 
-_ROW = struct.Struct(f"<{SIZE}s8xQIIB13x")
+_FIELDS = struct.Struct(f"<{SIZE + 8}xQIIB13x")
+_KEYED = struct.Struct(f"<{SIZE}s{CHUNK_ROW}s")
 _BATCH = 4 << 20  # bytes that are verified, and written, at once
 
-# A chunk: its offset, the bytes that are stored, its size, its codec, its digest. A plain tuple,
-# since there may be a million of them.
-Chunk: TypeAlias = "tuple[int, int, int, int, bytes]"
+# A chunk: its offset, the bytes that are stored, its size, its codec, its digest, its row. A plain
+# tuple, since there may be a million of them.
+Chunk: TypeAlias = "tuple[int, int, int, int, bytes, bytes]"
 
 
 @dataclass(slots=True)
@@ -48,12 +50,8 @@ class Source:
     @classmethod
     def open(cls, pack: bytes, path: Path, rows: bytes | bytearray) -> Source:
         """Maps a pack; `rows` are the keys and values of its chunks, one behind the other."""
-        chunks = sorted(
-            [
-                (at, length, size, kind, key)
-                for key, at, length, size, kind in _ROW.iter_unpack(rows)
-            ]
-        )
+        found = zip(_FIELDS.iter_unpack(rows), _KEYED.iter_unpack(rows), strict=True)
+        chunks = sorted([fields + keyed for fields, keyed in found])
         source = cls(pack, path, memoryview(b""), *_sorted_out(chunks))
         if chunks:
             try:
@@ -66,7 +64,7 @@ class Source:
 
     def lacks(self, chunk: Chunk) -> None:
         """Notes a chunk that does not check."""
-        offset, _, _, _, key = chunk
+        offset, _, _, _, key, _ = chunk
         self.damaged.append(f"the chunk {trusted(key)} at byte {offset} is damaged")
 
 
@@ -80,20 +78,19 @@ def _sorted_out(chunks: list[Chunk]) -> tuple[list[list[Chunk]], list[Chunk]]:
     return extents, [chunk for chunk in chunks if chunk[0] not in taken]
 
 
-def copy(sources: list[Source], out: Appender, swaps: Swaps) -> list[Source]:
-    """Copies all of these into one pack: extents first. Returns them, their packs let go."""
+def copy(sources: list[Source], out: Stream, swaps: Swaps) -> None:
+    """Copies all of these into one pack: extents first. Their packs are let go."""
     for source in sources:
         copy_extents(source, out, swaps)
     for source in sources:
         copy_frames(source, out, swaps)
         source.data = memoryview(b"")
-    return sources
 
 
 # --- extents -----------------------------------------------------------------------------------
 
 
-def copy_extents(source: Source, out: Appender, swaps: Swaps) -> None:
+def copy_extents(source: Source, out: Stream, swaps: Swaps) -> None:
     """Copies raw chunks that lie side by side."""
     for chunks in source.extents:
         good = _verified(source.data, chunks)
@@ -103,9 +100,9 @@ def copy_extents(source: Source, out: Appender, swaps: Swaps) -> None:
             source.lacks(chunks[good.index(False)])
 
 
-def _append_extent(source: Source, chunks: list[Chunk], out: Appender, swaps: Swaps) -> None:
+def _append_extent(source: Source, chunks: list[Chunk], out: Stream, swaps: Swaps) -> None:
     data = source.data
-    table = frames.table([(trusted(key), size) for _, _, size, _, key in chunks])
+    table = frames.table([(trusted(key), size) for _, _, size, _, key, _ in chunks])
     pad = frames.padding(out.end + HEADER_SIZE + len(table))
     start, end = chunks[0][0], chunks[-1][0] + chunks[-1][2]
     head = frames.header(
@@ -113,14 +110,14 @@ def _append_extent(source: Source, chunks: list[Chunk], out: Appender, swaps: Sw
     )
     place = out.append(head, table, bytes(pad), data[start:end])
     moved = place + HEADER_SIZE + len(table) + pad - start
-    for offset, _, _, _, key in chunks:
-        swaps.parts[key[0]] += PUT.pack(key, source.file_id, offset, out.file_id, offset + moved)
+    for offset, _, _, _, key, row in chunks:
+        swaps.add(key, row, out.file_id, offset + moved)
 
 
 # --- frames ------------------------------------------------------------------------------------
 
 
-def copy_frames(source: Source, out: Appender, swaps: Swaps) -> None:
+def copy_frames(source: Source, out: Stream, swaps: Swaps) -> None:
     """Copies all other chunks, a frame each; neighbours together."""
     for batch in _batches(source.frames):
         good = _verified(source.data, batch)
@@ -131,16 +128,15 @@ def copy_frames(source: Source, out: Appender, swaps: Swaps) -> None:
 
 
 def _pieces(
-    source: Source, chunks: list[Chunk], out: Appender, swaps: Swaps
+    source: Source, chunks: list[Chunk], out: Stream, swaps: Swaps
 ) -> list[memoryview | bytes]:
     """What is to be written for these chunks: runs of frames as they lie side by side, and new
     headers where the old ones do not check. One loop: there may be a million of them."""
-    data, old, new = source.data, source.file_id, out.file_id
-    parts, put, head_of = swaps.parts, PUT.pack, frames.header
+    data, head_of = source.data, frames.header
     found: list[memoryview | bytes] = []
     start = end = 0  # of the run
     moved = out.end  # what is to be added to a place in the run
-    for offset, stored, size, kind, key in chunks:
+    for offset, stored, size, kind, key, row in chunks:
         begin = offset - HEADER_SIZE
         there = data[begin:offset]
         head = head_of(frames.CHUNK, kind, key, size, stored)
@@ -155,7 +151,7 @@ def _pieces(
             moved += end - begin
             start = begin
         end = offset + stored
-        parts[key[0]] += put(key, old, offset, new, offset + moved)
+        swaps.add(key, row, out.file_id, offset + moved)
     if end != start:
         found.append(data[start:end])
     return found
@@ -163,15 +159,26 @@ def _pieces(
 
 def _verified(data: memoryview, chunks: list[Chunk]) -> list[bool]:
     """Whether each gives the bytes that its name says."""
-    if {chunk[3] for chunk in chunks} == {RAW}:
-        return [
-            stored == size and blake3(data[at : at + size]).digest() == key
-            for at, stored, size, _, key in chunks
-        ]
-    encoded = [(kind, data[at : at + stored], size) for at, stored, size, kind, _ in chunks]
+    offsets, stored, sizes, codecs, keys, _ = zip(*chunks, strict=True)
+    return list(map(eq, digests_of(data, offsets, stored, codecs, sizes), keys))
+
+
+def digests_of(
+    data: memoryview,
+    offsets: Sequence[int],
+    stored: Sequence[int],
+    codecs: Sequence[int],
+    sizes: Sequence[int],
+) -> list[bytes]:
+    """The digests of what chunks decode to; empty for one that cannot be decoded."""
+    if set(codecs) == {RAW} and stored == sizes:
+        return [blake3(data[at : at + n]).digest() for at, n in zip(offsets, stored, strict=True)]
+    encoded = [
+        (kind, data[at : at + length], size)
+        for at, length, kind, size in zip(offsets, stored, codecs, sizes, strict=True)
+    ]
     plain = codec.decode_many(encoded)
-    found = [b"" if each is None else blake3(each).digest() for each in plain]
-    return [digest == chunk[4] for digest, chunk in zip(found, chunks, strict=True)]
+    return [b"" if each is None else blake3(each).digest() for each in plain]
 
 
 def _batches(chunks: list[Chunk]) -> Iterator[list[Chunk]]:

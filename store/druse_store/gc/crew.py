@@ -12,16 +12,18 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import IO, Any
+from pathlib import Path
+from typing import IO, Any, TypeAlias
 
 from druse_store import frames, packing, parallel
 from druse_store.appender import Appender
 from druse_store.errors import StoreError
-from druse_store.gc import copying
+from druse_store.gc import copying, verbatim
 from druse_store.gc.copying import Source
+from druse_store.gc.stream import Stream
 from druse_store.gc.swaps import Swaps
 from druse_store.location import Location
 
@@ -29,12 +31,16 @@ WORTH = 32 << 20  # bytes to copy from which on a helper is worth its start
 _MOST = 4  # helpers
 _LENGTH = 8  # bytes that say how long a message is
 
+_Pack: TypeAlias = "tuple[bytes, Path, bytes | bytearray]"  # its id, where it lies, its chunks
+
 
 @dataclass(slots=True)
 class Job:
-    """Packs, each with the rows of the chunks that are to be copied from it, into a new one."""
+    """Packs, each with the chunks that are to be copied from it, into a new one: `wanted` with keys
+    and rows, `plain` ones with places (see `verbatim`)."""
 
     wanted: list[tuple[bytes, bytearray]]
+    plain: list[tuple[bytes, bytearray]]
     size: int
     out: Appender
     copied: list[bytes] = field(default_factory=list)  # packs of which all is in the new one
@@ -94,15 +100,15 @@ class Crew:
             job.give_up()
 
     def _do(self, job: Job) -> None:
+        path = self._location.pack
+        wanted = [(pack, path(pack), rows) for pack, rows in job.wanted]
+        plain = [(pack, path(pack), rows) for pack, rows in job.plain]
         try:
-            sources = copying.copy(self._sources(job), job.out, self._swaps)
+            damaged = copy(wanted, plain, job.size, job.out, self._swaps)
         except BaseException:
             job.give_up()
             raise
-        self._note(job, [(source.file_id, source.damaged) for source in sources])
-
-    def _sources(self, job: Job) -> list[Source]:
-        return [Source.open(pack, self._location.pack(pack), rows) for pack, rows in job.wanted]
+        self._note(job, damaged)
 
     def _take_answers(self) -> None:
         while self._answers:
@@ -113,18 +119,32 @@ class Crew:
                 into.extend(part)
             self._note(job, found)
 
-    def _note(self, job: Job, found: list[tuple[bytes, list[str]]]) -> None:
-        for pack, damaged in found:
+    def _note(self, job: Job, found: dict[bytes, list[str]]) -> None:
+        for pack, damaged in found.items():
             job.damaged += damaged
             if not damaged:
                 job.copied.append(pack)
         job.wanted.clear()
+        job.plain.clear()
         self._done(job)
 
     def _begun_anew(self, job: Job) -> Job:
         """A job of which a helper may have done a part."""
         job.give_up()
-        return Job(job.wanted, job.size, Appender.create(self._location, frames.PACK))
+        return Job(job.wanted, job.plain, job.size, Appender.create(self._location, frames.PACK))
+
+
+def copy(
+    wanted: Iterable[_Pack], plain: Iterable[_Pack], size: int, out: Appender, swaps: Swaps
+) -> dict[bytes, list[str]]:
+    """Does a job. Returns for each pack what of it is damaged."""
+    with Stream(out, size) as stream:
+        sources = [Source.open(*each) for each in wanted]
+        copying.copy(sources, stream, swaps)
+        damaged = {source.file_id: source.damaged for source in sources}
+        for pack, path, places in plain:
+            damaged[pack] = verbatim.copy(pack, path, places, stream, swaps)
+    return damaged
 
 
 class _Helper:
@@ -165,8 +185,11 @@ class _Helper:
 
     def _told(self, job: Job) -> list[Any]:
         job.out.write_out()
-        wanted = [[pack, str(self._location.pack(pack)), bytes(r)] for pack, r in job.wanted]
-        return [str(job.out.path), job.out.file_id, job.out.end, wanted]
+        wanted, plain = (
+            [(pack, str(self._location.pack(pack)), bytes(rows)) for pack, rows in packs]
+            for packs in (job.wanted, job.plain)
+        )
+        return [str(job.out.path), job.out.file_id, job.out.end, job.size, wanted, plain]
 
     def end(self) -> None:
         """Whatever it does: it is not needed any more."""

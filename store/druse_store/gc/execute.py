@@ -78,13 +78,15 @@ class Executor:
         plan, sweeper = self._plan, self._sweeper
         with self._reserve():
             if not plan.marked.problems:
-                self._compactor.start(plan.packs.groups, self._doomed())
+                self._compactor.start(plan.packs.groups, self._doomed(), plan.places)
             self._logical()
             if not plan.marked.problems:
                 self._tombstones()
                 self._sweep()
-                self._packs()
+                self._compactor.remove(plan.packs.dead)
+                self._compactor.orphans([pack for pack, _ in plan.orphans])
                 self._upkeep()
+                self._compactor.write_anew()
                 self._compactor.finish()
         done = self._compactor.done
         swept = Counts(*(sweeper.swept[table] for table in (RECORDS, BLOBS, CHUNKS)))
@@ -195,8 +197,3 @@ class Executor:
             self._step("write the log anew")
             removed = 0
         memory["removed"] = removed
-
-    def _packs(self) -> None:
-        plan = self._plan
-        self._compactor.run(plan.packs.dead)
-        self._compactor.orphans([pack for pack, _ in plan.orphans])

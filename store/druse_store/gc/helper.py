@@ -12,22 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from druse_store.appender import Appender
-from druse_store.gc import copying
-from druse_store.gc.copying import Source
-from druse_store.gc.crew import receive, send
+from druse_store.gc.crew import copy, receive, send
 from druse_store.gc.swaps import Swaps
 
 
-def _work(path: str, file_id: bytes, end: int, wanted: list[Any]) -> list[Any]:
+def _work(
+    path: str, file_id: bytes, end: int, size: int, wanted: list[Any], plain: list[Any]
+) -> list[Any]:
     """Does one job; the answer is what `Crew` wants to know."""
     swaps = Swaps()
     out = Appender.beside(Path(path), file_id, end)
     try:
-        found = [Source.open(pack, Path(source), rows) for pack, source, rows in wanted]
-        found = copying.copy(found, out, swaps)
-        out.write_out()
-        told = [(source.file_id, source.damaged) for source in found]
-        return [out.end, out.last, out.frames, [bytes(part) for part in swaps.parts], told]
+        sources, others = (
+            [(each[0], Path(each[1]), each[2]) for each in p] for p in (wanted, plain)
+        )
+        damaged = copy(sources, others, size, out, swaps)
+        return [out.end, out.last, out.frames, [bytes(part) for part in swaps.parts], damaged]
     finally:
         out.close()
 

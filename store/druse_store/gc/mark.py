@@ -8,17 +8,16 @@ each, and looked at one first byte at a time, so that a store of any size costs 
 from __future__ import annotations
 
 import struct
-from array import array
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from druse_store import packing
 from druse_store.digest import Digest, trusted
-from druse_store.errors import BlobNotFound, Damaged
-from druse_store.frames import HEADER_SIZE, RAW
+from druse_store.errors import BlobNotFound, Damaged, IndexDamaged
+from druse_store.frames import HEADER_SIZE
 from druse_store.gc import references
 from druse_store.gc.buckets import COUNT, Buckets
+from druse_store.gc.places import PACK, SIZE, Places
 from druse_store.gc.roots import BARE, KEEP_ALL, Roots
 from druse_store.index import values
 from druse_store.index.bulk import Row, Scan, state_of
@@ -29,12 +28,18 @@ from druse_store.index.values import (
     LIVE,
     RECORD_TAIL,
     RECORDS,
+    SINCE_AT,
     STATE_AT,
     TOMBSTONED,
 )
 from druse_store.records import KIND_AT, fields_at
 
-_CHUNK = struct.Struct("<8sQI4xBBQ4x")
+_CHUNK = struct.Struct(f"<{PACK}s{SIZE}s")
+_STORED = slice(16, 20)  # where a chunk's row says how many bytes it takes
+_DAMAGED = (
+    "an entry of the index's table 'chunks' has another length than all; `druse repair "
+    "--rebuild-index` makes a new index from the packs"
+)
 _BATCH = 2_000  # records that are decoded at once
 
 ReadList = Callable[[Digest, Digest, int], list[Digest]]
@@ -53,16 +58,12 @@ class Doomed:
 
 @dataclass(slots=True)
 class Marked:
-    """What marking found. Of each pack: the bytes of chunks that stay, with a frame header each,
-    and where raw ones lie (offset << 32 | size)."""
+    """What marking found."""
 
     records: Doomed = field(default_factory=Doomed)
     blobs: Doomed = field(default_factory=Doomed)
     chunks: Doomed = field(default_factory=Doomed)
-    kept: defaultdict[bytes, int] = field(default_factory=lambda: defaultdict(int))
-    raw: defaultdict[bytes, array[int]] = field(
-        default_factory=lambda: defaultdict(lambda: array("Q"))
-    )
+    places: Places = field(default_factory=Places)  # of the chunks that stay
     later: int = 0  # bytes of chunks that will be due when the grace is over
     problems: list[str] = field(default_factory=list)
 
@@ -216,28 +217,30 @@ class Marker:
             self._advance("chunks", head, COUNT)
             members = self._live.members(head)
             self._live.release(head)
-            self._slice(rows, members)
+            try:
+                self._slice(rows, members)
+            except struct.error as error:
+                raise IndexDamaged(_DAMAGED) from error
+            self.marked.places.added(len(rows))
 
     def _slice(self, rows: list[Row], members: frozenset[bytes]) -> None:
         """The rows of chunks with one first byte. Everything in one loop: there may be millions.
 
         They are not checked here: each is before it gets a tombstone, or is moved.
         """
-        kept, raw, limit = self.marked.kept, self.marked.raw, self._limit
-        unpack, doomed = _CHUNK.unpack, self.marked.chunks
+        by_pack, limit, immediate = self.marked.places.by_pack, self._limit, self._immediate
+        split, number, doomed = _CHUNK.unpack, int.from_bytes, self.marked.chunks
         for key, value in rows:
-            pack, offset, stored, codec, state, since = unpack(value)
             if key in members:
-                if state == TOMBSTONED:
+                if value[STATE_AT] == TOMBSTONED:
                     doomed.revived += key
-            elif since <= limit:
-                if state == TOMBSTONED:
+            elif number(value[SINCE_AT], "little") <= limit:
+                if value[STATE_AT] == TOMBSTONED:
                     doomed.due += key
                     continue
                 doomed.fresh += key
-                if self._immediate:
+                if immediate:
                     continue
-                self.marked.later += stored + HEADER_SIZE
-            kept[pack] += stored + HEADER_SIZE
-            if codec == RAW:
-                raw[pack].append((offset << 32) | stored)
+                self.marked.later += number(value[_STORED], "little") + HEADER_SIZE
+            pack, place = split(value)
+            by_pack[pack] += place

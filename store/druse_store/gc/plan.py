@@ -75,8 +75,9 @@ class GcPlan:
     """What a collection will do. Sizes are bytes on disk.
 
     `freed` leave the packs at once. `later` are those of chunks that get a tombstone now, and leave
-    when the grace is over, once their packs are worth writing anew. `problems` say why less is
-    done than could be.
+    when the grace is over, once their packs are worth writing anew. `places` are those of what
+    stays in packs that are written anew, and have no extents. `problems` say why less is done than
+    could be.
     """
 
     collector: Collector = field(repr=False)
@@ -90,6 +91,7 @@ class GcPlan:
     evicted: frozenset[bytes]
     size: int = 0
     packs: PackPlan = field(default_factory=PackPlan)
+    places: dict[bytes, bytearray] = field(default_factory=dict, repr=False)
     orphans: list[tuple[bytes, int]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -211,12 +213,13 @@ class Planner:
         plan.orphans += self._orphans(files)
         need -= sum(size for _, size in plan.orphans)
         waste = plan.settings.waste
-        raw = plan.marked.raw
-        uses = {
-            pack: packs.Use(kept, list(packs.extents(sorted(raw.pop(pack, ())))))
-            for pack, kept in plan.marked.kept.items()
-        }
+        places = plan.marked.places
+        uses = {pack: places.use(pack) for pack in places.packs()}
         plan.packs = packs.choose(sizes, uses, waste, PACK_SIZE, need)
+        if places.is_whole:
+            anew = (pack for group in plan.packs.groups for pack in group.packs)
+            plan.places = {p: places.by_pack[p] for p in anew if not uses[p].extents}
+        places.by_pack.clear()
 
     def read_list(self, digest: Digest, chunks: Digest, size: int) -> list[Digest]:
         """The chunks that a blob of several is made of. Raises Damaged, BlobNotFound."""

@@ -48,6 +48,10 @@ class Spared:
         for name in leased.runs:
             self._add_run(snapshot, *name)
 
+    def go_on_from(self, head: Head) -> None:
+        """Says that the log was written anew, by this collection, up to here."""
+        self._seen = (head.segment, head.offset)
+
     def add(self, snapshot: Snapshot, digests: Iterable[bytes]) -> None:
         """Spares records with all that they name, and blobs with their chunks."""
         for digest in digests:

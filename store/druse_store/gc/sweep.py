@@ -7,8 +7,11 @@ chunks, and one that came back to life meanwhile is seen here, and gives its chu
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Callable, Iterator
+from itertools import repeat
+from operator import itemgetter
 
 from druse_store import trash
 from druse_store.changes import MARK, Change
@@ -17,14 +20,18 @@ from druse_store.digest import SIZE, trusted
 from druse_store.gc.spared import Spared
 from druse_store.index import values
 from druse_store.index.bulk import Bulk, Row, state_of, with_state
-from druse_store.index.snapshot import pack_edges
+from druse_store.index.snapshot import Snapshot, pack_edges
 from druse_store.index.tables import catch_up
 from druse_store.index.values import BLOBS, CHUNKS, EVICTED, LIVE, RECORDS, SUSPECT, TOMBSTONED
 from druse_store.records import cell_of
 
+_SINCE, _STATE = itemgetter(values.SINCE_AT), itemgetter(values.STATE_AT)
+_KEYS = struct.Struct(f"{SIZE}s")
 _LAST = pack_edges(("",))  # nothing more is read: of a signature
 SLICE = 10_000  # keys per transaction
 _ALONE = 40_000  # the same, where nobody waits: each page is written and synced less often
+_ANEW_MOST = 750_000  # rows of chunks: some 64 MiB
+_ANEW_SHARE = 0.2  # of rows that change, from which on writing all of them is faster
 _RECORD = 3  # keys that a record counts for: it has rows in several tables
 
 # Seconds between transactions. Others poll the lock: without a pause some would never get it.
@@ -71,6 +78,13 @@ class Sweeper:
         self._step(name)
         if not self.direct:
             time.sleep(_YIELD)
+
+    def may_write_anew(self, table: str, changing: int) -> bool:
+        """Whether a table of which so many rows change is to be written anew, in one transaction:
+        where nobody waits, and it fits into memory until that is committed."""
+        with Snapshot(self._committer.environment) as snapshot:
+            rows = snapshot.count(table)
+        return self.direct and rows <= _ANEW_MOST and changing >= _ANEW_SHARE * rows
 
     def catch_up(self) -> None:
         """Sees the last commit, even of a writer that died within it."""
@@ -195,14 +209,23 @@ class Sweeper:
         self.transact("empty the trash", work)
 
     def _not_due(self, rows: list[Row], limit: int) -> list[Row]:
-        """The rows of chunks or blobs that do not go. One loop: there may be millions."""
+        """The rows of chunks or blobs that do not go."""
+        if not rows:
+            return []
         spared, direct, old = self.spared.digests, self.direct, self._limit
-        number, state_at, since = int.from_bytes, values.STATE_AT, values.SINCE_AT
+        number: Callable[..., int] = int.from_bytes
+        # Hardly ever any. So they are looked at in columns: there may be millions.
+        keys, found = zip(*rows, strict=True)
+        newest = max(map(number, map(_SINCE, found), repeat("little")))
+        states = set(map(_STATE, found))
+        most = limit if states == {TOMBSTONED} else min(limit, old) if direct else 0
+        if newest <= most and spared.isdisjoint(keys):
+            return []
         stay: list[Row] = []
         for row in rows:
             key, value = row
-            most = limit if value[state_at] == TOMBSTONED else old if direct else 0
-            if number(value[since], "little") > most or key in spared:
+            most = limit if _STATE(value) == TOMBSTONED else old if direct else 0
+            if number(_SINCE(value), "little") > most or key in spared:
                 stay.append(row)
         return stay
 
@@ -226,8 +249,8 @@ class Sweeper:
         total = len(digests) // SIZE
         for start in range(0, total, size):
             self._advance(name, start, total)
-            stop = min(start + size, total)
-            yield [bytes(digests[at * SIZE : at * SIZE + SIZE]) for at in range(start, stop)]
+            part = digests[start * SIZE : (start + size) * SIZE]
+            yield [key for (key,) in _KEYS.iter_unpack(part)]
 
 
 def _is_due(value: bytes, limit: int) -> bool:

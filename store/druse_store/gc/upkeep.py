@@ -85,7 +85,9 @@ class Upkeep:
         self._advance("write the log anew", 0, 1)
         before = self._log_bytes()
         session.writer.leave_files()
-        for path in checkpoint.write(session.location, session.environment, session.write_lock):
+        for path in checkpoint.write(
+            session.location, session.environment, session.write_lock, self._sweeper.spared
+        ):
             with suppress(FileNotFoundError):
                 path.unlink()
         return before - self._log_bytes()

@@ -26,7 +26,8 @@ Bodies of variable length are msgpack, except `edges` (see `snapshot.pack_edges`
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import NamedTuple
 from zlib import crc32
 
@@ -57,6 +58,8 @@ TICK = 10_000_000_000  # ns between commits whose time is noted
 RESIDUE = 0x2144DF1C  # the crc32 of whatever ends with its own crc32: so a check is one call
 _CHUNK = struct.Struct("<8sQIIBBQ")
 _BLOB = struct.Struct("<32sQIBQ")
+PLACE = 16  # bytes of a chunk's row that say where it is: pack and offset
+CHUNK_ROW = _CHUNK.size + 4  # bytes of a chunk's row
 _FILE = struct.Struct("<BBQQI")
 _HEAD = struct.Struct("<Q8sQ")
 _ORIGIN = struct.Struct("<32s16sB")
@@ -160,12 +163,14 @@ def current_row(key: bytes, value: memoryview | bytes) -> Digest:
     return trusted(digest)
 
 
-def check(table: str, rows: Iterable[tuple[bytes, bytes]]) -> None:
+def check(table: str, rows: Sequence[tuple[bytes, bytes]]) -> None:
     """Raises IndexDamaged where a stored value does not check: `body` for many."""
     seed = SEEDS[table]
-    for key, value in rows:
-        if crc32(value, crc32(key, seed)) != RESIDUE:
-            raise damaged(table, key)
+    if rows:
+        keys, found = zip(*rows, strict=True)
+        if set(map(crc32, found, map(crc32, keys, repeat(seed)))) != {RESIDUE}:
+            bad = (key for key, value in rows if crc32(value, crc32(key, seed)) != RESIDUE)
+            raise damaged(table, next(bad))
 
 
 def damaged(table: str, key: bytes) -> IndexDamaged:
@@ -203,6 +208,15 @@ def pack_chunks(entries: Mapping[Digest, ChunkEntry], commit: int) -> list[tuple
 
 def unpack_chunk(key: bytes, value: memoryview | bytes) -> ChunkEntry:
     return ChunkEntry._make(_CHUNK.unpack(body(CHUNKS, key, value, _CHUNK.size)))
+
+
+def moved_chunk(key: bytes, value: bytes, place: bytes) -> bytes:
+    """The row of a chunk that lies in another place: pack and offset. Raises IndexDamaged."""
+    begun = crc32(key, SEEDS[CHUNKS])
+    if crc32(value, begun) != RESIDUE:
+        raise damaged(CHUNKS, key)
+    data = place + value[PLACE:-4]
+    return data + crc32(data, begun).to_bytes(4, "little")
 
 
 def pack_blob(key: bytes, entry: BlobEntry) -> bytes:
