@@ -77,7 +77,7 @@ class SetUp:
         self.unseen = watch.unseen
         self.hooks = [p for p in prepared.experiment.plugins if has_part_in_cells(p)]
         self.idle: list[Watch] = []  # of earlier cells, for more: see `Watch.is_unused`
-        self._without_inputs = Runtime(place, prepared, {}, self.seeding)
+        self._without_inputs = Runtime(place, prepared, {})
         self._made = prepared.made
         source = prepared.experiment.datasource
         self.source_draws = not (
@@ -104,11 +104,11 @@ class SetUp:
             self._kept = control, kept
         return kept
 
-    def runtime(self, task: Task, seeding: Seeding) -> Runtime:
+    def runtime(self, task: Task) -> Runtime:
         """What a cell can ask for."""
-        if seeding is self.seeding and not task.upstream:
+        if not task.upstream:
             return self._without_inputs
-        return Runtime(self.place, self.prepared, task.upstream, seeding)
+        return Runtime(self.place, self.prepared, task.upstream)
 
     def watch(self, reads: Reads) -> Watch:
         """What notes what a cell opens, and the like."""
@@ -178,7 +178,7 @@ class CellRun:
         self._root = condition.root
         self._seed_replicate = replicate if prepared.seed.auto_seed else 0
         self._ctx = FrozenContext._of_cell(values, reads, _LOGGER)
-        self._ctx._runtime = up.runtime(task, seeding)
+        self._ctx._runtime, self._ctx._seeding = up.runtime(task), seeding
         self._outcome = Outcome(task.cell, reads.found)
         self._watch = up.watch(reads)
         self._cache: StepCache | None = None

@@ -20,6 +20,7 @@ from druse.names import STEP_NAME_KEY
 if TYPE_CHECKING:
     from druse.reads import Reads
     from druse.runtime import Runtime
+    from druse.seeds import Seeding
 
 _IMMUTABLE = frozenset({int, float, bool, str, bytes, complex, type(None)})
 
@@ -148,6 +149,7 @@ class FrozenContext:
     def _start(self, logger: logging.Logger | None) -> None:
         self._reads: Reads | None = None
         self._runtime: Runtime | None = None
+        self._seeding: Seeding | None = None
         self._log_reads = False
         self._seen: dict[str, Any] = {}  # what was read, where reads are logged
         self.metrics = FrozenMetrics(self)

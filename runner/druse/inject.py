@@ -129,8 +129,8 @@ class ResourceFactory:
 
     def __call__(self, ctx: FrozenContext) -> Any:
         made: list[_Made] = self._made.__dict__.setdefault("made", [])
-        reads, watch, runtime = ctx._reads, current(), ctx._runtime
-        if reads is None or watch is None or runtime is None:
+        reads, watch, runtime, seeding = ctx._reads, current(), ctx._runtime, ctx._seeding
+        if reads is None or watch is None or runtime is None or seeding is None:
             if not made:
                 made.append(_Made({}, {}, self.fn(ctx)))
             return made[0].value
@@ -139,9 +139,9 @@ class ResourceFactory:
                 reads.repeat(each.reads, ctx._data)
                 return each.value
         name = getattr(self.fn, "__qualname__", "")
-        with reads.recording() as found, watch.recording() as seen, runtime.making(name):
+        with reads.recording() as found, watch.recording() as seen, runtime.making(name, seeding):
             value = self.fn(ctx)
-        if runtime.has_drawn():
+        if seeding.has_drawn():
             return value  # the cell is going to be executed again
         made.append(_Made(found, seen, value))
         return value

@@ -102,30 +102,21 @@ class Runtime:
     """The services of one cell. Contexts carry it, so that datasources can ask."""
 
     def __init__(
-        self,
-        place: Workplace,
-        prepared: Prepared,
-        upstream: Mapping[str, UpstreamArtifact],
-        seeding: Seeding,
+        self, place: Workplace, prepared: Prepared, upstream: Mapping[str, UpstreamArtifact]
     ) -> None:
         self._place = place
-        self._seeding = seeding
         self._prepared = prepared
         self._upstream = upstream
 
     @contextmanager
-    def making(self, name: str) -> Iterator[None]:
+    def making(self, name: str, seeding: Seeding) -> Iterator[None]:
         """Within the block a resource is made: what it draws is the same wherever that is."""
-        if self._seeding.is_shared:
+        if seeding.is_shared:
             yield
             return
         seed = self._prepared.seed
         with apart(seed.seed_fn or seed_generators, of_resource(seed.root, name)):
             yield
-
-    def has_drawn(self) -> bool:
-        """Whether something may have been drawn that no seed gives."""
-        return self._seeding.has_drawn()
 
     def fetch(self, artifact: Artifact, ctx: FrozenContext) -> Any:
         """The value of an input; reading it counts. Raises InputGone, ArtifactNotFound."""
