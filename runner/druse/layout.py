@@ -82,7 +82,10 @@ def replicates_of(run: Run) -> int:
 
 
 def merged(known: Sequence[Mapping[str, Any] | None]) -> dict[str, list[Any]]:
-    """The metrics of a condition's cells in order; None stands for a cell that is missing."""
+    """The metrics of a condition's cells in order; None stands for a cell that is missing.
+
+    Records that others than runs have made may hold a value where a run has a list of them.
+    """
     keys: dict[str, Any] = {}  # for the order in which they come first
     for metrics in known:
         if metrics is not None:
@@ -94,7 +97,8 @@ def merged(known: Sequence[Mapping[str, Any] | None]) -> dict[str, list[Any]]:
             if metrics is None:
                 collected.append(None)
             else:
-                collected += metrics.get(key, ())
+                found = metrics.get(key, ())
+                collected += found if isinstance(found, (list, tuple)) else (found,)
     return values
 
 

@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 
 import click
 
+from druse.cli.say import say
+
 _COMMANDS = {
     "accept": ("accept", "Take the latest results over for today's code and parameters."),
     "audit": ("audit", "Execute hits again; name steps that do not give the same."),
@@ -74,7 +76,7 @@ def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> Non
     if value:
         from importlib.metadata import version
 
-        click.echo(f"druse {version('druse')}")
+        say(f"druse {version('druse')}")
         ctx.exit()
 
 
@@ -98,7 +100,7 @@ def run_command(arguments: list[str]) -> int:
         result: Any = druse.main(arguments, prog_name="druse", standalone_mode=False)
     except click.exceptions.Abort as error:
         if isinstance(error.__cause__, KeyboardInterrupt):  # click's own way to say so
-            click.echo("interrupted; what had finished is kept", err=True)
+            say("interrupted; what had finished is kept", err=True)
         return 130
     except click.ClickException as error:
         error.show()
@@ -117,9 +119,9 @@ def _explain(error: Exception) -> int:
     from druse_store import StoreError
 
     if isinstance(error, StoreError | ExecutorLost):
-        click.echo(f"Error: {error}", err=True)
+        say(f"Error: {error}", err=True)
         return 3
     if isinstance(error, DruseError):
-        click.echo(f"Error: {error}", err=True)
+        say(f"Error: {error}", err=True)
         return 2
     raise error

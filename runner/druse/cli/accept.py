@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from druse.cli.options import json_option, named_store, print_json, store_option
+from druse.cli.say import say
 
 if TYPE_CHECKING:
     from druse.accept import Acceptance
@@ -55,14 +56,14 @@ def _sentences(acceptance: Acceptance) -> dict[str, int]:
 def _print(experiment: str, acceptance: Acceptance, dry_run: bool) -> None:
     count = len(acceptance.accepted)
     if not count and not acceptance.refused:
-        click.echo(f"{experiment}: nothing to accept, all {acceptance.hits} cells are hits")
+        say(f"{experiment}: nothing to accept, all {acceptance.hits} cells are hits")
         return
     verb = "would be taken over" if dry_run else "were taken over"
-    click.echo(f"{experiment}: {count} results {verb}, {acceptance.hits} are hits already")
+    say(f"{experiment}: {count} results {verb}, {acceptance.hits} are hits already")
     for sentence, cells in _sentences(acceptance).items():
-        click.echo(f"    accepted for {cells} cells: {sentence}")
+        say(f"    accepted for {cells} cells: {sentence}")
     for why, refused in acceptance.refused.items():
-        click.echo(f"    not for {len(refused)} cells, as {refused[0]}: {why}", err=True)
+        say(f"    not for {len(refused)} cells, as {refused[0]}: {why}", err=True)
 
 
 def _as_json(experiment: str, acceptance: Acceptance) -> dict[str, Any]:

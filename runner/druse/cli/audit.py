@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from druse.cli.options import json_option, named_store, print_json, store_option
+from druse.cli.say import say
 
 if TYPE_CHECKING:
     from druse.audit import Audit
@@ -64,18 +65,16 @@ def audit_command(
 
 def _print(found: Audit) -> None:
     if not found.checked and not found.skipped:
-        click.echo("there are no hits to check: `druse run` computes what is missing")
+        say("there are no hits to check: `druse run` computes what is missing")
         return
     same = len(found.checked) - len(found.mismatches)
-    click.echo(f"{len(found.checked)} hits were executed again: {same} gave the same")
+    say(f"{len(found.checked)} hits were executed again: {same} gave the same")
     for (experiment, step), mismatches in found.steps.items():
         cells = ", ".join(f"{m.cell.condition}/{m.cell.replicate}" for m in mismatches[:5])
         more = f" and {len(mismatches) - 5} more" if len(mismatches) > 5 else ""
-        click.echo(
-            f"{experiment}: {step} is not deterministic: {mismatches[0].sentence} ({cells}{more})"
-        )
+        say(f"{experiment}: {step} is not deterministic: {mismatches[0].sentence} ({cells}{more})")
     for why, skipped in found.skipped.items():
-        click.echo(f"{len(skipped)} cells were skipped, as {skipped[0]}: {why}", err=True)
+        say(f"{len(skipped)} cells were skipped, as {skipped[0]}: {why}", err=True)
 
 
 def _as_json(found: Audit) -> dict[str, Any]:

@@ -7,9 +7,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-import click
-
 from druse.cli import text
+from druse.cli.say import say
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -41,7 +40,7 @@ class Bar:
             self._said = now
             left = f", {text.seconds(eta)} left" if eta else ""
             share = 100 * done / total if total else 100.0
-            click.echo(f"{self._what}: {share:.0f} %{left}", err=True)
+            say(f"{self._what}: {share:.0f} %{left}", err=True)
 
     def _draw(self, done: float, total: float) -> None:
         if self._rich is None:

@@ -21,6 +21,7 @@ from druse.cli.options import (
     store_option,
 )
 from druse.cli.rules import policy_of, rule_options
+from druse.cli.say import say
 
 if TYPE_CHECKING:
     from druse_store import GcProgress, GcReport, Policy, Run, Store
@@ -126,9 +127,9 @@ def gc_command(
         _print_report(report)
         lost = [share for share in report.by_run if share.experiment is not None]
         if lost and not now and not report.freed + report.later + report.left:
-            click.echo(f"what these runs lost is younger than the grace of {grace}")
+            say(f"what these runs lost is younger than the grace of {grace}")
     for problem in report.problems:
-        click.echo(problem, err=True)
+        say(problem, err=True)
     return 1 if report.problems else 0
 
 
@@ -195,7 +196,7 @@ def _print_report(report: GcReport) -> None:
         rows.append(["(of no run)", "", text.signed(rest.freed), text.size(rest.later), "-"])
     if rows:
         head = ["run", "keeps", "frees", "later", "to recompute"]
-        click.echo(text.table(head, rows, right=(2, 3, 4)))
+        say(text.table(head, rows, right=(2, 3, 4)))
     verb = "would free" if report.dry_run else "freed"
     waits = ""
     if report.later:
@@ -210,7 +211,7 @@ def _print_report(report: GcReport) -> None:
         if report.left > report.freed
         else ""
     )
-    click.echo(f"{verb} {text.signed(report.freed)}{waits}{evicted}{left}")
+    say(f"{verb} {text.signed(report.freed)}{waits}{evicted}{left}")
 
 
 def _undo(store: Store, runs: list[Any] | None, as_json: bool) -> int:
@@ -221,16 +222,16 @@ def _undo(store: Store, runs: list[Any] | None, as_json: bool) -> int:
         print_json({**found, "records": undone.records, "chunks": undone.chunks})
         return 0
     for run in undone.runs:
-        click.echo(f"{run} is back")
+        say(f"{run} is back")
     for run in undone.levels:
         now = store.run(*run)
         if now is not None:
             level = "whole" if now.level == "full" else now.level
-            click.echo(f"{run} is {level} again")
+            say(f"{run} is {level} again")
     if undone.levels:
-        click.echo("`druse export` writes the artifacts of their folders again")
+        say("`druse export` writes the artifacts of their folders again")
     if not undone.runs and not undone.levels:
-        click.echo(f"{undone.records} records and {undone.chunks} chunks are back")
+        say(f"{undone.records} records and {undone.chunks} chunks are back")
     return 0
 
 
@@ -258,7 +259,7 @@ def rm_command(
         _refuse_pinned(opened, runs)
         if not as_json:
             for run in runs:
-                click.echo(f"{run.name}: {_count(run.count, 'cell')}, {run.level}")
+                say(f"{run.name}: {_count(run.count, 'cell')}, {run.level}")
         if not dry_run:
             if not yes and not click.confirm(f"Remove {_count(len(runs), 'run')}?"):
                 return 1
@@ -267,7 +268,7 @@ def rm_command(
     if as_json:
         print_json({"removed": [] if dry_run else [run.name for run in runs]})
     elif not dry_run:
-        click.echo(
+        say(
             "removed; `druse rm --undo` brings back, `druse gc` frees the space, exported folders "
             "stay"
         )
@@ -321,7 +322,7 @@ def pin_command(name: str, target: str, store: str | None) -> None:
                 raise error from None
             opened.pin(name, digest)
         kept = opened.pins()[name]
-    click.echo(f"{name}: {kept}" + ("" if before in (None, kept) else f" (before: {before})"))
+    say(f"{name}: {kept}" + ("" if before in (None, kept) else f" (before: {before})"))
 
 
 @click.command("unpin")
@@ -345,6 +346,6 @@ def pins_command(as_json: bool, store: str | None) -> None:
     if as_json:
         print_json(pins)
     elif pins:
-        click.echo(text.table(["pin", "keeps"], [list(item) for item in pins.items()]))
+        say(text.table(["pin", "keeps"], [list(item) for item in pins.items()]))
     else:
-        click.echo("nothing is pinned; `druse pin NAME EXPERIMENT/vN` does it", err=True)
+        say("nothing is pinned; `druse pin NAME EXPERIMENT/vN` does it", err=True)

@@ -9,6 +9,7 @@ import click
 
 from druse.cli import text
 from druse.cli.options import find_run, json_option, open_for_reading, print_json, reading_option
+from druse.cli.say import say
 
 if TYPE_CHECKING:
     from druse.comparison import Comparison, MetricChange, Sample, Side
@@ -82,7 +83,7 @@ def _manifests(store: Store, records: Any) -> list[Manifest]:
         try:
             found.append(Manifest.decode(store.get(digest)))
         except (StoreError, ManifestDamaged) as error:
-            click.echo(f"a manifest cannot be read, so its code is not compared: {error}", err=True)
+            say(f"a manifest cannot be read, so its code is not compared: {error}", err=True)
     return found
 
 
@@ -90,14 +91,14 @@ def _manifests(store: Store, records: Any) -> list[Manifest]:
 
 
 def _show(found: Comparison) -> None:
-    click.echo(
+    say(
         f"{found.before} → {found.after}: {found.same_records} of {found.cells} cells rest on the "
         "same record"
     )
     rows = [_row(each) for each in found.metrics]
     if rows:
         head = ["condition", "metric", "n", found.before, "n", found.after, "difference"]
-        click.echo("\n" + text.table(head, rows, right=(2, 4, 6)))
+        say("\n" + text.table(head, rows, right=(2, 4, 6)))
     _show_artifacts(found)
     for title, lines in (
         ("code", found.code),
@@ -105,9 +106,9 @@ def _show(found: Comparison) -> None:
         ("environment", found.environment),
     ):
         if lines:
-            click.echo(f"\n{title}")
+            say(f"\n{title}")
             for line in lines:
-                click.echo(f"    {line}")
+                say(f"    {line}")
 
 
 def _row(each: MetricChange) -> list[str]:
@@ -135,7 +136,7 @@ def _show_artifacts(found: Comparison) -> None:
     ]
     if rows:
         head = ["artifact (cells)", "same", "changed", "removed", "added"]
-        click.echo("\n" + text.table(head, rows, right=(1, 2, 3, 4)))
+        say("\n" + text.table(head, rows, right=(1, 2, 3, 4)))
 
 
 def _plain(found: Comparison) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from druse.cli.options import (
     store_option,
 )
 from druse.cli.rules import policy_of, rule_options
+from druse.cli.say import say
 
 if TYPE_CHECKING:
     from druse_store import Freed, SpaceUsed, Usage, VersionUsage
@@ -98,7 +99,7 @@ def _print_reclaimable(shares: list[Freed], as_json: bool) -> None:
         if s.freed
     ]
     rows.append(["all", text.signed(sum(share.freed for share in shares))])
-    click.echo(text.table(["run", "reclaimable"], rows, right=(1,)))
+    say(text.table(["run", "reclaimable"], rows, right=(1,)))
 
 
 _Row = tuple[tuple[str, str], "Usage"]
@@ -110,7 +111,7 @@ def _experiment_rows(used: SpaceUsed) -> Iterator[_Row]:
     outside = (
         ("(cached steps)", used.outside_runs),
         ("(pinned)", used.pinned),
-        ("(of nobody)", used.unnamed),
+        ("(of no run)", used.unnamed),
     )
     for name, usage in outside:
         if usage.stored:
@@ -141,4 +142,4 @@ def _print_table(head: tuple[str, str], rows: Any) -> None:
         gone = [text.size(usage.gone)] if any_gone else []
         lines.append([*labels, *sizes, text.size(usage.alone), *gone])
     right = (*((1,) if head[1] == "runs" else ()), *range(2, 2 + len(names)))
-    click.echo(text.table([*head, *names], lines, right=right))
+    say(text.table([*head, *names], lines, right=right))

@@ -9,6 +9,7 @@ import click
 
 from druse.cli import text
 from druse.cli.options import json_option, open_for_planning, print_json, store_option
+from druse.cli.say import say
 
 if TYPE_CHECKING:
     from druse.explain import Explanation
@@ -90,26 +91,26 @@ def _print(found: Found, cells: list[CellName], explanation: Explanation) -> Non
     first, last = cells[0], cells[-1]
     which = str(first.replicate) if len(cells) == 1 else f"{first.replicate}-{last.replicate}"
     head = f"{first.experiment}/{first.condition}/{which}"
-    click.echo(f"{head}: {decision.state.value}, {decision.reason}")
+    say(f"{head}: {decision.state.value}, {decision.reason}")
     if explanation.rests_on:
         for line in _rests_on(explanation.rests_on):
-            click.echo(f"    {line}")
+            say(f"    {line}")
         return
     for difference in explanation.differences:
-        click.echo(f"    {difference.sentence}")
+        say(f"    {difference.sentence}")
     for note in explanation.notes:
-        click.echo(f"    {note}")
+        say(f"    {note}")
     past = explanation.compared
     if past is None:
-        click.echo("    there is no earlier record to compare it with")
+        say("    there is no earlier record to compare it with")
         return
     at = past.provenance.get("at")
     when = f", computed {text.moment(int(at * 1e9))}" if isinstance(at, int | float) else ""
     run = f" of {past.run}" if past.run else ""
     place = f"{past.condition}/{past.record.replicate}" if past.condition else "a record"
     if not explanation.differences and not explanation.notes:
-        click.echo("    nothing that its key covers differs")
-    click.echo(f"    compared with {place}{run}{when}")
+        say("    nothing that its key covers differs")
+    say(f"    compared with {place}{run}{when}")
 
 
 def _rests_on(found: dict[str, Any] | Any) -> list[str]:
@@ -189,14 +190,14 @@ def _print_coverage(session: Session, experiment: str, as_json: bool) -> None:
         packages = [f"packages: {', '.join(part['packages'])}"] if part["packages"] else []
         declared = [f"declared: {', '.join(part['declared'])}"] if part["declared"] else []
         covered = "; ".join([", ".join(counts) or "no code of yours", *packages, *declared])
-        click.echo(f"{part['part']}: {covered}")
+        say(f"{part['part']}: {covered}")
         if part["uncacheable"]:
-            click.echo(f"    runs uncached: {part['uncacheable']}")
+            say(f"    runs uncached: {part['uncacheable']}")
         for spot in part["blind_spots"]:
-            click.echo(f"    blind spot: {spot}")
+            say(f"    blind spot: {spot}")
         for sentence in part["unseen"]:
-            click.echo(f"    not seen when it ran: it {sentence}")
+            say(f"    not seen when it ran: it {sentence}")
         for warning in part["warnings"]:
-            click.echo(f"    {warning}")
+            say(f"    {warning}")
     if not any(part["blind_spots"] or part["unseen"] for part in found):
-        click.echo("no blind spots were found; files that are opened count by themselves")
+        say("no blind spots were found; files that are opened count by themselves")

@@ -16,6 +16,7 @@ from druse.cli.options import (
     reading_option,
     store_option,
 )
+from druse.cli.say import say
 
 if TYPE_CHECKING:
     from druse_store import Fetch, Finding, Progress, Repaired, Report, Store
@@ -39,7 +40,7 @@ def verify_command(quick: bool, resume: bool, quiet: bool, as_json: bool, store:
         with Bar("verifying", quiet=quiet or as_json) as bar, open_for_reading(store) as opened:
             report = opened.verify(quick=quick, resume=resume, progress=lambda p: _show(bar, p))
     except KeyboardInterrupt:
-        click.echo("interrupted; `druse verify --resume` goes on from there", err=True)
+        say("interrupted; `druse verify --resume` goes on from there", err=True)
         return 130
     if as_json:
         found = report._asdict()
@@ -49,9 +50,9 @@ def verify_command(quick: bool, resume: bool, quiet: bool, as_json: bool, store:
         _print_findings(report.findings)
         if not quiet:
             state = "clean" if report.clean else "DAMAGED"
-            click.echo(f"{state}: {_looked_at(report, quick=quick)}")
+            say(f"{state}: {_looked_at(report, quick=quick)}")
         if not report.clean:
-            click.echo("`druse repair` mends what it can", err=True)
+            say("`druse repair` mends what it can", err=True)
     return 0 if report.clean else 1
 
 
@@ -69,9 +70,9 @@ def _show(bar: Bar, progress: Progress) -> None:
 
 def _print_findings(findings: list[Finding]) -> None:
     for finding in findings[:_SHOWN]:
-        click.echo(f"{finding.kind} {finding.name}: {finding.what}")
+        say(f"{finding.kind} {finding.name}: {finding.what}")
     if len(findings) > _SHOWN:
-        click.echo(f"… and {len(findings) - _SHOWN} more; --json gives all")
+        say(f"… and {len(findings) - _SHOWN} more; --json gives all")
 
 
 @click.command("repair")
@@ -100,7 +101,7 @@ def repair_command(rebuild_index: bool, quiet: bool, as_json: bool, store: str |
             "damage": rebuilt.damage,
         }
         if not quiet and not as_json:
-            click.echo(
+            say(
                 f"a new index: {rebuilt.chunks} chunks in {rebuilt.packs} packs, "
                 f"{rebuilt.changes} changes of the log"
             )
@@ -122,7 +123,7 @@ def _fetch(store: Store) -> Fetch | None:
         return None
 
     def failed(error: Exception) -> None:
-        click.echo(f"warning: {error}", err=True)
+        say(f"warning: {error}", err=True)
 
     return lost_chunks([open_site(store, name) for name in names], failed)
 
@@ -145,7 +146,7 @@ def _plain(repaired: Repaired) -> dict[str, Any]:
 def _print_repaired(repaired: Repaired, *, quiet: bool) -> None:
     _print_findings(repaired.found)
     for path in repaired.quarantined:
-        click.echo(f"quarantined: {path}")
+        say(f"quarantined: {path}")
     if repaired.lost:
         resting = "no current record rests on them"
         if repaired.retired:
@@ -153,17 +154,17 @@ def _print_repaired(repaired: Repaired, *, quiet: bool) -> None:
                 f"{len(repaired.retired)} records rest on them, whose cells are computed again by "
                 "the next run"
             )
-        click.echo(f"lost: {len(repaired.lost)} blobs; {resting}")
+        say(f"lost: {len(repaired.lost)} blobs; {resting}")
     for name in repaired.pins:
-        click.echo(f"the pin {name} names something that was lost", err=True)
+        say(f"the pin {name} names something that was lost", err=True)
     for what in repaired.left:
-        click.echo(f"not repaired: {what}", err=True)
+        say(f"not repaired: {what}", err=True)
     if quiet:
         return
     if repaired.clean:
-        click.echo("nothing to repair")
+        say("nothing to repair")
     else:
-        click.echo(f"{repaired.healed} chunks healed, {repaired.fetched} fetched")
+        say(f"{repaired.healed} chunks healed, {repaired.fetched} fetched")
 
 
 @click.command("stats")
@@ -178,7 +179,7 @@ def stats_command(as_json: bool, store: str | None) -> None:
     if as_json:
         print_json({"store": str(path), "id": number, **found})
         return
-    click.echo(f"{path} ({number[:12]})")
+    say(f"{path} ({number[:12]})")
     rows = [
         [
             _LABELS.get(name, name.replace("_", " ")),
@@ -186,4 +187,4 @@ def stats_command(as_json: bool, store: str | None) -> None:
         ]
         for name, value in found.items()
     ]
-    click.echo(text.table(["", ""], rows, right=(1,)).lstrip("\n "))
+    say(text.table(["", ""], rows, right=(1,)).lstrip("\n "))

@@ -10,6 +10,7 @@ import click
 from druse.cli import text
 from druse.cli.bar import Bar
 from druse.cli.options import json_option, named_store, print_json, store_option
+from druse.cli.say import say
 
 if TYPE_CHECKING:
     from druse.importing import Import
@@ -58,17 +59,17 @@ def import_command(
 def _say(each: Import) -> None:
     folder = each.folder
     if each.skipped is not None:
-        click.echo(f"{folder.name}: left out: {each.skipped}")
+        say(f"{folder.name}: left out: {each.skipped}")
         return
     files = sum(len(files) for files in folder.files.values())
-    click.echo(
+    say(
         f"{folder.name}: {len(folder.cells)} cells, {len(folder.conditions)} conditions, "
         f"{files} artifacts ({text.size(folder.size)})"
     )
     for problem in folder.problems[:_PROBLEMS]:
-        click.echo(f"    {problem}", err=True)
+        say(f"    {problem}", err=True)
     if len(folder.problems) > _PROBLEMS:
-        click.echo(f"    ... {len(folder.problems) - _PROBLEMS} more (--json)", err=True)
+        say(f"    ... {len(folder.problems) - _PROBLEMS} more (--json)", err=True)
 
 
 def _plain(each: Import) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from druse.cli.options import json_option, named_store, print_json, store_option
+from druse.cli.say import say
 
 if TYPE_CHECKING:
     from druse_store import Store
@@ -35,9 +36,9 @@ def init_command(group: str | None, as_json: bool, store: str | None) -> None:
     if as_json:
         print_json(found)
         return
-    click.echo(f"a store lies at {found['store']}")
+    say(f"a store lies at {found['store']}")
     if group is not None:
-        click.echo("Each user needs a key (`druse trust init`), and adds those of the others")
+        say("Each user needs a key (`druse trust init`), and adds those of the others")
 
 
 def _for_group(path: Path, group: str) -> Store:

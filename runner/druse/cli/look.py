@@ -10,6 +10,7 @@ import click
 
 from druse.cli import text
 from druse.cli.options import find_run, json_option, open_for_reading, print_json, reading_option
+from druse.cli.say import say
 
 if TYPE_CHECKING:
     from druse_store import Digest, Record, Run, Store
@@ -62,11 +63,11 @@ def ls_command(
         print_json([_described(run) for run in runs])
         return
     if not runs:
-        click.echo("no runs yet; `druse run CONFIG` makes the first one")
+        say("no runs yet; `druse run CONFIG` makes the first one")
         return
     rows = [_row(run) for run in runs]
     head = ["experiment", "run", "state", "cells", "conditions", "replicates", "when", "kept"]
-    click.echo(text.table(head, rows, right=(3, 5)))
+    say(text.table(head, rows, right=(3, 5)))
 
 
 def _list_published(store: str | None, remote: str, experiment: str | None, as_json: bool) -> None:
@@ -77,9 +78,9 @@ def _list_published(store: str | None, remote: str, experiment: str | None, as_j
     if as_json:
         print_json([published.plain(run) for run in listing.runs])
     elif not listing.runs:
-        click.echo(f"no runs by trusted keys on {name}; `druse push` publishes yours")
+        say(f"no runs by trusted keys on {name}; `druse push` publishes yours")
     else:
-        click.echo(published.table(listing))
+        say(published.table(listing))
 
 
 def _row(run: Run) -> list[str]:
@@ -127,12 +128,12 @@ def show_command(name: str, as_json: bool, store: str | None) -> None:
             }
         )
         return
-    click.echo(f"{shown}  {_state(run)}  {text.moment(run.started)}  {_origin(run)}")
+    say(f"{shown}  {_state(run)}  {text.moment(run.started)}  {_origin(run)}")
     hows = Counter(how for _, _, how, _ in cells)
-    click.echo("cells: " + ", ".join(f"{count} {how}" for how, count in sorted(hows.items())))
+    say("cells: " + ", ".join(f"{count} {how}" for how, count in sorted(hows.items())))
     table = text.metrics_table(metrics)
     if table:
-        click.echo("\n" + table)
+        say("\n" + table)
     _show_artifacts(cells, gone)
     _show_notes(cells)
     _show_unseen(run, cells)
@@ -149,7 +150,7 @@ def _show_notes(cells: list[Cell]) -> None:
             if isinstance(known, dict):
                 noted[tell(known)] += 1
     for sentence, count in noted.items():
-        click.echo(f"\n{count} {'cell' if count == 1 else 'cells'}: {sentence}")
+        say(f"\n{count} {'cell' if count == 1 else 'cells'}: {sentence}")
 
 
 def _show_unseen(run: Run, cells: list[Cell]) -> None:
@@ -164,7 +165,7 @@ def _show_unseen(run: Run, cells: list[Cell]) -> None:
             counts[name, sentence] += 1
     for (name, sentence), count in counts.items():
         which = "1 cell" if count == 1 else f"{count} cells"
-        click.echo(f"\n{which}: {name} {sentence}; no key sees what that gave")
+        say(f"\n{which}: {name} {sentence}; no key sees what that gave")
 
 
 Cell = tuple[str, int, str, "Record | None"]
@@ -241,14 +242,14 @@ def _show_artifacts(cells: list[Cell], gone: frozenset[str]) -> None:
             [n, str(len(s)), text.size(sum(s)), *([str(dropped[n])] if gone else [])]
             for n, s in sorted(sizes.items())
         ]
-        click.echo("\n" + text.table(head, rows, right=(1, 2, 3)))
+        say("\n" + text.table(head, rows, right=(1, 2, 3)))
     if gone:
-        click.echo("what was dropped is computed again where a cell needs it")
+        say("what was dropped is computed again where a cell needs it")
 
 
 def _show_failures(cells: list[Cell]) -> None:
     for condition, replicate, how, record in cells:
         failure = record.provenance.get("failure") if record is not None else None
         if how == "failed" and isinstance(failure, dict):
-            click.echo(f"\nfailed: {condition}/{replicate} in {failure.get('step')}")
-            click.echo(str(failure.get("traceback", failure.get("message"))).rstrip())
+            say(f"\nfailed: {condition}/{replicate} in {failure.get('step')}")
+            say(str(failure.get("traceback", failure.get("message"))).rstrip())

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from druse.cli.say import say
+
 if TYPE_CHECKING:
     from druse.exchange import Exchange
     from druse_store import Store
@@ -163,7 +165,7 @@ def open_for_planning(store: str | None) -> Iterator[Store]:
 
 
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    say(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
 def parse_run(text: str) -> tuple[str, int | None]:

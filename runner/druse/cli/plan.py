@@ -17,6 +17,7 @@ from druse.cli.options import (
     print_json,
     store_option,
 )
+from druse.cli.say import say
 
 if TYPE_CHECKING:
     from druse.forecast import ExperimentForecast, Group
@@ -67,7 +68,7 @@ def plan_command(
         _print(each)
     _print_total(found)
     for warning in dict.fromkeys(warnings):
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
 
 
 def _print(each: ExperimentForecast) -> None:
@@ -80,14 +81,14 @@ def _print(each: ExperimentForecast) -> None:
         words.append(f"at most {depends} more")
     due = each.count(State.RUN, State.DEPENDS)
     expected = f"  about {text.seconds(each.seconds)} of work" if due and each.seconds else ""
-    click.echo(f"{each.name}: {', '.join(words)}{expected}")
+    say(f"{each.name}: {', '.join(words)}{expected}")
     for group in each.groups:
         if group.state is not State.HIT:
-            click.echo(f"    {len(group.cells)} {_cells(group)}: {group.reason}")
+            say(f"    {len(group.cells)} {_cells(group)}: {group.reason}")
             for line in _why(group):
-                click.echo(f"        {line}")
+                say(f"        {line}")
     for proposal in each.proposals:
-        click.echo(
+        say(
             f"    propose {proposal.flag} for {proposal.step}: {proposal.why}; the latest run "
             f"would have taken {text.seconds(proposal.seconds)} less"
         )
@@ -116,14 +117,14 @@ def _print_total(found: list[ExperimentForecast]) -> None:
     depends = sum(each.count(State.DEPENDS) for each in found)
     cells = sum(len(group.cells) for each in found for group in each.groups)
     if not run + depends:
-        click.echo(f"nothing to execute: all {cells} cells are in the store")
+        say(f"nothing to execute: all {cells} cells are in the store")
         return
     at_most = "at most " if depends else ""
     times = [each.seconds for each in found if each.count(State.RUN, State.DEPENDS)]
     known = sum(seconds for seconds in times if seconds is not None)
     unknown = "" if None not in times else ", and some that has not been run before"
     work = f", about {text.seconds(known)} of work" if known else ""
-    click.echo(f"{at_most}{run + depends} of {cells} cells to execute{work}{unknown}")
+    say(f"{at_most}{run + depends} of {cells} cells to execute{work}{unknown}")
 
 
 def _as_json(found: list[ExperimentForecast], warnings: list[str]) -> dict[str, Any]:

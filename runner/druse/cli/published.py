@@ -12,6 +12,7 @@ import click
 
 from druse.cli import text
 from druse.cli.options import named_store
+from druse.cli.say import say
 
 if TYPE_CHECKING:
     from druse_store import Digest, Listing, PublishedRun, Record, Run, Site, Store
@@ -108,9 +109,9 @@ def table(listing: Listing) -> str:
 def say_unused(listing: Listing) -> None:
     """Why some of what lies there is not shown."""
     for reason in listing.refused[:5]:
-        click.echo(f"not shown: {reason}", err=True)
+        say(f"not shown: {reason}", err=True)
     for signer, count in listing.unknown.items():
-        click.echo(
+        say(
             f"not shown: {count} objects by a key {signer}… that is not trusted here "
             "(`druse trust add NAME KEY`)",
             err=True,

@@ -8,6 +8,7 @@ import click
 
 from druse.cli import text
 from druse.cli.options import json_option, named_store, open_for_reading, print_json, store_option
+from druse.cli.say import say
 
 if TYPE_CHECKING:
     from druse_store import KnownRemote, Probed
@@ -49,11 +50,11 @@ def add_command(name: str, url: str, policy: str, as_json: bool, store: str | No
     if as_json:
         print_json({**_described(known), "has_key": has_key})
         return
-    click.echo(f"added {known.name}: {known.url}")
+    say(f"added {known.name}: {known.url}")
     for weakness in _weaknesses(known):
-        click.echo(f"  {weakness}")
+        say(f"  {weakness}")
     if not has_key and known.capabilities.writes:
-        click.echo("To publish there you need a key: `druse trust init` makes one")
+        say("To publish there you need a key: `druse trust init` makes one")
 
 
 def _weaknesses(known: KnownRemote) -> list[str]:
@@ -74,7 +75,7 @@ def rm_command(name: str, store: str | None) -> None:
 
     with Store.open(named_store(store), create=False) as opened:
         known = remotes_of(opened).remove(name)
-    click.echo(f"forgotten: {known.name} ({known.url})")
+    say(f"forgotten: {known.name} ({known.url})")
 
 
 @remote_command.command("ls")
@@ -89,10 +90,10 @@ def ls_command(as_json: bool, store: str | None) -> None:
     if as_json:
         print_json([_described(known) for known in found])
     elif not found:
-        click.echo("no remotes yet; `druse remote add NAME URL` adds one")
+        say("no remotes yet; `druse remote add NAME URL` adds one")
     else:
         rows = [[known.name, known.url, _policy(known)] for known in found]
-        click.echo(text.table(["name", "address", "trust"], rows))
+        say(text.table(["name", "address", "trust"], rows))
 
 
 @remote_command.command("show")
@@ -110,7 +111,7 @@ def show_command(name: str, as_json: bool, store: str | None) -> None:
         print_json(described)
         return
     for key, value in described.items():
-        click.echo(f"{key.replace('_', ' ')}: {value}")
+        say(f"{key.replace('_', ' ')}: {value}")
 
 
 @remote_command.command("test")
@@ -135,8 +136,8 @@ def test_command(url: str, as_json: bool, store: str | None) -> int:
     else:
         for check in found.checks:
             mark = "ok  " if check.passed else "FAIL" if check.must else "no  "
-            click.echo(f"{mark} {check.name}" + (f" ({check.said})" if check.said else ""))
-        click.echo("usable" if found.usable else "NOT usable")
+            say(f"{mark} {check.name}" + (f" ({check.said})" if check.said else ""))
+        say("usable" if found.usable else "NOT usable")
     return 0 if found.usable else 3
 
 

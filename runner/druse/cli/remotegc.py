@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from druse.cli import text
 from druse.cli.bar import Bar
 from druse.cli.options import named_store, print_json
+from druse.cli.say import say
 
 if TYPE_CHECKING:
     from druse_store import RemoteGcPlan, Site
@@ -41,7 +40,7 @@ def collect(
     elif not quiet:
         _say(site.name, plan, gone, dry_run)
     for note in plan.notes[:_SHOWN]:
-        click.echo(f"unreadable there: {note}", err=True)
+        say(f"unreadable there: {note}", err=True)
     return 0
 
 
@@ -84,13 +83,13 @@ def _described(plan: RemoteGcPlan) -> dict[str, Any]:
 def _say(name: str, plan: RemoteGcPlan, gone: list[str], dry_run: bool) -> None:
     would = "would be " if dry_run else ""
     if gone:
-        click.echo(f"{len(gone)} of your runs {would}taken back: {', '.join(gone[:_SHOWN])}")
+        say(f"{len(gone)} of your runs {would}taken back: {', '.join(gone[:_SHOWN])}")
     if plan.is_empty() and not plan.waiting:
-        click.echo(f"nothing on {name} is to be removed")
+        say(f"nothing on {name} is to be removed")
         return
-    click.echo(f"{text.size(plan.freed)} {would}freed on {name} now")
+    say(f"{text.size(plan.freed)} {would}freed on {name} now")
     if plan.waiting:
-        click.echo(
+        say(
             f"{text.size(plan.waiting)} leave with a later run, once {text.seconds(plan.grace)} "
             "have passed and nobody needs them"
         )

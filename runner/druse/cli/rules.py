@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from druse.cli.say import say
+
 if TYPE_CHECKING:
     from druse_store import Policy, Store
 
@@ -58,5 +60,5 @@ def policy_of(rules: dict[str, Any], store: Store) -> Policy:
         for name, each in said.experiments.items()
     }
     for name in sorted(set(experiments) - set(store.experiments())):
-        click.echo(f"druse.yaml: retention.experiments.{name}: it has no runs here", err=True)
+        say(f"druse.yaml: retention.experiments.{name}: it has no runs here", err=True)
     return retiring.with_noted(replace(said, **fields, experiments=experiments), store)

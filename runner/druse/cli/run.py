@@ -18,6 +18,7 @@ from druse.cli.options import (
     print_json,
     store_option,
 )
+from druse.cli.say import say
 from druse.display import Display
 from druse.listener import Listener
 
@@ -118,7 +119,7 @@ def run_command(
 def _interrupted(listener: _Lines) -> int:
     """Says what became of the run; returns the exit status."""
     listener.clear()
-    click.echo(
+    say(
         f"interrupted; {listener.done} cells had finished and are kept: the same command goes on "
         "from there",
         err=True,
@@ -207,7 +208,7 @@ class _Lines(Listener):
     def _say(self, text_: str) -> None:
         if not self._quiet:
             self.clear()
-            click.echo(text_, err=True)
+            say(text_, err=True)
 
     def clear(self) -> None:
         """Takes the progress away, to make room for other text."""
@@ -225,15 +226,15 @@ class _Lines(Listener):
             return
         self._display.ended(summary)
         self.clear()
-        click.echo(_line(summary), err=self._err)
+        say(_line(summary), err=self._err)
         table = text.metrics_table(summary.metrics)
         if table:
             indented = "\n".join(f"    {line}" for line in table.splitlines())
-            click.echo(indented, err=self._err)
+            say(indented, err=self._err)
         for cell, why in summary.errors[:5]:
-            click.echo(f"    {cell} failed: {why.rstrip()}", err=True)
+            say(f"    {cell} failed: {why.rstrip()}", err=True)
         if len(summary.errors) > 5:
-            click.echo(
+            say(
                 f"    … {len(summary.errors) - 5} more; `druse show {summary.name}` has all",
                 err=True,
             )

@@ -17,6 +17,7 @@ from druse.cli.options import (
     remote_timeouts,
     store_option,
 )
+from druse.cli.say import say
 
 if TYPE_CHECKING:
     from druse_store import Fetched, Pushed, PushPlan, Transferred
@@ -91,12 +92,12 @@ def _plan(plan: PushPlan) -> dict[str, Any]:
 
 def _say_pushed(answer: dict[str, Any], dry_run: bool) -> None:
     what = "would send at most" if dry_run else "sent"
-    click.echo(
+    say(
         f"{what} {answer['runs']} runs, {answer['records']} records, {answer['chunks']} chunks "
         f"({text.size(answer['bytes'])}) to {answer['remote']}"
     )
     for digest in answer.get("damaged", ())[:5]:
-        click.echo(f"not sent, since it is damaged here: {digest}; `druse repair`", err=True)
+        say(f"not sent, since it is damaged here: {digest}; `druse repair`", err=True)
 
 
 @click.command("pull")
@@ -145,7 +146,7 @@ def pull_command(
         print_json(answer)
         return
     for reason in answer["refused"][:10]:
-        click.echo(f"not used: {reason}", err=True)
+        say(f"not used: {reason}", err=True)
     if not quiet:
         _say_pulled(answer, dry_run)
 
@@ -159,12 +160,10 @@ def _fetched(fetched: Fetched | None) -> dict[str, Any]:
 def _say_pulled(answer: dict[str, Any], dry_run: bool) -> None:
     if dry_run:
         for name in answer["runs"]:
-            click.echo(name)
+            say(name)
         return
-    click.echo(
-        f"{answer['records']} records from {answer['remote']} ({answer['known']} known already)"
-    )
+    say(f"{answer['records']} records from {answer['remote']} ({answer['known']} known already)")
     if "bytes" in answer:
-        click.echo(f"{answer['chunks']} chunks, {text.size(answer['bytes'])}")
+        say(f"{answer['chunks']} chunks, {text.size(answer['bytes'])}")
         if answer["missing"]:
-            click.echo(f"{answer['missing']} blobs are not there: they are computed when needed")
+            say(f"{answer['missing']} blobs are not there: they are computed when needed")

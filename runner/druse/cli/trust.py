@@ -8,6 +8,7 @@ import click
 
 from druse.cli import text
 from druse.cli.options import json_option, named_store, print_json, store_option
+from druse.cli.say import say
 
 if TYPE_CHECKING:
     from druse_store import Resting
@@ -30,8 +31,8 @@ def init_command(as_json: bool) -> None:
     if as_json:
         print_json({"key": str(key), "folder": str(Trust().folder)})
         return
-    click.echo(f"Your key lies in {Trust().folder}. Others trust it by `druse trust add NAME KEY`:")
-    click.echo(str(key))
+    say(f"Your key lies in {Trust().folder}. Others trust it by `druse trust add NAME KEY`:")
+    say(str(key))
 
 
 @trust_command.command("show")
@@ -52,7 +53,7 @@ def show_command(name: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"name": name or "you", "key": str(key)})
     else:
-        click.echo(str(key))
+        say(str(key))
 
 
 @trust_command.command("add")
@@ -64,7 +65,7 @@ def add_command(name: str, key: str) -> None:
 
     parsed = PublicKey.parse(key)
     Trust().add(name, parsed)
-    click.echo(f"trusted as {name}: {parsed}")
+    say(f"trusted as {name}: {parsed}")
 
 
 @trust_command.command("rm")
@@ -87,7 +88,7 @@ def rm_command(name: str, as_json: bool, store: str | None) -> None:
     if as_json:
         print_json({"name": name, "key": str(key), **_plain(resting)})
     else:
-        click.echo(f"not trusted any more: {name} ({key})")
+        say(f"not trusted any more: {name} ({key})")
         _print_resting(resting)
 
 
@@ -101,17 +102,17 @@ def _plain(resting: Resting) -> dict[str, Any]:
 
 def _print_resting(resting: Resting) -> None:
     if not resting.records:
-        click.echo("nothing in this store rests on it")
+        say("nothing in this store rests on it")
         return
-    click.echo(f"{len(resting.records)} records that it signed are not used any more")
+    say(f"{len(resting.records)} records that it signed are not used any more")
     if resting.downstream:
-        click.echo(f"{len(resting.downstream)} results were computed from them here:")
+        say(f"{len(resting.downstream)} results were computed from them here:")
         for record in resting.downstream[:_SHOWN]:
-            click.echo(f"  record {record.digest.short} (replicate {record.replicate})")
+            say(f"  record {record.digest.short} (replicate {record.replicate})")
         if len(resting.downstream) > _SHOWN:
-            click.echo(f"  … and {len(resting.downstream) - _SHOWN} more; --json gives all")
+            say(f"  … and {len(resting.downstream) - _SHOWN} more; --json gives all")
     if resting.runs:
-        click.echo("runs that have some of these: " + ", ".join(map(str, resting.runs)))
+        say("runs that have some of these: " + ", ".join(map(str, resting.runs)))
 
 
 @trust_command.command("ls")
@@ -129,7 +130,7 @@ def ls_command(as_json: bool) -> None:
         return
     rows = [["you", str(own)]] if own is not None else []
     rows += [[name, str(key)] for name, key in found.items()]
-    click.echo(text.table(["name", "key"], rows) if rows else "no keys yet; `druse trust init`")
+    say(text.table(["name", "key"], rows) if rows else "no keys yet; `druse trust init`")
 
 
 @trust_command.command("policy")
@@ -145,4 +146,4 @@ def policy_command(remote: str, policy: str, store: str | None) -> None:
         known = remotes_of(opened).get(remote)
         trust.set_policy(known.id.hex(), "any" if policy == "any" else "signed")
         enforce_trust(opened, trust)
-    click.echo(f"{known.name}: {policy}")
+    say(f"{known.name}: {policy}")

@@ -9,6 +9,7 @@ import click
 
 from druse.cli.bar import Bar
 from druse.cli.options import find_run, json_option, open_for_reading, print_json, reading_option
+from druse.cli.say import say
 
 if TYPE_CHECKING:
     from druse.layout import Selection
@@ -106,7 +107,7 @@ def _say(name: str, view: View, as_json: bool) -> int:
     if as_json:
         print_json({"run": name, "view": str(view.folder), "missing": view.missing})
     else:
-        click.echo(str(view.folder))
+        say(str(view.folder))
         for missing in view.missing:
-            click.echo(f"missing: {missing} (its bytes are gone)", err=True)
+            say(f"missing: {missing} (its bytes are gone)", err=True)
     return 1 if view.missing else 0
