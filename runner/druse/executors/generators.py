@@ -27,6 +27,10 @@ Execute = Callable[["Seeding"], "Outcome"]
 _NOBODY_DRAWS = 0x5EED
 
 
+def _never() -> bool:
+    return False
+
+
 def _leave(seed: int) -> None:
     """Seeds nothing."""
 
@@ -141,19 +145,26 @@ class Sharing:
         self._draws[name] = draws
 
     @contextmanager
-    def being_alone(self, token: object) -> Iterator[None]:
-        """Within the block no other cell runs."""
+    def being_alone(self, token: object, unless: Callable[[], bool] = _never) -> Iterator[bool]:
+        """Within the block no other cell runs; or `unless` came to hold, then it gives False."""
         with self._changed:
             self._want_alone += 1
             try:
-                self._changed.wait_for(lambda: self._alone is None and not self._together)
+                self._changed.wait_for(
+                    lambda: unless() or (self._alone is None and not self._together)
+                )
             finally:
                 self._want_alone -= 1
-            self._alone = token
+            is_alone = not unless()
+            if is_alone:
+                self._alone = token
+            else:
+                self._changed.notify_all()  # who waits to join need not wait for this one
         try:
-            yield
+            yield is_alone
         finally:
-            self.give_up(token)
+            if is_alone:
+                self.give_up(token)
 
     def give_up(self, token: object) -> None:
         """An execution is over, or nobody waits for it any more."""

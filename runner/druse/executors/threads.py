@@ -91,14 +91,20 @@ class ThreadExecutor:
             return failed(job.task, error)
 
     def _set_up_alone(self, job: _Job) -> None:
-        """Sets an experiment's steps up, which may draw, while no cell runs."""
-        timer = self._limit(job)
-        try:
-            with self._sharing.being_alone(job):
+        """Sets an experiment's steps up, which may draw, while no cell runs. One cell does that."""
+
+        def is_done() -> bool:
+            return self._set_up.has(job.prepared)
+
+        with self._sharing.being_alone(job, unless=is_done) as is_alone:
+            if not is_alone:
+                return
+            timer = self._limit(job)  # the time that it waited for others is not its own
+            try:
                 self._set_up.get(job.prepared)
-        finally:
-            if timer is not None:
-                timer.cancel()
+            finally:
+                if timer is not None:
+                    timer.cancel()
 
     def _limit(self, job: _Job) -> threading.Timer | None:
         if job.task.timeout is None:

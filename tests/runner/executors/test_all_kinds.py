@@ -16,6 +16,7 @@ from druse import (
     SerialExecution,
     Treatment,
 )
+from druse.executors.generators import Sharing
 from support import cells
 from support.cells import experiment, levels, metrics
 
@@ -90,6 +91,15 @@ def test_a_cell_that_takes_too_long_fails_and_the_others_do_not(kind: str, plugi
     assert list(found.errors) == ["baseline_rep_1"]
     assert "longer than the 0.4 s" in str(found.errors["baseline_rep_1"])
     assert found.metrics.baseline.metrics["value"] == [1, 1]
+
+
+def test_who_need_not_be_alone_any_more_waits_for_nobody() -> None:
+    """Else a cell that another one has set the steps up for would wait for that one's end."""
+    sharing = Sharing(print)
+    with sharing.being_alone("one"), sharing.being_alone("other", lambda: True) as is_alone:
+        assert not is_alone
+    with sharing.being_alone("other", lambda: False) as is_alone:
+        assert is_alone
 
 
 def test_a_step_that_exits_fails_its_cell_and_not_the_run(plugin: Any) -> None:
