@@ -20,7 +20,8 @@ _REPLICATE = -2  # no place: what steps see as the replicate's seed
 BEFORE_REPLICATE = -4  # of hooks; -3 is a treatment
 
 
-def _never() -> bool:
+def never() -> bool:
+    """What does not happen where nothing is shared."""
     return False
 
 
@@ -31,12 +32,12 @@ class Seeding(NamedTuple):
     """
 
     seed: Callable[[int], None]
-    has_drawn: Callable[[], bool] = _never
+    has_drawn: Callable[[], bool] = never
 
     @property
     def is_shared(self) -> bool:
         """Whether cells run together, and nobody sets the generators."""
-        return self.has_drawn is not _never
+        return self.has_drawn is not never
 
 
 @lru_cache(maxsize=1 << 14)  # the conditions of a replicate share theirs

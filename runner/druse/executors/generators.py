@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from druse import seeds
-from druse.seeds import Seeding, state
+from druse.seeds import Seeding, never, state
 
 if TYPE_CHECKING:
     from druse.prepared import Prepared
@@ -25,10 +25,6 @@ Seed = Callable[[int], None]
 Execute = Callable[["Seeding"], "Outcome"]
 
 _NOBODY_DRAWS = 0x5EED
-
-
-def _never() -> bool:
-    return False
 
 
 def _leave(seed: int) -> None:
@@ -145,7 +141,7 @@ class Sharing:
         self._draws[name] = draws
 
     @contextmanager
-    def being_alone(self, token: object, unless: Callable[[], bool] = _never) -> Iterator[bool]:
+    def being_alone(self, token: object, unless: Callable[[], bool] = never) -> Iterator[bool]:
         """Within the block no other cell runs; or `unless` came to hold, then it gives False."""
         with self._changed:
             self._want_alone += 1
