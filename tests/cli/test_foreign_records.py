@@ -10,7 +10,7 @@ from druse_store import Store
 from support.forked import Forked
 from support.runs import add_run, make_record
 
-STEERING = "loss\x1b[31m\u202e"
+STEERING = "loss\x1b[31m\u202e\x9b"
 
 
 @pytest.fixture
@@ -27,15 +27,15 @@ def foreign(quick: Forked) -> Forked:
 def test_a_single_value_counts_as_one(foreign: Forked) -> None:
     for version, value in enumerate((0.25, {"deep": [1, None]}, "text")):
         shown = json.loads(foreign.druse("show", f"exp/v{version}", "--json").out)
-        assert [list(each.values()) for each in shown["metrics"].values()] == [[[value]]]
+        assert list(shown["metrics"].values()) == [{STEERING: [value]}]
 
 
 def test_names_do_not_steer_the_terminal(foreign: Forked) -> None:
     for arguments in (["show", "exp/v0"], ["diff", "exp/v0", "exp/v1"]):
         done = foreign.druse(*arguments)
         assert done.status == 0, done.err
-        assert r"loss\x1b[31m\u202e" in done.out
-        assert not {"\x1b", "\u202e"} & set(done.out)
+        assert r"loss\u001b[31m\u202e\u009b" in done.out
+        assert not {"\x1b", "\u202e", "\x9b"} & set(done.out)
 
 
 def test_they_can_be_exported(foreign: Forked) -> None:

@@ -16,4 +16,4 @@ def say(message: object, *, err: bool = False) -> None:
 
 
 def _escaped(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
+    return f"\\u{ord(found[0]):04x}"  # which is one in JSON, too
