@@ -204,7 +204,17 @@ def test_what_waits_for_the_grace_to_begin_is_told(versions: Project) -> None:
     assert versions.druse("gc").out == "freed 0 B\n"
     run_versions(versions, 1, first=1)
     done = versions.druse("gc")
-    assert "what these runs lost is younger than the grace of 1h" in done.out, done
+    assert done.out.endswith("what is younger than the grace of 1h stays until that is over\n"), done
+
+
+def test_it_is_told_beside_other_garbage_too(versions: Project) -> None:
+    versions["druse.yaml"] = "retention: {keep_last: 7}"
+    run_versions(versions, 7)
+    assert "of garbage stay" in versions.druse("gc", "--now", "--keep-last", "6").out
+    run_versions(versions, 1, first=7)
+    done = versions.druse("gc", "--keep-last", "6")
+    assert "of garbage stay" in done.out
+    assert done.out.endswith("what is younger than the grace of 1h stays until that is over\n"), done
 
 
 def test_garbage_that_is_not_worth_writing_a_pack_anew_is_told(versions: Project) -> None:

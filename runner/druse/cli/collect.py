@@ -126,8 +126,8 @@ def gc_command(
     elif not quiet:
         _print_report(report)
         lost = [share for share in report.by_run if share.experiment is not None]
-        if lost and not now and not report.freed + report.later + report.left:
-            say(f"what these runs lost is younger than the grace of {grace}")
+        if lost and not now and not report.freed + report.later:
+            say(f"what is younger than the grace of {grace} stays until that is over")
     for problem in report.problems:
         say(problem, err=True)
     return 1 if report.problems else 0
