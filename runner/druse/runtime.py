@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ from druse.errors import ArtifactNotFound, DruseError
 from druse.floor import Floor
 from druse.places import Files, State, state
 from druse.reads import ABSENT
+from druse.scratch import Scratch
 from druse.seeds import Seeding, apart, of_resource, seed_generators
 from druse.stepclaims import StepClaims
 from druse.stored import StoredArtifact, materialise
@@ -49,7 +48,7 @@ class Workplace:
         self._exchange = exchange
         self.claims: StepClaims | None = None
         self.floor = Floor()
-        self._scratch: Path | None = None
+        self._scratch: Scratch | None = None
         self._made: dict[tuple[str, str], State] = {}
 
     def bring(self, record: Record) -> None:
@@ -71,9 +70,9 @@ class Workplace:
     @property
     def scratch(self) -> Path:
         if self._scratch is None:
-            self._scratch = Path(tempfile.mkdtemp(prefix="druse-"))
-            self.files.leave_out(self._scratch)
-        return self._scratch
+            self._scratch = Scratch()
+            self.files.leave_out(self._scratch.path)
+        return self._scratch.path
 
     def share_steps(self) -> Path:
         """Cells are executed side by side: each cacheable step shall be executed once."""
@@ -95,7 +94,7 @@ class Workplace:
 
     def close(self) -> None:
         if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch.remove()
 
 
 class Runtime:
