@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from druse.fingerprint.template import Template
 from druse.fingerprint.units import Unit
+from druse.readers import are_seen
 
 _MACHINE: Final = "depends on the machine, the user or the working directory"
 
@@ -123,7 +124,7 @@ def note_attributes(unit: Unit, code: CodeType) -> None:
 
 
 def note_external(unit: Unit, dotted: str, line: int | None) -> None:
-    prefix = dotted
+    prefix = "" if are_seen(dotted) else dotted
     while prefix:
         if prefix in _EXTERNAL:
             _note(unit, f"{dotted} {_EXTERNAL[prefix]}", line)
