@@ -81,8 +81,9 @@ def is_wrapped(function: Any) -> bool:
 
 
 def are_seen(dotted: str) -> bool:
-    """Whether the files that a function of a package opens are told of."""
-    return dotted in _seen
+    """Whether the files that a function of a package opens are told of, once it is imported."""
+    module, _, name = dotted.rpartition(".")
+    return dotted in _seen or (module not in sys.modules and name in _READERS.get(module, ()))
 
 
 def _wrap(owner: Any, name: str, told_of: Callable[[Any, int], Any]) -> None:

@@ -78,6 +78,7 @@ _EXTERNAL: Final = {
     "soundfile": "opens files where Python does not see it: declare InputFile(path)",
     "rasterio": "opens files where Python does not see it: declare InputFile(path)",
     "numpy.memmap": "maps files, whose pages are read later: declare InputFile(path)",
+    "_thread._local": "holds what differs from thread to thread: declare it in depends_on",
     "ctypes": "calls compiled code that Python does not see",
     "importlib.import_module": "imports modules by computed names: declare them in depends_on",
     "importlib.metadata": "looks installed packages up",

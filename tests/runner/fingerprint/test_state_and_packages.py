@@ -412,6 +412,17 @@ def test_what_a_key_cannot_see_is_said_with_its_place(
     assert all(spot.startswith("steps.py:") for spot in spots if said in spot)
 
 
+def test_what_a_thread_has_for_itself_is_a_blind_spot(project: Project) -> None:
+    head = "import threading\nown = threading.local()\nown.x = 1\n"
+    project.write(steps=f"{head}def step(x): return own.x\n")
+    assert any("from thread to thread" in spot for spot in project.key().blind_spots)
+
+
+def test_a_reader_of_a_package_that_is_imported_later_is_no_blind_spot(project: Project) -> None:
+    project.write(steps="def step(x):\n    import polars as pl\n    return pl.read_csv(x)\n")
+    assert not project.key().blind_spots
+
+
 def test_a_module_that_is_passed_on_counts_as_a_whole(project: Project) -> None:
     project.write(
         steps="import helpers\ndef step(x): return getattr(helpers, x)()\n",
