@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterator
-from itertools import repeat
-from operator import itemgetter
+from collections.abc import Callable, Collection, Iterator
 
 from druse_store import trash
 from druse_store.changes import MARK, Change
@@ -19,18 +17,17 @@ from druse_store.commit import Committer
 from druse_store.digest import SIZE, trusted
 from druse_store.gc.spared import Spared
 from druse_store.index import values
-from druse_store.index.bulk import Bulk, Row, state_of, with_state
+from druse_store.index.bulk import Bulk, Row, state_of, states_of, with_state
 from druse_store.index.snapshot import Snapshot, pack_edges
 from druse_store.index.tables import catch_up
 from druse_store.index.values import BLOBS, CHUNKS, EVICTED, LIVE, RECORDS, SUSPECT, TOMBSTONED
 from druse_store.records import cell_of
 
-_SINCE, _STATE = itemgetter(values.SINCE_AT), itemgetter(values.STATE_AT)
 _KEYS = struct.Struct(f"{SIZE}s")
 _LAST = pack_edges(("",))  # nothing more is read: of a signature
 SLICE = 10_000  # keys per transaction
 _ALONE = 40_000  # the same, where nobody waits: each page is written and synced less often
-_ANEW_MOST = 750_000  # rows of chunks: some 64 MiB
+_ANEW_MOST = 750_000  # rows of chunks that stay: some 64 MiB
 _ANEW_SHARE = 0.2  # of rows that change, from which on writing all of them is faster
 _LEADS = 60_000  # records whose entries in other tables are dropped at once
 _RECORD = 6  # keys that a record counts for: it has rows in several tables
@@ -80,12 +77,13 @@ class Sweeper:
         if not self.direct:
             time.sleep(_YIELD)
 
-    def may_write_anew(self, table: str, changing: int) -> bool:
-        """Whether a table of which so many rows change is to be written anew, in one transaction:
-        where nobody waits, and it fits into memory until that is committed."""
+    def may_write_anew(self, *, going: int = 0, moving: int = 0) -> bool:
+        """Whether the table of chunks is to be written anew, in one transaction, where so many rows
+        change: where nobody waits, and what stays fits into memory until that is committed."""
         with Snapshot(self._committer.environment) as snapshot:
-            rows = snapshot.count(table)
-        return self.direct and rows <= _ANEW_MOST and changing >= _ANEW_SHARE * rows
+            rows = snapshot.count(CHUNKS)
+        is_worth = going + moving >= _ANEW_SHARE * rows
+        return self.direct and is_worth and rows - going <= _ANEW_MOST
 
     def catch_up(self) -> None:
         """Sees the last commit, even of a writer that died within it."""
@@ -206,18 +204,30 @@ class Sweeper:
 
             def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
                 rows = tables.take_rows(table, part)
-                values.check(table, rows)
-                stay = self._not_due(rows, limit)
-                tables.put_rows(table, stay)  # hardly any
-                for key, _ in stay:
-                    if table == BLOBS:
+                gone = self.leaving(table, rows, limit)
+                if len(gone) < len(rows):  # hardly ever
+                    stay = [row for row in rows if row[0] not in gone]
+                    tables.put_rows(table, stay)
+                    for key, _ in stay if table == BLOBS else ():
                         self._came_back(tables, key)
-                    elif key in self.spared.digests:
-                        self._comeback.add(key)
-                self.swept[table] += len(rows) - len(stay)
                 return []
 
             self.transact(name, work)
+        self.revive_comeback()
+
+    def leaving(self, table: str, rows: list[Row], limit: int) -> Collection[bytes]:
+        """The keys of those rows of chunks or blobs that go, and count as swept."""
+        values.check(table, rows)
+        gone = dict(rows)
+        for key, _ in self._not_due(rows, limit):
+            del gone[key]
+            if table == CHUNKS and key in self.spared.digests:
+                self._comeback.add(key)
+        self.swept[table] += len(gone)
+        return gone.keys()
+
+    def revive_comeback(self) -> None:
+        """Takes the tombstones away from chunks that are needed again."""
         self.revive(CHUNKS, b"".join(sorted(self._comeback)))
         self._comeback.clear()
 
@@ -235,19 +245,18 @@ class Sweeper:
         if not rows:
             return []
         spared, direct, old = self.spared.digests, self.direct, self._limit
-        number: Callable[..., int] = int.from_bytes
         # Hardly ever any. So they are looked at in columns: there may be millions.
         keys, found = zip(*rows, strict=True)
-        newest = max(map(number, map(_SINCE, found), repeat("little")))
-        states = set(map(_STATE, found))
-        most = limit if states == {TOMBSTONED} else min(limit, old) if direct else 0
-        if newest <= most and spared.isdisjoint(keys):
+        tails = states_of(found)
+        is_due = all(n <= (limit if s == TOMBSTONED else old if direct else 0) for s, n in tails)
+        if is_due and spared.isdisjoint(keys):
             return []
         stay: list[Row] = []
         for row in rows:
             key, value = row
-            most = limit if _STATE(value) == TOMBSTONED else old if direct else 0
-            if number(_SINCE(value), "little") > most or key in spared:
+            state, since = state_of(value)
+            most = limit if state == TOMBSTONED else old if direct else 0
+            if since > most or key in spared:
                 stay.append(row)
         return stay
 
@@ -255,10 +264,9 @@ class Sweeper:
         """Those that may go. In columns, as hardly ever one may not."""
         if rows:
             keys, found = zip(*rows, strict=True)
-            number: Callable[..., int] = int.from_bytes
-            newest = max(map(number, map(_SINCE, found), repeat("little")))
-            is_dead = TOMBSTONED in map(_STATE, found)
-            if newest > self._limit or is_dead or not self.spared.digests.isdisjoint(keys):
+            tails = states_of(found)
+            is_plain = all(s != TOMBSTONED and n <= self._limit for s, n in tails)
+            if not is_plain or not self.spared.digests.isdisjoint(keys):
                 return [row for row in rows if self._may_go(*row)]
         return rows
 

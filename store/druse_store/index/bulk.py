@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import takewhile
+from operator import itemgetter
 
 from druse_store.digest import SIZE
 from druse_store.errors import IndexDamaged
@@ -21,6 +22,8 @@ Row = tuple[bytes, bytes]
 # Where state and since stand in a row, from its end: they are the last of each body, but for
 # records, which end with the same two fields.
 _TAIL = struct.Struct("<BQ4x")
+_STATE = struct.Struct("<BQ")
+_STATE_OF = itemgetter(slice(values.STATE_AT, -4))
 _HEADS = 256
 
 
@@ -28,6 +31,11 @@ def state_of(value: bytes) -> tuple[int, int]:
     """State and since of a row of chunks, blobs or records."""
     state, since = _TAIL.unpack_from(value, len(value) - _TAIL.size)
     return state, since
+
+
+def states_of(rows: Iterable[bytes]) -> list[tuple[int, int]]:
+    """The states and sinces that rows of chunks, blobs or records have: a few, of however many."""
+    return [_STATE.unpack(found) for found in set(map(_STATE_OF, rows))]
 
 
 def with_state(table: str, key: bytes, value: bytes, state: int, since: int) -> bytes:
@@ -118,9 +126,10 @@ class Bulk(Tables):
                 moved.append((key, values.moved_chunk(key, value, new[:place])))
         self.put_rows(values.CHUNKS, moved)
 
-    def write_anew(self, table: str, change: Callable[[int, list[Row]], list[Row]]) -> None:
-        """Puts in place of a table what `change` makes of its rows, of one first byte at a time, in
-        order. The table has to be as it was when the transaction began, and to fit into memory.
+    def write_anew(self, table: str, change: Callable[[int, dict[bytes, bytes]], object]) -> None:
+        """Puts in place of a table what `change` makes of its rows, of one first byte at a time,
+        whose order it keeps. The table has to be as it was when the transaction began, and what
+        stays of it has to fit into memory.
 
         To append a row takes a tenth of what it takes to find and change one, and each page is
         written once, and full. Until the commit the table is for all others what it was.
@@ -130,7 +139,10 @@ class Bulk(Tables):
             self._txn.drop(db, delete=False)
             cursor = self._txn.cursor(db=db)
             for head, rows in before.slices(table):
-                cursor.putmulti(change(head, rows), append=True)
+                kept = dict(rows)
+                change(head, kept)
+                if cursor.putmulti(kept.items(), append=True)[1] != len(kept):
+                    raise values.damaged(table, next(iter(kept)))
 
     def drop_rows(self, table: str, keys: Iterable[bytes]) -> None:
         delete, db = self._txn.delete, self._dbs[table]
