@@ -44,8 +44,8 @@ class Anew:
 
     def _change(self, head: int, table: dict[bytes, bytes]) -> None:
         self._advance(head, COUNT)
-        found = [(key, table.get(key)) for keys in self._doomed for key in under(keys, head)]
-        rows = [(key, value) for key, value in found if value is not None]
+        keys = [key for keys in self._doomed for key in under(keys, head)]
+        rows = [(key, table[key]) for key in keys if key in table]
         if rows:
             gone = self._sweeper.leaving(CHUNKS, rows, self._limit)
             deque(map(table.pop, gone), maxlen=0)

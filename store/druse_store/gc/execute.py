@@ -16,7 +16,7 @@ from druse_store.gc.plan import GcPlan, Meter
 from druse_store.gc.report import Counts, GcReport
 from druse_store.gc.spared import Spared
 from druse_store.gc.sweep import Sweeper
-from druse_store.gc.upkeep import EDGES_EACH, EDGES_SPARE, SHARE, Upkeep, thin_clock
+from druse_store.gc.upkeep import EDGES_EACH, EDGES_SPARE, Upkeep, thin_clock
 from druse_store.index.snapshot import Snapshot
 from druse_store.index.values import (
     BLOBS,
@@ -206,7 +206,8 @@ class Executor:
         upkeep = Upkeep(self._session, self._sweeper, self._advance)
         if self._sweeper.swept[RECORDS] and edges > EDGES_EACH * kept + EDGES_SPARE:
             upkeep.drop_edges()
-        if self._alone and removed and removed >= SHARE * (kept + removed):
+        share = removed / (kept + removed) if removed else 0.0
+        if self._alone and upkeep.is_log_worth_it(share, self._plan.size_after):
             self._log_freed = upkeep.write_log_anew()
             self._step("write the log anew")
             removed = 0

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from druse_store import Digest, Policy, Store, rebuild_index
-from druse_store.gc import crew, execute, swaps, sweep
+from druse_store.gc import crew, execute, swaps, sweep, upkeep
 from druse_store.gc.collector import Collector, settings
 from druse_store.gc.execute import STEPS
 from support.runs import add_run, chain, make_record, noise, pack_bytes, payloads_of
@@ -20,7 +20,8 @@ SHARED = noise(150_000, "shared")
 def small_transactions(monkeypatch):
     monkeypatch.setattr(sweep, "_ALONE", 7)
     monkeypatch.setattr(sweep, "SLICE", 7)
-    monkeypatch.setattr(execute, "SHARE", 0.01)
+    monkeypatch.setattr(upkeep, "SHARE", 0.01)
+    monkeypatch.setattr(upkeep, "WORTH", 0)
     monkeypatch.setattr(execute, "EDGES_EACH", 0)
     monkeypatch.setattr(execute, "EDGES_SPARE", 0)
 
