@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # Of records removed since the last time, and of what the store takes, the shares from which on the
 # log is written anew: to free a byte of it takes twenty times as long as one of a pack.
 SHARE, WORTH = 0.2, 0.02
+CHEAP = 1 << 20  # bytes of a log that is not worth the question
 EDGES_EACH, EDGES_SPARE = 4, 1_000  # edges, for each record and besides, that are not too many
 _HOUR, _DAY = 3_600_000_000_000, 86_400_000_000_000
 
@@ -85,7 +86,8 @@ class Upkeep:
     def is_log_worth_it(self, share: float, size: int) -> bool:
         """Whether the log is to be written anew, of whose records this share was removed, in a
         store that takes so many bytes."""
-        return share >= SHARE and share * self._log_bytes() >= WORTH * size
+        log = self._log_bytes()
+        return share >= SHARE and (log <= CHEAP or share * log >= WORTH * size)
 
     def write_log_anew(self) -> int:
         """Returns how many bytes the log is smaller."""

@@ -21,7 +21,6 @@ def small_transactions(monkeypatch):
     monkeypatch.setattr(sweep, "_ALONE", 7)
     monkeypatch.setattr(sweep, "SLICE", 7)
     monkeypatch.setattr(upkeep, "SHARE", 0.01)
-    monkeypatch.setattr(upkeep, "WORTH", 0)
     monkeypatch.setattr(execute, "EDGES_EACH", 0)
     monkeypatch.setattr(execute, "EDGES_SPARE", 0)
 
