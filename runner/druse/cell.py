@@ -10,10 +10,9 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from druse import seeds, shown
-from druse.artifact import written_to
 from druse.checked import Inputs
 from druse.context import FrozenContext
 from druse.datasource import FunctionSource
@@ -27,7 +26,7 @@ from druse.runtime import InputGone, Runtime, Workplace
 from druse.seeds import Seeding
 from druse.stepcache import Held, StepCache
 from druse.task import Failure, Outcome, Sighting, Task, WrittenArtifact
-from druse.watch import Watch, unwatched, watching
+from druse.watch import Watch, unwatched
 
 if TYPE_CHECKING:
     from druse.control import Control
@@ -69,7 +68,7 @@ class SetUp:
         self._ctx = ctx
         self._ready: list[Any] = []
         watch = Watch(place.files, prepared.code, reads)
-        with watching(watch):
+        with watch:
             self._set_up(watch)
         self.values = {key: value for key, value in ctx._data.items() if key not in before}
         self.read = {f"setup:{name[4:]}": digest for name, digest in reads.found.items()}
@@ -79,6 +78,7 @@ class SetUp:
         self.idle: list[Watch] = []  # of earlier cells, for more: see `Watch.is_unused`
         self._without_inputs = Runtime(place, prepared, {})
         self._made = prepared.made
+        self.named_steps = list(zip(prepared.steps, prepared.step_names, strict=True))
         source = prepared.experiment.datasource
         self.source_draws = not (
             isinstance(source, FunctionSource) and seeds.cannot_draw(type(source).fn)
@@ -110,12 +110,12 @@ class SetUp:
             return self._without_inputs
         return Runtime(self.place, self.prepared, task.upstream)
 
-    def watch(self, reads: Reads) -> Watch:
+    def watch(self, reads: Reads, ctx: FrozenContext) -> Watch:
         """What notes what a cell opens, and the like."""
         try:
-            return self.idle.pop().begin(reads)
+            return self.idle.pop().begin(reads, ctx)
         except IndexError:  # asked of it before, another thread may take the last one
-            return Watch(self.place.files, self.prepared.code, reads)
+            return Watch(self.place.files, self.prepared.code, reads, ctx)
 
     def tear_down(self) -> None:
         """Calls the steps' `teardown`; one that fails is spoken of, and stops nothing."""
@@ -146,6 +146,11 @@ class CellRun:
     gave.
     """
 
+    __slots__ = (
+        *("_cache", "_ctx", "_initial", "_outcome", "_place", "_reads", "_root", "_see"),
+        *("_seed_replicate", "_seeding", "_task", "_up", "_waiter", "_watch"),
+    )
+
     def __init__(
         self,
         up: SetUp,
@@ -156,13 +161,10 @@ class CellRun:
         seeding: Seeding | None = None,
         see: See | None = None,
     ) -> None:
-        self._up = up
-        self._see = see
-        self._prepared = prepared = up.prepared
-        self._task = task
-        self._waiter = waiter
+        self._up, self._task, self._waiter, self._see = up, task, waiter, see
+        prepared = up.prepared
         _, name, replicate = task.cell
-        self._condition = condition = prepared.conditions[name]
+        condition = prepared.conditions[name]
         if task.given is not None:
             condition.hand(replicate, task.given)
         self._initial = initial = condition.cell(replicate)
@@ -174,13 +176,13 @@ class CellRun:
         values = initial.values()
         if up.values:
             values = {**up.values, **values}
-        self._seeding = seeding = seeding or up.seeding
         self._root = condition.root
         self._seed_replicate = replicate if prepared.seed.auto_seed else 0
-        self._ctx = FrozenContext._of_cell(values, reads, _LOGGER)
-        self._ctx._runtime, self._ctx._seeding = up.runtime(task), seeding
+        self._ctx = ctx = FrozenContext._of_cell(values, reads, _LOGGER)
+        ctx._runtime = up.runtime(task)
+        ctx._seeding = self._seeding = seeding or up.seeding
         self._outcome = Outcome(task.cell, reads.found)
-        self._watch = up.watch(reads)
+        self._watch = up.watch(reads, ctx)
         self._cache: StepCache | None = None
         self._place = SOURCE
 
@@ -189,7 +191,7 @@ class CellRun:
         outcome = self._outcome
         started = time.perf_counter()
         try:
-            with watching(self._watch), written_to(self._ctx):
+            with self._watch:
                 await self._run_steps()
             outcome.metrics = self._plain_metrics()
         except InputGone as error:
@@ -206,43 +208,40 @@ class CellRun:
         return outcome
 
     async def _run_steps(self) -> None:
-        if self._initial.error is not None or self._up.values:
+        up, ctx, see = self._up, self._ctx, self._see
+        if self._initial.error is not None or up.values:
             self._check_start()
-        ctx, experiment, hooks = self._ctx, self._prepared.experiment, self._up.hooks
-        kept = self._up.keeps(self._task.control)
+        experiment, hooks, kept = up.prepared.experiment, up.hooks, up.keeps(self._task.control)
         if hooks:
             ctx._log_reads = any(type(plugin) in BUILT_IN for plugin in hooks)
         for hook in hooks:
             with self._looking(hook, seeds.BEFORE_REPLICATE):
                 hook.before_replicate(experiment, ctx)
-        data = await self._fetch(kept[0])
-        if self._see is not None:
-            self._see(seeds.SOURCE, data.get(), ctx._data)
-        seconds, names = self._outcome.step_seconds, self._prepared.step_names
-        for position, step in enumerate(self._prepared.steps):
-            self._place = ctx._data[STEP_NAME_KEY] = names[position]
+        data = self._fetch(kept[0])
+        if type(data) is _Later:
+            data = await data.value
+        if see is not None:
+            see(seeds.SOURCE, _value(data), ctx._data)
+        for position, (step, name) in enumerate(up.named_steps):
+            self._place = ctx._data[STEP_NAME_KEY] = name
             self._reads.position = self._watch.place = position
             began = time.perf_counter()
             before = self._how_much()
             for hook in hooks:
                 with self._looking(hook, seeds.before_step(position)):
                     hook.before_step(experiment, step)
-            if step.shared:
-                self._reads.shared(position)
-            if kept[position + 1]:
-                data = await self._keep(position, step, data, partial(self._execute, step, data))
-            else:
-                self._seed(position, bool(step.shared))
-                data = Held(await self._execute(step, data))
+            data = self._execute(position, step, data, kept[position + 1])
+            if type(data) is _Later:
+                data = await data.value
             if ctx.artifacts._items:
                 self._note_artifacts(position)
-            if self._see is not None:
-                self._see(position, data.get(), ctx._data)
+            if see is not None:
+                see(position, _value(data), ctx._data)
             for hook in hooks:
                 with self._looking(hook, seeds.after_step(position)):
-                    hook.after_step(experiment, step, data.get(), ctx)
+                    hook.after_step(experiment, step, _value(data), ctx)
             ctx.artifacts._end_step()
-            seconds.append(time.perf_counter() - began)
+            self._outcome.step_seconds.append(time.perf_counter() - began)
             self._trace(before)
 
     def _note_artifacts(self, position: int) -> None:
@@ -278,30 +277,55 @@ class CellRun:
                     "setup did before)"
                 )
 
-    async def _fetch(self, is_kept: bool) -> Held:
+    # What follows gives a value, or says what has to be awaited for it. Most need not.
+
+    def _fetch(self, is_kept: bool) -> Any:
         self._reads.position = self._watch.place = seeds.SOURCE
-        source = self._prepared.experiment.datasource
+        source = self._up.prepared.experiment.datasource
         if source.shared:
             self._reads.shared(seeds.SOURCE)
         if is_kept:
-            return await self._keep(seeds.SOURCE, source, None, self._fetch_value)
+            return _Later(self._keep(seeds.SOURCE, source, None, self._fetch_value))
         if self._up.source_draws or self._seeding.seed is not seeds.seed_generators:
             self._seed(seeds.SOURCE, bool(source.shared))
         value = source.fetch(self._ctx)
-        return Held(await self._waiter(value) if _is_awaitable(value) else value)
+        return _Later(self._waiter(value)) if _is_awaitable(value) else value
 
     async def _fetch_value(self) -> Any:
-        value = self._prepared.experiment.datasource.fetch(self._ctx)
+        value = self._up.prepared.experiment.datasource.fetch(self._ctx)
         return await self._waiter(value) if _is_awaitable(value) else value
 
-    async def _execute(self, step: Any, data: Held) -> Any:
-        given = data.get()
-        inputs = Inputs(step, given) if self._task.control.check else None
+    def _execute(self, position: int, step: Any, data: Any, is_kept: bool) -> Any:
+        if step.shared:
+            self._reads.shared(position)
+        if is_kept:
+            held = data if type(data) is Held else Held(data)
+            return _Later(self._keep(position, step, held, partial(self._execute_kept, step, held)))
+        self._seed(position, bool(step.shared))
+        return self._call(step, _value(data))
+
+    async def _execute_kept(self, step: Any, data: Held) -> Any:
+        result = self._call(step, data.get())
+        return await result.value if type(result) is _Later else result
+
+    def _call(self, step: Any, given: Any) -> Any:
+        if self._task.control.check:
+            return _Later(self._check(step, given))
+        result = step(given, self._ctx)
+        if _is_awaitable(result):
+            return _Later(self._wait(result))
+        return without_metrics(result, self._ctx)
+
+    async def _wait(self, result: Awaitable[Any]) -> Any:
+        return without_metrics(await self._waiter(result), self._ctx)
+
+    async def _check(self, step: Any, given: Any) -> Any:
+        """Sees to it that a step leaves alone what it was given."""
+        inputs = Inputs(step, given)
         result = step(given, self._ctx)
         if _is_awaitable(result):
             result = await self._waiter(result)
-        if inputs is not None:
-            inputs.require_unchanged()
+        inputs.require_unchanged()
         return without_metrics(result, self._ctx)
 
     async def _keep(
@@ -341,14 +365,16 @@ class CellRun:
         }
 
     def _finish(self) -> None:
-        outcome = self._outcome
+        outcome, ctx = self._outcome, self._ctx
         if type(outcome.reads) is Told:
             outcome.reads = dict(outcome.reads)
         self._note_seen()
-        outcome.artifacts = [
-            WrittenArtifact(a.name, a.position, a.data) for a in self._ctx.artifacts._items
-        ]
-        known, texts = self._prepared.shown_in(self._condition.name), outcome.shown
+        if ctx.artifacts._items:
+            outcome.artifacts = [
+                WrittenArtifact(a.name, a.position, a.data) for a in ctx.artifacts._items
+            ]
+        ctx._end()
+        known, texts = self._up.prepared.shown_in(outcome.cell.condition), outcome.shown
         for name in outcome.reads:
             text = known.get(name)
             if text is None:
@@ -375,9 +401,11 @@ class CellRun:
         """What a read gave, for people; remembered where it is the same in all replicates."""
         if name == _REPLICATE and REPLICATE_KEY not in self._initial.extra:
             return str(self._initial.replicate)
-        text = shown.read(name, self._prepared, self._initial)
-        if text is not None and self._condition.is_same_everywhere(name.rpartition(":")[2]):
-            self._prepared.shown_in(self._condition.name)[name] = text
+        prepared, condition = self._up.prepared, self._outcome.cell.condition
+        text = shown.read(name, prepared, self._initial)
+        key = name.rpartition(":")[2]
+        if text is not None and prepared.conditions[condition].is_same_everywhere(key):
+            prepared.shown_in(condition)[name] = text
         return text
 
     def _how_much(self) -> _Before:
@@ -407,6 +435,17 @@ class CellRun:
             text = getattr(error, "traceback_str", "") or _traceback(error)
         self._outcome.error = error
         return Failure(self._place, str(error), text, type(error).__name__)
+
+
+class _Later(NamedTuple):
+    """A value that has to be awaited."""
+
+    value: Awaitable[Any]
+
+
+def _value(data: Any) -> Any:
+    """What a step or the datasource gave, loaded where it lies in the store."""
+    return data.get() if type(data) is Held else data
 
 
 _Before = tuple[int, int, dict[str, int]]
