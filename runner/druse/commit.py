@@ -44,12 +44,17 @@ class Common(NamedTuple):
 
 
 def make_record(
-    prepared: Prepared, common: Common, outcome: Outcome, artifacts: list[ArtifactRef], at: float
+    prepared: Prepared,
+    common: Common,
+    outcome: Outcome,
+    artifacts: list[ArtifactRef],
+    at: float,
+    plain: bool,
 ) -> Record:
     """The record of an outcome that is there since `at`. A failure, or what must not be found
     again, lies off the path."""
     said = _provenance(prepared, common, outcome, at)
-    more = None if outcome.is_plain else _more(outcome)
+    more = None if plain else _more(outcome)
     if not more:
         replicate = outcome.cell.replicate
         return common.form.fill(replicate, outcome.reads, outcome.metrics, artifacts, said)
@@ -162,8 +167,11 @@ class Committer:
             self._waiting += cells
         self._due.set()  # whoever clears it takes what waits after that
 
-    def put(self, prepared: Prepared, outcome: Outcome, run: RunWriter | None) -> Record:
-        """Writes an outcome's blobs and record, and the cell of its run. Raises StoreError."""
+    def put(
+        self, prepared: Prepared, outcome: Outcome, run: RunWriter | None, plain: bool = False
+    ) -> Record:
+        """Writes an outcome's blobs and record, and the cell of its run; `plain`: see
+        `Outcome.is_plain`. Raises StoreError."""
         writes = self._writes
         assert writes is not None
         common = self._commons.get(prepared.name) or self._common(prepared)
@@ -171,7 +179,7 @@ class Committer:
             ArtifactRef(name, step, self._put_bytes(data) if isinstance(data, bytes) else data)
             for name, step, data in outcome.artifacts
         ]
-        record = make_record(prepared, common, outcome, artifacts, self._at)
+        record = make_record(prepared, common, outcome, artifacts, self._at, plain)
         writes.put_record(record)
         if run is not None:
             how = "run" if outcome.failure is None else "failed"

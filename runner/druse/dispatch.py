@@ -236,5 +236,5 @@ class Dispatcher:
         self._plan.decisions[producer] = Decision(State.RUN, GONE, decision.record)
         lane = current.lanes.name(producer.experiment)
         self._scheduler.add(producer, current.waits(producer), lane)
-        current.lanes.expect(producer)
+        current.lanes.expect(producer.experiment, [producer])
         return producer

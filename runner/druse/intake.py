@@ -41,7 +41,7 @@ class Intake:
                         for each in some:
                             self._take(each)
                     else:
-                        self._take_results(experiment, cast("Iterable[Outcome]", some))
+                        self._take_results(experiment, cast("Iterable[Outcome]", some), plain=True)
 
     def _experiment_of_plain(self, news: News) -> str | None:
         """The experiment of a result of which there is nothing more to say; None for other news."""
@@ -77,12 +77,12 @@ class Intake:
             self._rewritten.take(outcome.written, cell)
         if outcome.indexes or outcome.kept:
             self._bring(outcome)
-        self._take_results(cell.experiment, [outcome])
+        self._take_results(cell.experiment, [outcome], plain=False)
 
-    def _take_results(self, experiment: str, outcomes: Iterable[Outcome]) -> None:
+    def _take_results(self, experiment: str, outcomes: Iterable[Outcome], *, plain: bool) -> None:
         """Outcomes of cells of one experiment that are over, however they ended."""
         current = self._current
-        put, records, over = self._putter(experiment), dict[CellName, Record](), []
+        put, records, over = self._putter(experiment, plain), dict[CellName, Record](), []
         try:
             for outcome in outcomes:
                 record = put(outcome)
@@ -180,7 +180,7 @@ class Intake:
         self._current.runs[experiment].executed(records)
         self._scheduler.all_done(records)
 
-    def _putter(self, experiment: str) -> Callable[[Outcome], Record | None]:
+    def _putter(self, experiment: str, plain: bool) -> Callable[[Outcome], Record | None]:
         """What writes an outcome of an experiment; it gives None where that has to wait."""
         current, prepared = self._current, self._plan.prepared[experiment]
         # A cell that is executed once more for its artifact's bytes, after its run has ended.
@@ -189,7 +189,7 @@ class Intake:
 
         def put(outcome: Outcome) -> Record | None:
             try:
-                return write(prepared, outcome, writer)
+                return write(prepared, outcome, writer, plain)
             except BlobVanished:
                 if not self._tries_once_more(outcome.cell):
                     raise

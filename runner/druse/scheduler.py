@@ -27,6 +27,10 @@ class _Ready:
         else:
             row.append((place, cell))
 
+    def extend(self, cells: Iterable[tuple[int, CellName]]) -> None:
+        """Cells that come after all that came before."""
+        self._row.extend(cells)
+
     def first(self) -> tuple[int, CellName] | None:
         row, late = self._row, self._late
         if not late:
@@ -58,6 +62,14 @@ class Scheduler:
         self._active: set[CellName] = set()
         self._held: dict[CellName, CellName] = {}
         self._behind: dict[CellName, list[CellName]] = {}
+
+    def add_all(self, cells: Collection[CellName], lane: str = "") -> None:
+        """Cells that are new, and wait for none."""
+        places = range(len(self._order), len(self._order) + len(cells))
+        self._order.update(zip(cells, places, strict=True))
+        self._lanes.update(dict.fromkeys(cells, lane))
+        self._waits.update(dict.fromkeys(cells, _NOTHING))
+        self._ready_in(lane).extend(zip(places, cells, strict=True))
 
     def add(self, cell: CellName, waits: Collection[CellName] = (), lane: str = "") -> None:
         """A cell that is to run once those it waits for (of which some may be over) are done."""

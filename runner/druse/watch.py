@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from druse import globs, underway, unseen
-from druse.forked import Forked, told_by
-from druse.keeping import Seen, keep, keeper, kept
+from druse.forked import Forked, may_be_told, told_by
+from druse.keeping import Seen, is_anything_kept, keep, keeper, kept
 from druse.places import Files, State, is_temporary, within
 from druse.reads import INSIDE, WHOLE, Reads
 from druse.underway import UnderWay
@@ -246,6 +246,8 @@ class Watch(UnderWay):
 
     def close(self) -> None:
         """The cell is over: what others made, and it may have used, counts for it too."""
+        if self.is_unused and not is_anything_kept() and not may_be_told():
+            return
         if self._forked is not None and self._forked.is_child:
             return
         self._gather(at_end=True)

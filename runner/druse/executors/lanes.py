@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -101,9 +101,10 @@ class Lanes:
         """Whether an experiment's plugin has a loop of its own."""
         return self._lanes[self._names[experiment]].spec.kind == LOOP
 
-    def expect(self, cell: CellName) -> None:
-        """A cell is due: it will be submitted, or be over without that."""
-        self._due.setdefault(cell.experiment, set()).add(cell)
+    def expect(self, experiment: str, cells: Iterable[CellName]) -> None:
+        """Cells of an experiment are due: they will be submitted, or be over without that."""
+        if self.is_loop(experiment):  # nobody else asks for them
+            self._due.setdefault(experiment, set()).update(cells)
 
     def over(self, experiment: str, cells: Collection[CellName]) -> None:
         """Cells of an experiment are over, whatever came of them."""
