@@ -72,9 +72,10 @@ class Dispatcher:
             )
             if cell:
                 self._dispatch(cell)
-            elif not lanes or not claims.take_turn(lanes):
-                self._current.lanes.rest()
-                return
+            else:
+                self._current.lanes.rest()  # before others are waited for
+                if not lanes or not claims.take_turn(lanes):
+                    return
 
     def _kind(self, cell: CellName) -> _Kind:
         experiment, condition, _ = cell
