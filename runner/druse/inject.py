@@ -16,7 +16,7 @@ from druse.fingerprint.resolve import short_name
 from druse.keeping import Seen
 from druse.parameters import EMPTY
 from druse.reads import Frame
-from druse.watch import current
+from druse.underway import watch as watch_here
 
 
 class _Missing:
@@ -130,7 +130,7 @@ class ResourceFactory:
 
     def __call__(self, ctx: FrozenContext) -> Any:
         made: list[_Made] = self._made.__dict__.setdefault("made", [])
-        reads, watch, runtime, seeding = ctx._reads, current(), ctx._runtime, ctx._seeding
+        reads, watch, runtime, seeding = ctx._reads, watch_here(), ctx._runtime, ctx._seeding
         if reads is None or watch is None or runtime is None or seeding is None:
             if not made:
                 made.append(_Made({}, {}, self.fn(ctx)))

@@ -24,8 +24,8 @@ from druse.watch import Watch, unwatched
 from druse_store import ArtifactRef, Digest, ObjectRef, Read, Record, StoreError, extend
 
 if TYPE_CHECKING:
-    from druse.cell import SetUp
     from druse.key import Part
+    from druse.setups import SetUp
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.1  # seconds, while another cell executes a step
 _CONTEXT_VALUE = -2  # the place of an artifact that stands for a value set in the context

@@ -282,7 +282,8 @@ def test_a_limit_that_cannot_be_kept_is_said(versions: Project) -> None:
     run_versions(versions, 1)
     done = versions.druse("gc", "--now", "--max-size", "1kB")
     assert done.status == 1
-    assert "over its limit of 1000" in done.err
+    assert "MiB over its limit of 1000 B" in done.err
+    assert "4.0 MiB are set aside" in done.err
 
 
 def test_the_large_view_is_left_alone_where_nothing_was_exported(
