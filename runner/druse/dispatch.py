@@ -58,8 +58,12 @@ class Dispatcher:
         """How long nothing need be done unless something is reported, in seconds; None: forever."""
         return _PATIENCE if self._claims.waits_for_neighbours else None
 
-    def dispatch_ready(self) -> None:
-        """Hands cells over as long as any lane has room for one. Raises DruseError."""
+    def dispatch_ready(self) -> bool:
+        """Hands cells over as long as any lane has room for one; whether there were any.
+
+        Raises DruseError.
+        """
+        were_any = False
         claims, get_ready = self._claims, self._scheduler.get_ready
         with_room = self._current.lanes.with_room
         claims.look_ahead()
@@ -71,11 +75,12 @@ class Dispatcher:
                 or claims.get_back(lanes)
             )
             if cell:
+                were_any = True
                 self._dispatch(cell)
             else:
                 self._current.lanes.rest()  # before others are waited for
                 if not lanes or not claims.take_turn(lanes):
-                    return
+                    return were_any
 
     def _kind(self, cell: CellName) -> _Kind:
         experiment, condition, _ = cell

@@ -177,13 +177,14 @@ class GraphRun:
     ) -> None:
         committer, lanes = current.committer, current.lanes
         while current.scheduler.is_active or current.over:
-            dispatcher.dispatch_ready()
+            # What came of them may have been taken in by now, beside the cells that were executed.
+            were_any = dispatcher.dispatch_ready()
             self._interrupts.check()
             over = current.get_over()
             if over is not None:
                 self._end(over, lanes)  # while the executors are busy
                 self._open_gates(current)
-            elif not current.scheduler.has_active:
+            elif not current.scheduler.has_active and not were_any:
                 if current.scheduler.is_active:
                     raise AssertionError(f"never ready: {current.scheduler.due()[:5]}")
                 return

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from druse import Experiment, Pipeline, Treatment, api, data_source, pipeline_step
+from druse.commit import Committer
+from druse.executors.serial import SerialExecutor
 from druse.listener import Listener
 from druse.session import Wanted
 from druse.task import CellName
 from druse_store import Store, StoreError
+from support import cells
 
 PATIENCE = 30.0  # seconds; what is waited for comes within a fraction of one
 
@@ -105,3 +108,24 @@ def test_equal_cells_that_are_ready_at_once_are_executed_once() -> None:
     result = run(made, listener)
     assert ran == [f"short {replicate}" for replicate in range(4)]
     assert len(result.cells) == 16
+
+
+def test_cells_that_were_given_back_run_whoever_took_that_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A thread takes in what came of cells while others are executed, and may come first."""
+    helping, rest = Committer.helping, SerialExecutor.rest
+    taking: list[Any] = []
+
+    def noting(self: Committer, take_in: Any, floor: Any) -> Any:
+        taking.append(take_in)
+        return helping(self, take_in, floor)
+
+    def taken_in(self: SerialExecutor) -> None:
+        rest(self)
+        taking[-1](0.0)
+
+    monkeypatch.setattr(Committer, "helping", noting)
+    monkeypatch.setattr(SerialExecutor, "rest", taken_in)
+    found = cells.experiment(cells.sleep(seconds=0.02, at=range(4)), replicates=4).run()
+    assert [cell.how for cell in found.cells] == ["run"] * 4
