@@ -171,12 +171,18 @@ def current_row(key: bytes, value: memoryview | bytes) -> Digest:
 
 def check(table: str, rows: Sequence[tuple[bytes, bytes]]) -> None:
     """Raises IndexDamaged where a stored value does not check: `body` for many."""
-    seed = SEEDS[table]
     if rows:
-        keys, found = zip(*rows, strict=True)
-        if set(map(crc32, found, map(crc32, keys, repeat(seed)))) != {RESIDUE}:
-            bad = (key for key, value in rows if crc32(value, crc32(key, seed)) != RESIDUE)
-            raise damaged(table, next(bad))
+        check_columns(table, *zip(*rows, strict=True))
+
+
+def check_columns(table: str, keys: Sequence[bytes], found: Sequence[bytes]) -> None:
+    """The same for keys and their values."""
+    seed = SEEDS[table]
+    if set(map(crc32, found, map(crc32, keys, repeat(seed)))) != {RESIDUE}:
+        rows = zip(keys, found, strict=True)
+        raise damaged(
+            table, next(k for k, value in rows if crc32(value, crc32(k, seed)) != RESIDUE)
+        )
 
 
 def damaged(table: str, key: bytes) -> IndexDamaged:
