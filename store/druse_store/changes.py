@@ -16,7 +16,7 @@ from druse_store.errors import RecordDamaged
 from druse_store.index import values
 from druse_store.index.tables import Tables
 from druse_store.index.values import LIVE, REVOKED, WITHDRAWN, Origin
-from druse_store.records import Record
+from druse_store.records import Record, row_of
 
 ATTEST = "attest"
 ADOPT, ORIGIN, HIDE, WITHDRAW = "adopt", "origin", "hide", "withdraw"
@@ -56,12 +56,12 @@ class RecordRows:
 
     def add(self, record: Record, nodes: Sequence[Digest]) -> Digest:
         """Adds the rows of one record; `nodes` is its chain of reads. Returns its digest."""
-        digest = record.digest
-        self.records[digest] = record.encode()
-        key = values.record_key(record.signature, record.replicate)
+        digest, packed = record.digest, record.encode()
+        self.records[digest] = packed
+        key, base, has_result = row_of(packed)
         self.pointers[key] = digest
-        self.bases[record.base + key] = None
-        if record.status == "ok":
+        self.bases[base] = None
+        if has_result:
             edges = self.edges
             for node, name in zip(nodes, record.names(), strict=False):
                 known = edges.get(node)

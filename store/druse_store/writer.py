@@ -304,7 +304,7 @@ class Writer:
         nodes = record.checked_nodes()
         needs = record.blobs()
         seen = self._pending
-        relied = [blob for blob in needs if not seen.has_blob(blob)]
+        relied = seen.lacks(needs)
         for blob in relied:
             if not (self.has_blob(blob) or is_known(blob)):
                 raise BlobVanished(
@@ -314,7 +314,7 @@ class Writer:
         with self._lock:
             pending = self._pending
             if pending is not seen:  # whose commit has begun, and may fail
-                relied = [blob for blob in needs if not pending.has_blob(blob)]
+                relied = pending.lacks(needs)
             if relied:
                 pending.relied.update(blob for blob in relied if blob not in pending.chunks)
             pending.needs[record.digest] = needs
