@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from druse import names
+from druse import names, underway
 from druse.datasource import DataSource
 from druse.errors import ArtifactNotFound
 
@@ -37,22 +36,6 @@ def default_writer(data: Any) -> bytes:
 
 
 _DEFAULTS = (default_loader, default_writer)
-_cell: ContextVar[FrozenContext | None] = ContextVar("druse.cell", default=None)
-
-
-class written_to:  # noqa: N801 - used as a function is; a generator costs more than the rest of it
-    """Within the block, artifacts that steps keep as attributes are written to this context."""
-
-    __slots__ = ("_ctx", "_token")
-
-    def __init__(self, ctx: FrozenContext) -> None:
-        self._ctx = ctx
-
-    def __enter__(self) -> None:
-        self._token = _cell.set(self._ctx)
-
-    def __exit__(self, *_: object) -> None:
-        _cell.reset(self._token)
 
 
 class Artifact(DataSource):
@@ -103,7 +86,7 @@ class Artifact(DataSource):
 
     def write(self, data: Any) -> None:
         """Adds the artifact to the cell that runs. Raises RuntimeError where none does."""
-        ctx = self._ctx if self._ctx is not None else _cell.get()
+        ctx = self._ctx if self._ctx is not None else underway.context()
         if ctx is None:
             raise RuntimeError(
                 f"Artifact not bound to context: {self.name!r} can be written only by a step while "

@@ -138,7 +138,9 @@ class Cells:
             if len(metrics) < _SAME_FROM:
                 continue
             first = metrics[0]
-            same = [k for k in first if all(m.get(k) == first[k] for m in metrics[1:])]
+            same = list(first)
+            if metrics.count(first) < len(metrics):
+                same = [k for k in first if all(m.get(k) == first[k] for m in metrics)]
             if same:
                 names = ", ".join(sorted(same))
                 found.append(

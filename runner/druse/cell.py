@@ -4,138 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from druse import seeds, shown
-from druse.artifact import written_to
 from druse.checked import Inputs
 from druse.context import FrozenContext
-from druse.datasource import FunctionSource
-from druse.errors import DruseError, PipelineExecutionError
+from druse.errors import PipelineExecutionError, traceback_of
 from druse.names import REPLICATE_KEY, SOURCE, STEP_NAME_KEY
 from druse.pipelines import without_metrics
 from druse.plain import plain
 from druse.plugins import BUILT_IN, BasePlugin
 from druse.reads import Reads, Told
-from druse.runtime import InputGone, Runtime, Workplace
+from druse.runtime import InputGone
 from druse.seeds import Seeding
+from druse.setups import LOGGER, SetUp
 from druse.stepcache import Held, StepCache
 from druse.task import Failure, Outcome, Sighting, Task, WrittenArtifact
-from druse.watch import Watch, unwatched, watching
+from druse.watch import unwatched
 
 if TYPE_CHECKING:
-    from druse.control import Control
-    from druse.prepared import Prepared
     from druse.witness import See
-    from druse_store import Digest
 
 Waiter = Callable[[Awaitable[Any]], Awaitable[Any]]
 """Awaits what an asynchronous step returned: in a running loop, or in one of its own."""
-
-
-_LOGGER = logging.getLogger("druse")
-
-
-class SetUpFailed(DruseError):
-    """A step's `setup` raised: every cell that would need it fails."""
-
-    def __init__(self, step: str, error: BaseException) -> None:
-        super().__init__(f"the setup of {step} failed: {error}")
-        self.step = step
-        self.traceback_str = _traceback(error)
-
-
-class SetUp:
-    """The steps of an experiment after their `setup`, in this process; what that read and set.
-
-    Raises SetUpFailed.
-    """
-
-    def __init__(self, prepared: Prepared, place: Workplace) -> None:
-        self.prepared = prepared
-        self.place = place
-        self.values: dict[str, Any] = {}
-        self.read: dict[str, Any] = {}
-        self.seeding = Seeding(prepared.seed.seed_fn or seeds.seed_generators)
-        before = prepared.bare.values()
-        reads = Reads(prepared.bare, prepared.table, {})
-        ctx = FrozenContext._of_cell(dict(before), reads, _LOGGER)
-        self._ctx = ctx
-        self._ready: list[Any] = []
-        watch = Watch(place.files, prepared.code, reads)
-        with watching(watch):
-            self._set_up(watch)
-        self.values = {key: value for key, value in ctx._data.items() if key not in before}
-        self.read = {f"setup:{name[4:]}": digest for name, digest in reads.found.items()}
-        self.watched: dict[str, Digest | None] = watch.found
-        self.unseen = watch.unseen
-        self.hooks = [p for p in prepared.experiment.plugins if has_part_in_cells(p)]
-        self.idle: list[Watch] = []  # of earlier cells, for more: see `Watch.is_unused`
-        self._without_inputs = Runtime(place, prepared, {})
-        self._made = prepared.made
-        source = prepared.experiment.datasource
-        self.source_draws = not (
-            isinstance(source, FunctionSource) and seeds.cannot_draw(type(source).fn)
-        )
-        self._kept: tuple[Control | None, list[bool]] = (None, [])
-
-    def _set_up(self, watch: Watch) -> None:
-        for watch.place, step in enumerate(self.prepared.steps):
-            seed = seeds.derive(self.prepared.seed.root, 0, seeds.of_setup(watch.place))
-            try:
-                with seeds.apart(self.seeding.seed, seed):
-                    step.setup(self._ctx)
-            except Exception as error:
-                self.tear_down()
-                raise SetUpFailed(type(step).__name__, error) from error
-            self._ready.append(step)
-
-    def keeps(self, control: Control) -> list[bool]:
-        """Whether the results of the datasource, and of each step, are kept one by one."""
-        known, kept = self._kept
-        if known is not control:  # all cells of a run have the same
-            kept = [control.keeps(each) for each in self._made]
-            self._kept = control, kept
-        return kept
-
-    def runtime(self, task: Task) -> Runtime:
-        """What a cell can ask for."""
-        if not task.upstream:
-            return self._without_inputs
-        return Runtime(self.place, self.prepared, task.upstream)
-
-    def watch(self, reads: Reads) -> Watch:
-        """What notes what a cell opens, and the like."""
-        try:
-            return self.idle.pop().begin(reads)
-        except IndexError:  # asked of it before, another thread may take the last one
-            return Watch(self.place.files, self.prepared.code, reads)
-
-    def tear_down(self) -> None:
-        """Calls the steps' `teardown`; one that fails is spoken of, and stops nothing."""
-        while self._ready:
-            step = self._ready.pop(0)
-            try:
-                step.teardown(self._ctx)
-            except Exception:
-                name = type(step).__name__
-                _LOGGER.warning("the teardown of %s failed", name, exc_info=True)
-
-
-_HOOKS = ("before_replicate", "before_step", "after_step")
-
-
-def has_part_in_cells(plugin: BasePlugin) -> bool:
-    """Whether a plugin has hooks that are called while a cell is executed."""
-    if type(plugin) in BUILT_IN:
-        return bool(getattr(plugin, "verbose", False))
-    return any(getattr(type(plugin), hook) is not getattr(BasePlugin, hook) for hook in _HOOKS)
 
 
 class CellRun:
@@ -145,6 +40,11 @@ class CellRun:
     that is not what the experiment says: see `executors.generators`. `see` is told what each step
     gave.
     """
+
+    __slots__ = (
+        *("outcome", "_cache", "_ctx", "_initial", "_place", "_reads", "_root", "_see"),
+        *("_seed_replicate", "_seeding", "_task", "_up", "_waiter", "_watch"),
+    )
 
     def __init__(
         self,
@@ -156,13 +56,10 @@ class CellRun:
         seeding: Seeding | None = None,
         see: See | None = None,
     ) -> None:
-        self._up = up
-        self._see = see
-        self._prepared = prepared = up.prepared
-        self._task = task
-        self._waiter = waiter
+        self._up, self._task, self._waiter, self._see = up, task, waiter, see
+        prepared = up.prepared
         _, name, replicate = task.cell
-        self._condition = condition = prepared.conditions[name]
+        condition = prepared.conditions[name]
         if task.given is not None:
             condition.hand(replicate, task.given)
         self._initial = initial = condition.cell(replicate)
@@ -174,22 +71,27 @@ class CellRun:
         values = initial.values()
         if up.values:
             values = {**up.values, **values}
-        self._seeding = seeding = seeding or up.seeding
         self._root = condition.root
         self._seed_replicate = replicate if prepared.seed.auto_seed else 0
-        self._ctx = FrozenContext._of_cell(values, reads, _LOGGER)
-        self._ctx._runtime, self._ctx._seeding = up.runtime(task), seeding
-        self._outcome = Outcome(task.cell, reads.found)
-        self._watch = up.watch(reads)
+        self._ctx = ctx = FrozenContext._of_cell(values, reads, LOGGER)
+        ctx._runtime = up.runtime(task)
+        ctx._seeding = self._seeding = seeding or up.seeding
+        self.outcome = Outcome(task.cell, reads.found)
+        self._watch = up.watch(reads, ctx)
         self._cache: StepCache | None = None
         self._place = SOURCE
 
     async def run(self) -> Outcome:
         """Never raises what the user's code raised: it is in the outcome."""
-        outcome = self._outcome
+        await self.go()
+        return self.outcome
+
+    async def go(self) -> None:
+        """As `run`; what came of it is in `outcome` then."""
+        outcome = self.outcome
         started = time.perf_counter()
         try:
-            with watching(self._watch), written_to(self._ctx):
+            with self._watch:
                 await self._run_steps()
             outcome.metrics = self._plain_metrics()
         except InputGone as error:
@@ -203,46 +105,42 @@ class CellRun:
             outcome.failure = self._failure(error)
         outcome.seconds = time.perf_counter() - started
         self._finish()
-        return outcome
 
     async def _run_steps(self) -> None:
-        if self._initial.error is not None or self._up.values:
+        up, ctx, see = self._up, self._ctx, self._see
+        if self._initial.error is not None or up.values:
             self._check_start()
-        ctx, experiment, hooks = self._ctx, self._prepared.experiment, self._up.hooks
-        kept = self._up.keeps(self._task.control)
+        experiment, hooks, kept = up.prepared.experiment, up.hooks, up.keeps(self._task.control)
         if hooks:
             ctx._log_reads = any(type(plugin) in BUILT_IN for plugin in hooks)
         for hook in hooks:
             with self._looking(hook, seeds.BEFORE_REPLICATE):
                 hook.before_replicate(experiment, ctx)
-        data = await self._fetch(kept[0])
-        if self._see is not None:
-            self._see(seeds.SOURCE, data.get(), ctx._data)
-        seconds, names = self._outcome.step_seconds, self._prepared.step_names
-        for position, step in enumerate(self._prepared.steps):
-            self._place = ctx._data[STEP_NAME_KEY] = names[position]
+        data = self._fetch(kept[0])
+        if type(data) is _Later:
+            data = await data.value
+        if see is not None:
+            see(seeds.SOURCE, _value(data), ctx._data)
+        for position, (step, name) in enumerate(up.named_steps):
+            self._place = ctx._data[STEP_NAME_KEY] = name
             self._reads.position = self._watch.place = position
             began = time.perf_counter()
             before = self._how_much()
             for hook in hooks:
                 with self._looking(hook, seeds.before_step(position)):
                     hook.before_step(experiment, step)
-            if step.shared:
-                self._reads.shared(position)
-            if kept[position + 1]:
-                data = await self._keep(position, step, data, partial(self._execute, step, data))
-            else:
-                self._seed(position, bool(step.shared))
-                data = Held(await self._execute(step, data))
+            data = self._execute(position, step, data, kept[position + 1])
+            if type(data) is _Later:
+                data = await data.value
             if ctx.artifacts._items:
                 self._note_artifacts(position)
-            if self._see is not None:
-                self._see(position, data.get(), ctx._data)
+            if see is not None:
+                see(position, _value(data), ctx._data)
             for hook in hooks:
                 with self._looking(hook, seeds.after_step(position)):
-                    hook.after_step(experiment, step, data.get(), ctx)
+                    hook.after_step(experiment, step, _value(data), ctx)
             ctx.artifacts._end_step()
-            seconds.append(time.perf_counter() - began)
+            self.outcome.step_seconds.append(time.perf_counter() - began)
             self._trace(before)
 
     def _note_artifacts(self, position: int) -> None:
@@ -278,30 +176,55 @@ class CellRun:
                     "setup did before)"
                 )
 
-    async def _fetch(self, is_kept: bool) -> Held:
+    # What follows gives a value, or says what has to be awaited for it. Most need not.
+
+    def _fetch(self, is_kept: bool) -> Any:
         self._reads.position = self._watch.place = seeds.SOURCE
-        source = self._prepared.experiment.datasource
+        source = self._up.prepared.experiment.datasource
         if source.shared:
             self._reads.shared(seeds.SOURCE)
         if is_kept:
-            return await self._keep(seeds.SOURCE, source, None, self._fetch_value)
+            return _Later(self._keep(seeds.SOURCE, source, None, self._fetch_value))
         if self._up.source_draws or self._seeding.seed is not seeds.seed_generators:
             self._seed(seeds.SOURCE, bool(source.shared))
         value = source.fetch(self._ctx)
-        return Held(await self._waiter(value) if _is_awaitable(value) else value)
+        return _Later(self._waiter(value)) if _is_awaitable(value) else value
 
     async def _fetch_value(self) -> Any:
-        value = self._prepared.experiment.datasource.fetch(self._ctx)
+        value = self._up.prepared.experiment.datasource.fetch(self._ctx)
         return await self._waiter(value) if _is_awaitable(value) else value
 
-    async def _execute(self, step: Any, data: Held) -> Any:
-        given = data.get()
-        inputs = Inputs(step, given) if self._task.control.check else None
+    def _execute(self, position: int, step: Any, data: Any, is_kept: bool) -> Any:
+        if step.shared:
+            self._reads.shared(position)
+        if is_kept:
+            held = data if type(data) is Held else Held(data)
+            return _Later(self._keep(position, step, held, partial(self._execute_kept, step, held)))
+        self._seed(position, bool(step.shared))
+        return self._call(step, _value(data))
+
+    async def _execute_kept(self, step: Any, data: Held) -> Any:
+        result = self._call(step, data.get())
+        return await result.value if type(result) is _Later else result
+
+    def _call(self, step: Any, given: Any) -> Any:
+        if self._task.control.check:
+            return _Later(self._check(step, given))
+        result = step(given, self._ctx)
+        if _is_awaitable(result):
+            return _Later(self._wait(result))
+        return without_metrics(result, self._ctx)
+
+    async def _wait(self, result: Awaitable[Any]) -> Any:
+        return without_metrics(await self._waiter(result), self._ctx)
+
+    async def _check(self, step: Any, given: Any) -> Any:
+        """Sees to it that a step leaves alone what it was given."""
+        inputs = Inputs(step, given)
         result = step(given, self._ctx)
         if _is_awaitable(result):
             result = await self._waiter(result)
-        if inputs is not None:
-            inputs.require_unchanged()
+        inputs.require_unchanged()
         return without_metrics(result, self._ctx)
 
     async def _keep(
@@ -316,7 +239,7 @@ class CellRun:
                 self._reads,
                 self._watch,
                 self._ctx,
-                self._outcome,
+                self.outcome,
                 self._seeding.has_drawn,
             )
         hit = await cache.take(position, step, data, self._pause)
@@ -333,22 +256,25 @@ class CellRun:
 
     def _plain_metrics(self) -> dict[str, list[Any]]:
         metrics = self._ctx.metrics
+        found = metrics._values
         if metrics._tags:
-            self._outcome.tags = {name: list(metrics.get_tags(name)) for name in metrics._tags}
+            self.outcome.tags = {name: list(metrics.get_tags(name)) for name in metrics._tags}
         return {
             name: [v if _is_plain(v) else plain(v, f"metric {name!r}") for v in values]
-            for name, values in sorted(metrics._values.items())
+            for name, values in (found.items() if len(found) < 2 else sorted(found.items()))
         }
 
     def _finish(self) -> None:
-        outcome = self._outcome
+        outcome, ctx = self.outcome, self._ctx
         if type(outcome.reads) is Told:
             outcome.reads = dict(outcome.reads)
         self._note_seen()
-        outcome.artifacts = [
-            WrittenArtifact(a.name, a.position, a.data) for a in self._ctx.artifacts._items
-        ]
-        known, texts = self._prepared.shown_in(self._condition.name), outcome.shown
+        if ctx.artifacts._items:
+            outcome.artifacts = [
+                _tuple(WrittenArtifact, (a.name, a.position, a.data)) for a in ctx.artifacts._items
+            ]
+        ctx._end()
+        known, texts = self._up.prepared.shown_in(outcome.cell.condition), outcome.shown
         for name in outcome.reads:
             text = known.get(name)
             if text is None:
@@ -358,7 +284,7 @@ class CellRun:
 
     def _note_seen(self) -> None:
         """Notes what was opened, and written, and used in ways that nothing sees."""
-        outcome, up, watch = self._outcome, self._up, self._watch
+        outcome, up, watch = self.outcome, self._up, self._watch
         if up.watched or watch.found:
             outcome.seen = {**up.watched, **watch.found}
         if up.unseen or watch.unseen:
@@ -375,9 +301,11 @@ class CellRun:
         """What a read gave, for people; remembered where it is the same in all replicates."""
         if name == _REPLICATE and REPLICATE_KEY not in self._initial.extra:
             return str(self._initial.replicate)
-        text = shown.read(name, self._prepared, self._initial)
-        if text is not None and self._condition.is_same_everywhere(name.rpartition(":")[2]):
-            self._prepared.shown_in(self._condition.name)[name] = text
+        prepared, condition = self._up.prepared, self.outcome.cell.condition
+        text = shown.read(name, prepared, self._initial)
+        key = name.rpartition(":")[2]
+        if text is not None and prepared.conditions[condition].is_same_everywhere(key):
+            prepared.shown_in(condition)[name] = text
         return text
 
     def _how_much(self) -> _Before:
@@ -393,22 +321,35 @@ class CellRun:
         if len(data) > keys:  # a context only grows, and keeps the order in which its keys came
             wrote = {str(key): shown.shown(data[key]) for key in list(data)[keys:]}
         grown = {k: len(v) for k, v in values.items() if len(v) != counts.get(k, 0)}
+        found = list(self._reads.found)
         trace = {  # in the order of the keys, at every depth, as a record keeps them
             "metrics": grown if len(grown) < 2 else dict(sorted(grown.items())),
-            "reads": list(self._reads.found)[reads:],
+            "reads": found[reads:] if reads else found,
             "wrote": wrote if len(wrote) < 2 else dict(sorted(wrote.items())),
         }
-        self._outcome.trace.append(trace)
+        self.outcome.trace.append(trace)
 
     def _failure(self, error: BaseException) -> Failure:
         if isinstance(error, PipelineExecutionError) and error.traceback_str:
             text = error.traceback_str
         else:
-            text = getattr(error, "traceback_str", "") or _traceback(error)
-        self._outcome.error = error
+            text = getattr(error, "traceback_str", "") or traceback_of(error)
+        self.outcome.error = error
         return Failure(self._place, str(error), text, type(error).__name__)
 
 
+class _Later(NamedTuple):
+    """A value that has to be awaited."""
+
+    value: Awaitable[Any]
+
+
+def _value(data: Any) -> Any:
+    """What a step or the datasource gave, loaded where it lies in the store."""
+    return data.get() if type(data) is Held else data
+
+
+_tuple = tuple.__new__  # a named tuple's own way takes three times as long
 _Before = tuple[int, int, dict[str, int]]
 _LARGE = 1 << 63
 _REPLICATE = f"ctx:{REPLICATE_KEY}"
@@ -429,22 +370,6 @@ def failed(task: Task, error: BaseException, kind: str | None = None) -> Outcome
     place = getattr(error, "step", "the cell")
     failure = Failure(place, str(error), text, kind or type(error).__name__)
     return Outcome(task.cell, {}, failure=failure, error=error)
-
-
-def _traceback(error: BaseException) -> str:
-    """The traceback from the user's code on: the runner's own frames say nothing to them."""
-    trace = error.__traceback__
-    while trace is not None and _is_ours(trace.tb_frame.f_code.co_filename):
-        trace = trace.tb_next
-    kept = trace if trace is not None else error.__traceback__
-    return "".join(traceback.format_exception(type(error), error, kept))
-
-
-_HERE = __file__.rpartition("/")[0]
-
-
-def _is_ours(filename: str) -> bool:
-    return filename.startswith(_HERE)
 
 
 def _is_input_gone(error: BaseException) -> bool:

@@ -44,11 +44,17 @@ class Common(NamedTuple):
 
 
 def make_record(
-    prepared: Prepared, common: Common, outcome: Outcome, artifacts: list[ArtifactRef]
+    prepared: Prepared,
+    common: Common,
+    outcome: Outcome,
+    artifacts: list[ArtifactRef],
+    at: float,
+    plain: bool,
 ) -> Record:
-    """The record of an outcome. A failure, or what must not be found again, lies off the path."""
-    said = _provenance(prepared, common, outcome)
-    more = _more(outcome) if outcome.is_special else None
+    """The record of an outcome that is there since `at`. A failure, or what must not be found
+    again, lies off the path."""
+    said = _provenance(prepared, common, outcome, at)
+    more = None if plain else _more(outcome)
     if not more:
         replicate = outcome.cell.replicate
         return common.form.fill(replicate, outcome.reads, outcome.metrics, artifacts, said)
@@ -75,12 +81,12 @@ def make_record(
     )
 
 
-def _provenance(prepared: Prepared, common: Common, outcome: Outcome) -> dict[str, Any]:
+def _provenance(prepared: Prepared, common: Common, outcome: Outcome, at: float) -> dict[str, Any]:
     """What is said of every cell, in the order of the keys, as a record keeps them."""
     shown = outcome.shown
     return {
         "algorithm": common.algorithm,
-        "at": time.time(),
+        "at": at,
         "python": common.python,
         "seconds": outcome.seconds,
         "seed": prepared.seed.root,
@@ -133,6 +139,8 @@ class Committer:
         self._helped: tuple[Callable[[], None], Floor] | None = None
         self._thread = threading.Thread(target=self._run, name="druse-commit", daemon=True)
         self._writes: Writes | None = None
+        self._put: list[CellName] = []  # in the block that is open
+        self._at = 0.0  # when it was opened
         self._commons: dict[str, Common] = {}
         self._uncommitted: dict[Digest, bytes] = {}
 
@@ -141,15 +149,29 @@ class Committer:
         """Within the block, several outcomes are put one after another, by one thread."""
         if self._error is not None:
             raise self._error
+        began, self._put, self._at = time.monotonic(), [], time.time()
         with self._store.writes() as writes:
             self._writes = writes
             try:
                 yield
             finally:
                 self._writes = None
+                self._let_wait(self._put, began)
 
-    def put(self, prepared: Prepared, outcome: Outcome, run: RunWriter | None) -> Record:
-        """Writes an outcome's blobs and record, and the cell of its run. Raises StoreError."""
+    def _let_wait(self, cells: list[CellName], since: float) -> None:
+        if not cells:
+            return
+        with self._lock:
+            if not self._waiting:
+                self._since = since
+            self._waiting += cells
+        self._due.set()  # whoever clears it takes what waits after that
+
+    def put(
+        self, prepared: Prepared, outcome: Outcome, run: RunWriter | None, plain: bool = False
+    ) -> Record:
+        """Writes an outcome's blobs and record, and the cell of its run; `plain`: see
+        `Outcome.is_plain`. Raises StoreError."""
         writes = self._writes
         assert writes is not None
         common = self._commons.get(prepared.name) or self._common(prepared)
@@ -157,18 +179,13 @@ class Committer:
             ArtifactRef(name, step, self._put_bytes(data) if isinstance(data, bytes) else data)
             for name, step, data in outcome.artifacts
         ]
-        record = make_record(prepared, common, outcome, artifacts)
+        record = make_record(prepared, common, outcome, artifacts, self._at, plain)
         writes.put_record(record)
         if run is not None:
             how = "run" if outcome.failure is None else "failed"
             _, condition, replicate = outcome.cell
             run.add_to(writes, condition, replicate, record.digest, how)
-        with self._lock:
-            if not self._waiting:
-                self._since = time.monotonic()
-            self._waiting.append(outcome.cell)
-        if not self._due.is_set():  # whoever clears it takes what waits after that
-            self._due.set()
+        self._put.append(outcome.cell)
         return record
 
     def _put_bytes(self, data: bytes) -> ObjectRef:

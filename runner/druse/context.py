@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from druse.runtime import Runtime
     from druse.seeds import Seeding
 
-_IMMUTABLE = frozenset({int, float, bool, str, bytes, complex, type(None)})
+IMMUTABLE = frozenset({int, float, bool, str, bytes, complex, type(None)})
 
 
 class FrozenMetrics:
@@ -138,20 +138,19 @@ class FrozenContext:
     `metrics` and `artifacts` collect what the cell yields, `logger` is for messages.
     """
 
+    # What few contexts have is set on these alone: every cell makes one.
+    _reads: Reads | None = None
+    _runtime: Runtime | None = None
+    _seeding: Seeding | None = None
+    _log_reads = False
+    _seen: Mapping[str, Any] = MappingProxyType({})  # what was read, where reads are logged
+
     def __init__(
         self,
         initial: Mapping[str, Any] | None = None,
         logger: logging.Logger | None = None,
     ) -> None:
         self._data: dict[str, Any] = {key: own(value) for key, value in (initial or {}).items()}
-        self._start(logger)
-
-    def _start(self, logger: logging.Logger | None) -> None:
-        self._reads: Reads | None = None
-        self._runtime: Runtime | None = None
-        self._seeding: Seeding | None = None
-        self._log_reads = False
-        self._seen: dict[str, Any] = {}  # what was read, where reads are logged
         self.metrics = FrozenMetrics(self)
         self.artifacts = ArtifactLog(self)
         self.logger = logger or logging.getLogger("druse")
@@ -161,9 +160,16 @@ class FrozenContext:
         """A context over values that are nobody else's to change (`get` hands out copies)."""
         ctx = cls.__new__(cls)
         ctx._data = data
-        ctx._start(logger)
         ctx._reads = reads
+        ctx.metrics = FrozenMetrics(ctx)
+        ctx.artifacts = ArtifactLog(ctx)
+        ctx.logger = logger
         return ctx
+
+    def _end(self) -> None:
+        """The cell is over: nothing is noted from here on, and nothing leads in a circle, so that
+        it is let go at once."""
+        self.metrics._ctx = self.artifacts._ctx = None
 
     def __copy__(self) -> FrozenContext:
         ctx = type(self).__new__(type(self))
@@ -179,13 +185,13 @@ class FrozenContext:
     def __getitem__(self, key: str) -> Any:
         self._note(key)
         value = self._data[key]
-        return value if type(value) in _IMMUTABLE else own(value)
+        return value if type(value) in IMMUTABLE else own(value)
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of `key`, or `default`."""
         self._note(key)
         value = self._data.get(key, default)
-        return value if type(value) in _IMMUTABLE else own(value)
+        return value if type(value) in IMMUTABLE else own(value)
 
     def __contains__(self, key: object) -> bool:
         self._note(str(key))
@@ -211,7 +217,8 @@ class FrozenContext:
             else:
                 reads.context(key, self._data)
         if self._log_reads:
-            value = self._seen[key] = self._data.get(key)
+            value = self._data.get(key)
+            self._seen = {**self._seen, key: value}
             self.logger.debug("Read %s -> %s", key, value)
 
     # --- writing -------------------------------------------------------------------------------
@@ -242,14 +249,14 @@ def _apart(values: Mapping[str, Any], metrics: Mapping[str, tuple[Any, ...]]) ->
 
 def own(value: Any) -> Any:
     """A copy that the caller may change; the value itself where nobody could."""
-    if type(value) in _IMMUTABLE:
+    if type(value) in IMMUTABLE:
         return value
     return copy.deepcopy(value)
 
 
 def own_parameter(value: Any) -> Any:
     """The same for what every cell is given: what cannot be copied is shared."""
-    if type(value) in _IMMUTABLE:
+    if type(value) in IMMUTABLE:
         return value
     try:
         return copy.deepcopy(value)

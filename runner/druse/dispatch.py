@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from druse.claims import Claims
 from druse.plan import GONE, Decision, State
 from druse.task import CellName, Task, UpstreamArtifact
 
 if TYPE_CHECKING:
+    from druse.conditions import Condition
     from druse.current import Current
     from druse.prepared import Input, Prepared
+    from druse.progress import ExperimentRun
     from druse_store import ArtifactRef, Digest
 
 _PATIENCE = 0.05  # seconds, while neighbours compute what is left
+
+
+class _Kind(NamedTuple):
+    """What the cells of one experiment and condition have in common.
+
+    `is_sure`: whatever comes up while a run goes on, what was decided about them stays: they are
+    asked for, read nothing of others, and no other cell can equal one of them.
+    """
+
+    prepared: Prepared
+    condition: Condition
+    run: ExperimentRun
+    timeout: float | None
+    has_twins: bool
+    is_sure: bool
 
 
 class Dispatcher:
@@ -27,6 +44,7 @@ class Dispatcher:
         self._session = current.session
         self._control = current.session.options.control
         self._between_machines = current.exchange.claims
+        self._kinds: dict[tuple[str, str], _Kind] = {}
         self._bringing: dict[tuple[Digest, ...], CellName] = {}  # blobs, and who writes them again
         self._claims = Claims(current, self._decide, self._settle)
 
@@ -54,11 +72,33 @@ class Dispatcher:
             )
             if cell:
                 self._dispatch(cell)
-            elif not lanes or not claims.take_turn(lanes):
-                self._current.lanes.rest()
-                return
+            else:
+                self._current.lanes.rest()  # before others are waited for
+                if not lanes or not claims.take_turn(lanes):
+                    return
+
+    def _kind(self, cell: CellName) -> _Kind:
+        experiment, condition, _ = cell
+        known = self._kinds.get((experiment, condition))
+        if known is None:
+            current, prepared = self._current, self._plan.prepared[experiment]
+            has_twins = current.twins.may_have(cell)
+            is_asked_for = self._session.decider.are_asked_for(experiment)
+            known = self._kinds[experiment, condition] = _Kind(
+                prepared,
+                prepared.conditions[condition],
+                current.runs[experiment],
+                current.choices[experiment].timeout,
+                has_twins,
+                is_asked_for and not (has_twins or prepared.inputs or self._between_machines),
+            )
+        return known
 
     def _dispatch(self, cell: CellName) -> None:
+        kind = self._kind(cell)
+        if kind.is_sure:
+            self._submit(cell, kind, {})
+            return
         if not self._claims.is_ours(cell):
             return
         decision = self._decide(cell)
@@ -67,16 +107,15 @@ class Dispatcher:
             return
         if self._between_machines and self._claims.holds(cell):
             return
-        prepared = self._plan.prepared[cell.experiment]
-        upstream = self._gather(cell, prepared.inputs) if prepared.inputs else {}
+        inputs = kind.prepared.inputs
+        upstream = self._gather(cell, inputs) if inputs else {}
         if upstream is None:
             return
-        has_twins = self._current.twins.may_have(cell)
-        if has_twins and self._is_held(cell):
+        if kind.has_twins and self._is_held(cell):
             self._claims.give_back(cell)
             return
         self._plan.decisions[cell] = decision
-        self._submit(cell, prepared, upstream, has_twins)
+        self._submit(cell, kind, upstream)
 
     def _gather(
         self, cell: CellName, inputs: Iterable[Input]
@@ -116,7 +155,7 @@ class Dispatcher:
         self._current.runs[cell.experiment].hit(cell, decision)
         self._current.listener.hit(cell)
         self._scheduler.done(cell)
-        self._current.lanes.over(cell)
+        self._current.lanes.over(cell.experiment, [cell])
         self._current.note_if_over(cell.experiment)
 
     def _is_held(self, cell: CellName) -> bool:
@@ -131,31 +170,25 @@ class Dispatcher:
         self._scheduler.hold(cell, other)
         return True
 
-    def _submit(
-        self,
-        cell: CellName,
-        prepared: Prepared,
-        upstream: dict[str, UpstreamArtifact],
-        has_twins: bool,
-    ) -> None:
+    def _submit(self, cell: CellName, kind: _Kind, upstream: dict[str, UpstreamArtifact]) -> None:
         current = self._current
         tells = False
-        if has_twins:
+        if kind.has_twins:
             current.twins.begin(cell)
             if not current.lanes.is_serial(cell.experiment):
                 with self._session.glance as view:
                     tells = current.twins.is_astray(view, cell)
-        task = Task(
-            cell,
-            upstream,
-            self._control,
-            current.choices[cell.experiment].timeout,
-            tells,
-            prepared.conditions[cell.condition].given(cell.replicate),
-        )
+        given = kind.condition.given(cell.replicate)
+        task = Task(cell, upstream, self._control, kind.timeout, tells, given)
         current.listener.started(cell)
-        current.runs[cell.experiment].begin()
-        current.lanes.submit(prepared, task)
+        kind.run.begin()
+        current.lanes.submit(kind.prepared, task)
+
+    def take_back(self, cell: CellName) -> None:
+        """A cell that was handed over was not begun: it can run as before."""
+        self._current.twins.remove(cell)
+        self._claims.give_back(cell)
+        self._scheduler.put_back(cell)
 
     # --- what a cell reads of others -----------------------------------------------------------
 
@@ -204,5 +237,5 @@ class Dispatcher:
         self._plan.decisions[producer] = Decision(State.RUN, GONE, decision.record)
         lane = current.lanes.name(producer.experiment)
         self._scheduler.add(producer, current.waits(producer), lane)
-        current.lanes.expect(producer)
+        current.lanes.expect(producer.experiment, [producer])
         return producer

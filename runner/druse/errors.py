@@ -6,6 +6,8 @@ from it catch what they used to catch.
 
 from __future__ import annotations
 
+import traceback
+
 
 class DruseError(Exception):
     """The base of everything that the runner raises on purpose."""
@@ -134,3 +136,19 @@ class RunNotFound(DruseError, LookupError):
 
 class Interrupted(DruseError):
     """A run was stopped from outside; what had finished is committed."""
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback from the user's code on: the runner's own frames say nothing to them."""
+    trace = error.__traceback__
+    while trace is not None and _is_ours(trace.tb_frame.f_code.co_filename):
+        trace = trace.tb_next
+    kept = trace if trace is not None else error.__traceback__
+    return "".join(traceback.format_exception(type(error), error, kept))
+
+
+_HERE = __file__.rpartition("/")[0]
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith(_HERE)

@@ -91,6 +91,11 @@ class Forked:
 _outliving: Final[list[Forked]] = []
 
 
+def may_be_told() -> bool:
+    """Whether processes that earlier cells have forked go on."""
+    return bool(_outliving)
+
+
 def told_by(forked: Forked | None, *, at_end: bool) -> list[Told]:
     """What a cell's processes have seen; at its end, also what those of earlier cells have.
 

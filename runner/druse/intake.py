@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, cast
 
-from druse.plan import Decision, State
+from druse.plan import answered
 from druse.rewritten import Rewritten
 from druse.shown import package
-from druse.task import CellName, Failure, Outcome, Sighting, Stopped, Warned
+from druse.task import CellName, Failure, Outcome, Sighting, Stopped, Untried, Warned
 from druse.unpickled import finished
 from druse_store import BlobVanished, ObjectRef, Record, StoreError
 
@@ -35,8 +36,17 @@ class Intake:
         """Raises what an executor stopped for, and StoreError."""
         if news:
             with self._current.committer.putting():
-                for each in news:
-                    self._take(each)
+                for experiment, some in groupby(news, self._experiment_of_plain):
+                    if experiment is None:
+                        for each in some:
+                            self._take(each)
+                    else:
+                        self._take_results(experiment, cast("Iterable[Outcome]", some), plain=True)
+
+    def _experiment_of_plain(self, news: News) -> str | None:
+        """The experiment of a result of which there is nothing more to say; None for other news."""
+        is_plain = type(news) is Outcome and news.is_plain and not self._current.attempts
+        return news.cell.experiment if is_plain else None  # type: ignore[union-attr]
 
     def _take(self, news: News) -> None:
         if isinstance(news, Outcome):
@@ -46,6 +56,8 @@ class Intake:
         elif isinstance(news, Sighting):
             if self._current.twins.sighted(news):
                 self._scheduler.let_go(news.cell)
+        elif isinstance(news, Untried):
+            self._dispatcher.take_back(news.cell)
         elif isinstance(news, Warned):
             self._current.warn(news.text)
 
@@ -63,26 +75,28 @@ class Intake:
             self._add_seen(outcome)
         if outcome.written:
             self._rewritten.take(outcome.written, cell)
-        previous = self._plan.decisions[cell].record
         if outcome.indexes or outcome.kept:
             self._bring(outcome)
+        self._take_results(cell.experiment, [outcome], plain=False)
+
+    def _take_results(self, experiment: str, outcomes: Iterable[Outcome], *, plain: bool) -> None:
+        """Outcomes of cells of one experiment that are over, however they ended."""
+        current = self._current
+        put, records, over = self._putter(experiment, plain), dict[CellName, Record](), []
         try:
-            record = self._commit(outcome)
-        except BlobVanished:
-            if self._vanished.get(cell, 0) >= _VANISHED_AT_MOST:
-                raise
-            self._vanished[cell] = self._vanished.get(cell, 0) + 1
-            current.twins.remove(cell)
-            self._scheduler.put_back(cell)
-            return
-        if outcome.failure is not None:
-            self._failed(outcome, record)
-        else:
-            if previous is not None:
-                self._compare(cell, previous, record)
-            self._succeeded(outcome, record)
-        current.lanes.over(cell)
-        current.note_if_over(cell.experiment)
+            for outcome in outcomes:
+                record = put(outcome)
+                if record is None:
+                    continue
+                over.append(outcome.cell)
+                if outcome.failure is None:
+                    records[outcome.cell] = self._learn(outcome, record)
+                else:
+                    self._failed(outcome, record)
+        finally:
+            self._executed(experiment, records)
+        current.lanes.over(experiment, over)
+        current.note_if_over(experiment)
 
     def _add_seen(self, outcome: Outcome) -> None:
         """Files that were opened, and classes that were unpickled, are read as well."""
@@ -133,46 +147,78 @@ class Intake:
 
     def _failed(self, outcome: Outcome, record: Record) -> None:
         current, cell = self._current, outcome.cell
+        current.twins.remove(cell)
         current.exchange.failed(cell, record)
         current.runs[cell.experiment].failed(cell, record, outcome)
         for blocked in self._scheduler.failed(cell):
             current.runs[blocked.experiment].blocked(blocked, cell)
-            current.lanes.over(blocked)
+            current.lanes.over(blocked.experiment, [blocked])
             current.note_if_over(blocked.experiment)
 
     # --- results -------------------------------------------------------------------------------
 
-    def _succeeded(self, outcome: Outcome, record: Record) -> None:
+    def _learn(self, outcome: Outcome, record: Record) -> Record:
+        """Takes a result into account. Returns what is kept of its record."""
         current, cell = self._current, outcome.cell
-        session, twins, decisions = current.session, current.twins, self._plan.decisions
-        current.exchange.computed(cell, record, outcome.seconds)
-        session.fresh.add(record.digest)
-        session.decider.learn(cell.experiment, record)
-        twins.learned(cell, record)
-        twins.remove(cell)
+        if current.must_run:
+            self._compare(cell, record)
+        if not current.exchange.is_alone:
+            current.exchange.computed(cell, record, outcome.seconds)
+        current.session.fresh.add(record.digest)
+        current.session.decider.learn(cell.experiment, record)
+        current.twins.learned(cell, record)
+        current.twins.remove(cell)
+        if outcome.warnings or outcome.unstorable is not None:
+            current.runs[cell.experiment].note_warnings(outcome)
         # Its bytes alone: what a hundred thousand records are made of is much to keep.
-        kept = record.packed()
-        decisions[cell] = Decision(State.HIT, decisions[cell].reason, kept)
-        current.runs[cell.experiment].executed(cell, kept, outcome)
-        self._scheduler.done(cell)
+        return record.packed()
 
-    def _commit(self, outcome: Outcome) -> Record:
-        current, name = self._current, outcome.cell.experiment
-        prepared = self._plan.prepared[name]
+    def _executed(self, experiment: str, records: Mapping[CellName, Record]) -> None:
+        decisions = self._plan.decisions
+        for cell, record in records.items():
+            decisions[cell] = answered(decisions[cell].reason, record)
+        self._current.runs[experiment].executed(records)
+        self._scheduler.all_done(records)
+
+    def _putter(self, experiment: str, plain: bool) -> Callable[[Outcome], Record | None]:
+        """What writes an outcome of an experiment; it gives None where that has to wait."""
+        current, prepared = self._current, self._plan.prepared[experiment]
         # A cell that is executed once more for its artifact's bytes, after its run has ended.
-        writer = None if name in current.ended else current.runs[name].writer()
-        try:
-            return current.committer.put(prepared, outcome, writer)
-        except StoreError:
-            raise
-        except Exception as error:  # a name or a value that no record can hold
-            outcome.failure = Failure("the cell's result", str(error), str(error), "InvalidResult")
-            outcome.metrics, outcome.artifacts, outcome.tags = {}, [], {}
-            return current.committer.put(prepared, outcome, writer)
+        writer = None if experiment in current.ended else current.runs[experiment].writer()
+        write = current.committer.put
 
-    def _compare(self, cell: CellName, previous: Record, record: Record) -> None:
+        def put(outcome: Outcome) -> Record | None:
+            try:
+                return write(prepared, outcome, writer, plain)
+            except BlobVanished:
+                if not self._tries_once_more(outcome.cell):
+                    raise
+                return None
+            except StoreError:
+                raise
+            except Exception as error:  # a name or a value that no record can hold
+                outcome.failure = Failure(
+                    "the cell's result", str(error), str(error), "InvalidResult"
+                )
+                outcome.metrics, outcome.artifacts, outcome.tags = {}, [], {}
+                return write(prepared, outcome, writer)
+
+        return put
+
+    def _tries_once_more(self, cell: CellName) -> bool:
+        """Has a cell executed again whose artifact's bytes have vanished before their commit."""
+        known = self._vanished.get(cell, 0)
+        if known >= _VANISHED_AT_MOST:
+            return False
+        self._vanished[cell] = known + 1
+        self._current.twins.remove(cell)
+        self._scheduler.put_back(cell)
+        return True
+
+    def _compare(self, cell: CellName, record: Record) -> None:
         """A cell that was executed for its artifact's bytes should give the same ones."""
-        if cell not in self._current.must_run:
+        previous = self._plan.decisions[cell].record
+        if cell not in self._current.must_run or previous is None:
             return
         before = {(a.name, a.step): a.ref.root.digest for a in previous.artifacts}
         for artifact in record.artifacts:

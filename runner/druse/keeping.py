@@ -56,6 +56,11 @@ def keep(name: str, key: str, digest: Digest | None) -> None:
     _kept.setdefault(name, {})[key] = digest
 
 
+def is_anything_kept() -> bool:
+    """Whether any function has read anything that it may keep."""
+    return bool(_kept)
+
+
 def kept(names: frozenset[str] | None) -> Iterable[tuple[str, Digest | None]]:
     """What these functions (None: any), and modules when imported, have read in this process."""
     return _kept_by(names) if _kept else ()

@@ -10,11 +10,11 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from druse.artifact import written_to
 from druse.context import FrozenContext
 from druse.errors import DefinitionError, PipelineExecutionError
 from druse.names import STEP_NAME_KEY
 from druse.step import PipelineStep
+from druse.underway import UnderWay
 
 if TYPE_CHECKING:
     from druse.experiment import Experiment
@@ -93,7 +93,7 @@ def _made(step: Any) -> PipelineStep:
 
 async def _run_step(step: PipelineStep, name: str, data: Any, ctx: FrozenContext) -> Any:
     try:
-        with written_to(ctx):
+        with UnderWay(ctx):
             result = step(data, ctx)
             return await result if inspect.isawaitable(result) else result
     except Exception as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,6 @@ class ExperimentRun:
         self._hits: dict[CellName, Record] = {}
         self._writer: RunWriter | None = None
         self._executed: dict[CellName, Record] = {}
-        self._step_hits = 0
         self.failures: dict[CellName, Failed] = {}
         self._created = time.perf_counter()
         self._began: float | None = None
@@ -74,13 +74,13 @@ class ExperimentRun:
         self.warnings: list[str] = []
 
     def begin(self) -> None:
-        """The first cell is being executed."""
+        """The first cell is being executed; of one without any, what it comes to is written."""
         if self._began is None:
             self._began = time.perf_counter()
 
     @property
     def seconds(self) -> float:
-        """From the first cell that was executed on; without one, since the run was planned."""
+        """From its beginning on; before that, since the run was planned."""
         began = self._created if self._began is None else self._began
         return time.perf_counter() - began
 
@@ -98,16 +98,13 @@ class ExperimentRun:
         self._executed.pop(cell, None)
         self._due.add(cell)
 
-    def executed(self, cell: CellName, record: Record, outcome: Outcome) -> None:
-        self._executed[cell] = record
-        self._step_hits += len(outcome.step_hits)
-        if outcome.warnings or outcome.unstorable is not None:
-            self._note_warnings(outcome)
-        self._due.discard(cell)
+    def executed(self, records: Mapping[CellName, Record]) -> None:
+        self._executed.update(records)
+        self._due.difference_update(records)
 
     def failed(self, cell: CellName, record: Record, outcome: Outcome) -> None:
         self.failures[cell] = Failed(record, outcome)
-        self._note_warnings(outcome)
+        self.note_warnings(outcome)
         self._due.discard(cell)
 
     def blocked(self, cell: CellName, needs: CellName) -> None:
@@ -115,7 +112,7 @@ class ExperimentRun:
         self.failures[cell] = Failed(None, None, needs)
         self._due.discard(cell)
 
-    def _note_warnings(self, outcome: Outcome) -> None:
+    def note_warnings(self, outcome: Outcome) -> None:
         texts = list(outcome.warnings)
         if outcome.unstorable is not None:
             texts.append(f"a result was not kept: {outcome.unstorable}")

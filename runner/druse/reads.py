@@ -18,7 +18,7 @@ cacheable step they count: there `frame` collects what the step reads, wherever 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from druse.conditions import Bare, Initial
     from druse.prepared import ParameterTable
 
+_NOTHING: frozenset[str] = frozenset()
 ABSENT = Digest.of(b"druse:absent:1\x00")
 OPEN = Digest.of(b"druse:bound:open:1\x00")
 SHARED = Digest.of(b"druse:shared:1\x00")
@@ -47,33 +48,41 @@ WHOLE, INSIDE = "read", "read inside"  # of the cell; of the cacheable step at h
 class Reads:
     """The reads of one cell, in the order in which they came first."""
 
-    __slots__ = ("_frames", "_initial", "_table", "_tell", "_written", "found", "position")
+    __slots__ = (
+        *("_frames", "_initial", "_table", "_tell", "_written"),
+        *("found", "position", "resources"),
+    )
 
     def __init__(
         self, initial: Initial | Bare, table: ParameterTable, setup: Mapping[str, Any]
     ) -> None:
         self._initial = initial
         self._table = table
-        self._written = set(setup)
-        self._frames: list[Frame] = []
+        self._written: set[str] | frozenset[str] = set(setup) if setup else _NOTHING
+        self._frames: Sequence[Frame] = ()
         self._tell: Callable[[str, str, Digest], None] | None = None
         self.found: Frame = {}
         self.position = -1
+        self.resources: dict[int, int] | None = None  # how many a step has used, by its place
 
     # --- the context ---------------------------------------------------------------------------
 
     def context(self, key: str, data: Mapping[str, Any]) -> None:
         """`key` was looked up."""
+        if key in self._written:
+            if self._frames:
+                self._note_inside(f"ctx:{key}", self._written_digest(key, data))
+            return
         name = f"ctx:{key}"
-        if key not in self._written:
+        if self._frames or name not in self.found:
             self.note(name, self._initial.digest(key))
-        elif self._frames:
-            self._note_inside(name, self._written_digest(key, data))
 
     def write(self, key: str, value: Any, data: Mapping[str, Any]) -> None:
         """`key` is about to be set: that reads whether it was set before."""
         self.context(key, data)
         if key not in data:
+            if isinstance(self._written, frozenset):
+                self._written = set()
             self._written.add(key)
 
     def everything(self, data: Mapping[str, Any]) -> None:
@@ -103,8 +112,12 @@ class Reads:
             self.found.setdefault(f"bound:{self.position}:{name}", OPEN)
             if self._frames:
                 self._note_inside(f"param:{name}", self._written_digest(name, data))
-        else:
+        elif self._frames:
             self._note_placed("param", name, self._initial.digest(name))
+        else:
+            placed = f"param:{self.position}:{name}"
+            if placed not in self.found:
+                self.found[placed] = self._initial.digest(name)
 
     def parameter(self, name: str, data: Mapping[str, Any]) -> Digest | None:
         """What a parameter of the step at hand is now; None for one that its key holds already."""
@@ -148,11 +161,11 @@ class Reads:
     def recording(self) -> Iterator[Frame]:
         """Collects what is read meanwhile, in a dict of its own as well."""
         frame: Frame = {}
-        self._frames.append(frame)
+        self._frames = [*self._frames, frame]
         try:
             yield frame
         finally:
-            self._frames.remove(frame)
+            self._frames = [each for each in self._frames if each is not frame]
 
     def repeats(self, seen: Frame, data: Mapping[str, Any]) -> bool:
         """Whether reading the same again gives the same."""

@@ -198,19 +198,32 @@ class GraphRun:
         for name, others in self._after.items():
             if any(not self._runs[other].is_over for other in others):
                 current.scheduler.close(_gate(name))
-        gates = {name: [_gate(name)] if name in self._after else [] for name in self._runs}
-        for cell, decision in self._plan.decisions.items():
-            if decision.state is not State.HIT:
-                # A callable treatment is applied now, before any cell runs.
-                condition = self._plan.prepared[cell.experiment].conditions[cell.condition]
-                condition.apply_one(cell.replicate)
-                waits = current.waits(cell) + gates[cell.experiment]
-                current.scheduler.add(cell, waits, current.lanes.name(cell.experiment))
-                current.lanes.expect(cell)
         for name, prepared in self._plan.prepared.items():
+            self._schedule_cells(current, prepared)
             current.note_if_over(name)
             if not self._runs[name].is_over:
                 self._warn_of_missing_conditions(prepared)
+
+    def _schedule_cells(self, current: Current, prepared: Prepared) -> None:
+        """Those of one experiment."""
+        name, scheduler = prepared.name, current.scheduler
+        decisions, cells, lane = (
+            self._plan.decisions,
+            self._plan.cells(name),
+            current.lanes.name(name),
+        )
+        due = [cell for cell in cells if decisions[cell].state is not State.HIT]
+        if not all(condition.is_constant for condition in prepared.conditions.values()):
+            for _, condition, replicate in due:
+                # A callable treatment is applied now, before any cell runs.
+                prepared.conditions[condition].apply_one(replicate)
+        gates = [_gate(name)] if name in self._after else []
+        if prepared.inputs or gates:
+            for cell in due:
+                scheduler.add(cell, current.waits(cell) + gates, lane)
+        else:
+            scheduler.add_all(due, lane)
+        current.lanes.expect(name, due)
 
     def _open_gates(self, current: Current) -> None:
         """Lets experiments begin that wait for none any more."""
@@ -245,6 +258,7 @@ class GraphRun:
         run, prepared = self._runs[name], self._plan.prepared[name]
         if lanes is not None:
             lanes.finish(prepared)
+        run.begin()
         started = time.perf_counter()
         if self._session.views == "full" and not self._exchange.is_alone:
             self._bring_artifacts(run)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from druse import parameters
 from druse.artifact import Artifact
-from druse.context import FrozenContext, own, own_parameter
+from druse.context import IMMUTABLE, FrozenContext, own, own_parameter
 from druse.inject import resolve_callable
 
 if TYPE_CHECKING:
@@ -76,10 +76,10 @@ class FunctionStep(PipelineStep):
         return (self.fn,)
 
     def __call__(self, data: Any, ctx: FrozenContext) -> Any:
-        kind = type(self)
-        values = {name: self._value(name, default, ctx) for name, default in kind.defaults}
-        if kind.takes_ctx:
-            values["ctx"] = ctx
+        kind, value = type(self), self._value
+        values = {"ctx": ctx} if kind.takes_ctx else {}
+        for name, default in kind.defaults:
+            values[name] = value(name, default, ctx)
         return kind.fn(data, **values)
 
     def _value(self, name: str, default: Any, ctx: FrozenContext) -> Any:
@@ -94,12 +94,17 @@ class FunctionStep(PipelineStep):
         elif name in ctx._data:
             if reads is not None:
                 reads.injected(name, ctx._data)
-            value = own(ctx._data[name])
+            value = ctx._data[name]
+            if type(value) in IMMUTABLE:
+                return value
+            value = own(value)
             return resolve_callable(value, ctx) if callable(value) else value
         else:
             value = default
             if reads is not None:
                 reads.defaulted(name)
+        if type(value) in IMMUTABLE:
+            return value
         made = resolve_callable(value, ctx) if callable(value) else value
         return own_parameter(value) if made is value else made
 

@@ -67,6 +67,13 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True)
+class Untried:
+    """A cell that was handed over, and is given back as it is."""
+
+    cell: CellName
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped:
     """An executor cannot go on, and with it the run."""
 
@@ -146,15 +153,11 @@ class Outcome:
             self.failure, self.error = failure, error
 
     @property
-    def is_special(self) -> bool:
-        """Whether there is more to say of it than of most."""
-        return bool(
-            self.failure is not None
-            or self.unstorable is not None
-            or self.attempts > 1
-            or self.tags
-            or self.warnings
-            or self.step_hits
-            or self.outputs
-            or self.unseen
-        )
+    def is_plain(self) -> bool:
+        """Whether nothing was set of what few cells have."""
+        return self.__dict__.keys() <= _PLAIN
+
+
+_PLAIN = frozenset(
+    {"artifacts", "cell", "metrics", "reads", "seconds", "shown", "step_seconds", "trace"}
+)

@@ -7,7 +7,6 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from druse import seeds
-from druse.artifact import written_to
 from druse.context import FrozenContext
 from druse.names import BASELINE, CONDITION_KEY, REPLICATE_KEY, SEED_USED_KEY, STEP_NAME_KEY
 from druse.pipelines import without_metrics
@@ -15,6 +14,7 @@ from druse.plugins import BUILT_IN, LoggingPlugin
 from druse.result import ExperimentMetrics, Result, TreatmentMetrics
 from druse.session import Wanted, shown_as_due
 from druse.treatments import Treatment
+from druse.underway import UnderWay
 
 if TYPE_CHECKING:
     from druse.experiment import Experiment
@@ -94,7 +94,7 @@ class Trial:
         used = seeds.of_replicate(self._root, self._replicate) if self._seed is None else self._seed
         ctx.add(SEED_USED_KEY, used)
         ctx._log_reads = self._verbose
-        with written_to(ctx):
+        with UnderWay(ctx):
             return self._steps(ctx, data), ctx
 
     def _steps(self, ctx: FrozenContext, data: Any) -> Any:

@@ -156,7 +156,7 @@ class Twins:
 
     def learned(self, cell: CellName, record: Record) -> None:
         """A cell was executed: the way along its reads is known."""
-        if self.may_have(cell):
+        if self._groups and self.may_have(cell):
             self._group(cell).was_executed = True
         if self._reaching:
             for node in record.nodes():

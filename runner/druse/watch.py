@@ -14,16 +14,19 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from druse import globs, unseen
-from druse.forked import Forked, told_by
-from druse.keeping import Seen, keep, keeper, kept
+from druse import globs, underway, unseen
+from druse.forked import Forked, may_be_told, told_by
+from druse.keeping import Seen, is_anything_kept, keep, keeper, kept
 from druse.places import Files, State, is_temporary, within
 from druse.reads import INSIDE, WHOLE, Reads
+from druse.underway import UnderWay
 from druse_store import Digest
+
+if TYPE_CHECKING:
+    from druse.context import FrozenContext
 
 _IMPORTING = (
     "<frozen importlib",
@@ -38,16 +41,23 @@ _SHOWING_SOURCE = frozenset(
 )
 
 
-class Watch:
+class Watch(UnderWay):
     """The files that one cell opened for reading, the folders that it listed, what it unpickled.
 
+    As a context: within the block, it sees what this thread does, and the threads that it starts.
     `code` names the functions and classes that the cell's key covers; None: any may be used.
     `reads` are the cell's. `place` is that of the step at hand.
     """
 
     def __init__(
-        self, files: Files, code: frozenset[str] | None = None, reads: Reads | None = None
+        self,
+        files: Files,
+        code: frozenset[str] | None = None,
+        reads: Reads | None = None,
+        ctx: FrozenContext | None = None,
     ) -> None:
+        super().__init__(ctx)
+        self.watch = self
         self._files = files
         self._reads = reads
         self._code = code
@@ -65,10 +75,22 @@ class Watch:
         self.unseen: unseen.Unseen = {}
         self.place = 0
 
-    def begin(self, reads: Reads) -> Watch:
+    def begin(self, reads: Reads, ctx: FrozenContext) -> Watch:
         """Another cell begins, after one of which there was nothing to note."""
+        self.ctx = ctx
         self._reads, self._began, self._here = reads, time.time_ns(), _pid
         return self
+
+    def __enter__(self) -> None:
+        if not _is_installed:
+            _install()
+        self._token = underway.here.set(self)
+        _active.append(self)
+
+    def __exit__(self, *_: object) -> None:
+        _active.remove(self)
+        underway.here.reset(self._token)
+        self.close()
 
     @property
     def forked(self) -> Forked:
@@ -224,6 +246,8 @@ class Watch:
 
     def close(self) -> None:
         """The cell is over: what others made, and it may have used, counts for it too."""
+        if self.is_unused and not is_anything_kept() and not may_be_told():
+            return
         if self._forked is not None and self._forked.is_child:
             return
         self._gather(at_end=True)
@@ -295,7 +319,6 @@ _FORKS = frozenset({"os.fork", "os.forkpty"})
 _MAKES = frozenset({"tempfile.mkstemp", "tempfile.mkdtemp"})
 _OPENS = frozenset({"open", "os.listdir", "os.scandir"})
 _EVENTS = _STARTS | _FORKS | _MAKES | _OPENS | globs.EVENTS | unseen.EVENTS | {"pickle.find_class"}
-_current: ContextVar[Watch | None] = ContextVar("druse.watch", default=None)
 _active: list[Watch] = []
 _threads: WeakKeyDictionary[threading.Thread, Watch] = WeakKeyDictionary()
 _own = threading.local()
@@ -303,26 +326,6 @@ _made_here: set[str] = set()  # temporary, and left by cells of this process
 _pid = os.getpid()  # asking for it is a system call, and every cell needs it
 _installed = threading.Lock()
 _is_installed = False
-
-
-class watching:  # noqa: N801 - used as a function is; a generator costs more than the rest of it
-    """Within the block, `watch` sees what this thread does, and the threads that it starts."""
-
-    __slots__ = ("_token", "_watch")
-
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
-
-    def __enter__(self) -> None:
-        if not _is_installed:
-            _install()
-        self._token = _current.set(self._watch)
-        _active.append(self._watch)
-
-    def __exit__(self, *_: object) -> None:
-        _active.remove(self._watch)
-        _current.reset(self._token)
-        self._watch.close()
 
 
 def _note_pid() -> None:
@@ -333,11 +336,6 @@ def _note_pid() -> None:
 
 
 os.register_at_fork(after_in_child=_note_pid)
-
-
-def current() -> Watch | None:
-    """The watch over what this thread does."""
-    return _current.get()
 
 
 @contextmanager
@@ -369,7 +367,7 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
 
 def _watches() -> list[Watch]:
     """Whose cell this thread works for; where that cannot be known, all of them."""
-    watch = _current.get()
+    watch = underway.watch()
     if watch is not None:
         return [watch]
     thread = threading.current_thread()

@@ -328,11 +328,11 @@ def test_a_cell_whose_artifact_vanished_before_its_commit_is_executed_again(
 ) -> None:
     put, vanished = Committer.put, []
 
-    def lose_one(self: Committer, prepared: Any, outcome: Any, run: Any) -> Any:
+    def lose_one(self: Committer, prepared: Any, outcome: Any, *more: Any) -> Any:
         if outcome.cell.replicate == 0 and len(vanished) < 2:
             vanished.append(outcome.cell)
             raise BlobVanished("a collection took it")
-        return put(self, prepared, outcome, run)
+        return put(self, prepared, outcome, *more)
 
     monkeypatch.setattr(Committer, "put", lose_one)
     made = experiment(

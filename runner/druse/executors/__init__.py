@@ -1,7 +1,8 @@
 """Executors: where cells are executed. One contract, so that a new place needs one new file.
 
 An executor is made with a function that it reports by, from any thread: an `Outcome` for each task
-that it took, and before that a `Sighting` for what a cell read (where its task asks for that).
+that it took (or that it is `Untried`), and before that a `Sighting` for what a cell read (where its
+task asks for that).
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from druse.task import CellName, Outcome, Sighting, Stopped, Task, Warned
+from druse.task import CellName, Outcome, Sighting, Stopped, Task, Untried, Warned
 
 if TYPE_CHECKING:
     from druse.prepared import Prepared
 
-News = Outcome | Sighting | Stopped | Warned
+News = Outcome | Sighting | Untried | Stopped | Warned
 Report = Callable[[News], None]
 
 

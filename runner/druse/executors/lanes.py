@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from druse.executors import Executor, Following, News, Resting
 from druse.executors.spec import LOOP, Spec, make
-from druse.task import CellName, Outcome, Stopped, Task
+from druse.task import CellName, Outcome, Stopped, Task, Untried
 
 if TYPE_CHECKING:
     from druse.prepared import Prepared
@@ -101,18 +101,20 @@ class Lanes:
         """Whether an experiment's plugin has a loop of its own."""
         return self._lanes[self._names[experiment]].spec.kind == LOOP
 
-    def expect(self, cell: CellName) -> None:
-        """A cell is due: it will be submitted, or be over without that."""
-        self._due.setdefault(cell.experiment, set()).add(cell)
+    def expect(self, experiment: str, cells: Iterable[CellName]) -> None:
+        """Cells of an experiment are due: they will be submitted, or be over without that."""
+        if self.is_loop(experiment):  # nobody else asks for them
+            self._due.setdefault(experiment, set()).update(cells)
 
-    def over(self, cell: CellName) -> None:
-        """A cell is over, whatever came of it."""
-        due = self._due.get(cell.experiment)
+    def over(self, experiment: str, cells: Collection[CellName]) -> None:
+        """Cells of an experiment are over, whatever came of them."""
+        due = self._due.get(experiment)
         if due is not None:
-            due.discard(cell)
-        following = self._lanes[self._names[cell.experiment]].following
+            due.difference_update(cells)
+        following = self._lanes[self._names[experiment]].following
         if following is not None:
-            following.over(cell)
+            for cell in cells:
+                following.over(cell)
 
     def rest(self) -> None:
         """All that can be submitted for the moment has been."""
@@ -150,8 +152,8 @@ class Lanes:
             while True:
                 found.append(take())
         for each in found:
-            if isinstance(each, Outcome):
-                self._lanes[self._names[each.cell.experiment]].active.discard(each.cell)
+            if type(each) is Outcome or type(each) is Untried:
+                self._lanes[self._names[each.cell[0]]].active.discard(each.cell)
         return found
 
     def wake(self) -> None:

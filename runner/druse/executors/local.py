@@ -7,8 +7,9 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from druse.cell import CellRun, SetUp, SetUpFailed, failed
+from druse.cell import CellRun, failed
 from druse.errors import DruseError
+from druse.setups import SetUp, SetUpFailed
 from druse.task import Outcome, Sighting, Task
 
 if TYPE_CHECKING:
@@ -80,15 +81,14 @@ class OwnLoop:
     ) -> Outcome:
         """Drives a cell to its end. It never suspends, since waiting blocks."""
         try:
-            up = set_up.get(prepared)
-            coroutine = CellRun(up, task, self._wait, tell=tell, seeding=seeding, see=see).run()
-            coroutine.send(None)
-        except StopIteration as done:
-            outcome: Outcome = done.value
-            return outcome
+            run = CellRun(
+                set_up.get(prepared), task, self._wait, tell=tell, seeding=seeding, see=see
+            )
+            for _ in run.go().__await__():
+                raise AssertionError("a cell suspended, though its waiter blocks")
         except DruseError as error:
             return failed(task, error)
-        raise AssertionError("a cell suspended, though its waiter blocks")
+        return run.outcome
 
     async def _wait(self, value: Awaitable[Any]) -> Any:
         """Blocks; it is a coroutine only so that cells can await it."""

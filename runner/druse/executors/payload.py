@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from druse.cell import has_part_in_cells
 from druse.errors import NotPicklable
 from druse.key import Part
 from druse.plugins import ArtifactPlugin, SeedPlugin
+from druse.setups import has_part_in_cells
 
 if TYPE_CHECKING:
     from druse.experiment import Experiment
