@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from druse.prepared import Prepared
 
 INTERVAL = 0.1  # seconds that a finished cell waits for others at most
-_EARLY = 0.06  # seconds after which the run's own thread commits, where it gets to it
+_EARLY = 0.09  # seconds before which the run's own thread commits, where it gets to it
 _LATEST = 0.07  # seconds that news may wait to be taken in
 
 
@@ -132,6 +132,7 @@ class Committer:
         self._on_durable = on_durable
         self._waiting: list[CellName] = []
         self._since = 0.0  # when the first one that waits began to
+        self._looked = time.monotonic()  # when the run's own thread last got to it
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._due = threading.Event()
@@ -210,7 +211,9 @@ class Committer:
         another thread took something in."""
         if self._error is not None:
             raise self._error
-        if self._waiting and time.monotonic() - self._since > _EARLY:
+        now = time.monotonic()
+        step, self._looked = now - self._looked, now
+        if self._waiting and now - self._since + step > _EARLY:  # the next look may be too late
             self.flush()
 
     def flush(self) -> None:
