@@ -90,7 +90,7 @@ def _provenance(prepared: Prepared, common: Common, outcome: Outcome, at: float)
         "python": common.python,
         "seconds": outcome.seconds,
         "seed": prepared.seed.root,
-        "shown": shown if len(shown) < 2 else dict(sorted(shown.items())),
+        "shown": shown if len(shown) < 2 else {name: shown[name] for name in sorted(shown)},
         "step_seconds": outcome.step_seconds,
         "trace": outcome.trace,
     }
