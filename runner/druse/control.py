@@ -44,7 +44,10 @@ class Control:
 
     @classmethod
     def of(cls, wishes: Wishes) -> Control:
-        """Raises DefinitionError."""
+        """Raises TypeError for a keyword that is none, DefinitionError for a wrong value."""
+        for name in wishes:
+            if name not in Wishes.__annotations__:
+                raise TypeError(f"run() got an unexpected keyword argument {name!r}")
         force = wishes.get("force", ())
         if isinstance(force, str):
             raise DefinitionError(f"force has to be a collection of steps' names: [{force!r}]")

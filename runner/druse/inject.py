@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from druse.artifact import Artifact
 from druse.context import FrozenContext, own_parameter
 from druse.errors import ParameterError
+from druse.fingerprint.resolve import short_name
 from druse.keeping import Seen
 from druse.parameters import EMPTY
 from druse.reads import Frame
@@ -137,14 +138,22 @@ class ResourceFactory:
         for each in made:
             if reads.repeats(each.reads, ctx._data) and watch.repeat(each.seen):
                 reads.repeat(each.reads, ctx._data)
+                runtime.goes_on_after_resource(seeding, ctx)
                 return each.value
-        name = getattr(self.fn, "__qualname__", "")
-        with reads.recording() as found, watch.recording() as seen, runtime.making(name, seeding):
+        making = runtime.making(self._name, seeding)
+        with reads.recording() as found, watch.recording() as seen, making:
             value = self.fn(ctx)
         if seeding.has_drawn():
             return value  # the cell is going to be executed again
         made.append(_Made(found, seen, value))
+        runtime.goes_on_after_resource(seeding, ctx)
         return value
+
+    @property
+    def _name(self) -> str:
+        """Tells it from others, the same in every process: by its function, and that one's file."""
+        module = short_name(getattr(self.fn, "__globals__", {})).rpartition(".")[2]
+        return f"{module}.{getattr(self.fn, '__qualname__', '')}"
 
     def __deepcopy__(self, memo: object) -> ResourceFactory:
         return self  # whoever gets it from a context shares what it made

@@ -74,13 +74,13 @@ class ExperimentRun:
         self.warnings: list[str] = []
 
     def begin(self) -> None:
-        """The first cell is being executed."""
+        """The first cell is being executed; of one without any, what it comes to is written."""
         if self._began is None:
             self._began = time.perf_counter()
 
     @property
     def seconds(self) -> float:
-        """From the first cell that was executed on; without one, since the run was planned."""
+        """From its beginning on; before that, since the run was planned."""
         began = self._created if self._began is None else self._began
         return time.perf_counter() - began
 

@@ -48,7 +48,10 @@ WHOLE, INSIDE = "read", "read inside"  # of the cell; of the cacheable step at h
 class Reads:
     """The reads of one cell, in the order in which they came first."""
 
-    __slots__ = ("_frames", "_initial", "_table", "_tell", "_written", "found", "position")
+    __slots__ = (
+        *("_frames", "_initial", "_table", "_tell", "_written"),
+        *("found", "position", "resources"),
+    )
 
     def __init__(
         self, initial: Initial | Bare, table: ParameterTable, setup: Mapping[str, Any]
@@ -60,6 +63,7 @@ class Reads:
         self._tell: Callable[[str, str, Digest], None] | None = None
         self.found: Frame = {}
         self.position = -1
+        self.resources: dict[int, int] | None = None  # how many a step has used, by its place
 
     # --- the context ---------------------------------------------------------------------------
 

@@ -258,6 +258,7 @@ class GraphRun:
         run, prepared = self._runs[name], self._plan.prepared[name]
         if lanes is not None:
             lanes.finish(prepared)
+        run.begin()
         started = time.perf_counter()
         if self._session.views == "full" and not self._exchange.is_alone:
             self._bring_artifacts(run)

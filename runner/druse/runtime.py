@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from druse.artifact import Artifact, default_loader
 from druse.errors import ArtifactNotFound, DruseError
 from druse.floor import Floor
+from druse.names import REPLICATE_KEY
 from druse.places import Files, State, state
 from druse.reads import ABSENT
-from druse.seeds import Seeding, apart, of_resource, seed_generators
+from druse.scratch import Scratch
+from druse.seeds import Seeding, after_resource, apart, of_resource, seed_generators
 from druse.stepclaims import StepClaims
 from druse.stored import StoredArtifact, materialise
 from druse.task import UpstreamArtifact
@@ -49,7 +49,7 @@ class Workplace:
         self._exchange = exchange
         self.claims: StepClaims | None = None
         self.floor = Floor()
-        self._scratch: Path | None = None
+        self._scratch: Scratch | None = None
         self._made: dict[tuple[str, str], State] = {}
 
     def bring(self, record: Record) -> None:
@@ -71,9 +71,9 @@ class Workplace:
     @property
     def scratch(self) -> Path:
         if self._scratch is None:
-            self._scratch = Path(tempfile.mkdtemp(prefix="druse-"))
-            self.files.leave_out(self._scratch)
-        return self._scratch
+            self._scratch = Scratch()
+            self.files.leave_out(self._scratch.path)
+        return self._scratch.path
 
     def share_steps(self) -> Path:
         """Cells are executed side by side: each cacheable step shall be executed once."""
@@ -95,7 +95,7 @@ class Workplace:
 
     def close(self) -> None:
         if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch.remove()
 
 
 class Runtime:
@@ -117,6 +117,22 @@ class Runtime:
         seed = self._prepared.seed
         with apart(seed.seed_fn or seed_generators, of_resource(seed.root, name)):
             yield
+
+    def goes_on_after_resource(self, seeding: Seeding, ctx: FrozenContext) -> None:
+        """A resource is there. Whether it was made just now must not show in what is drawn next.
+
+        The usual generators were put back. What a `seed_fn` sets nobody can put back: it is set
+        anew whenever a step has used a resource.
+        """
+        seed, reads = self._prepared.seed, ctx._reads
+        if seed.seed_fn is None or seeding.is_shared or reads is None:
+            return
+        place = reads.position
+        used = reads.resources = reads.resources or {}
+        used[place] = used.get(place, 0) + 1
+        is_same = not seed.auto_seed or self._prepared.made[place + 1].shared
+        replicate = 0 if is_same else ctx._data[REPLICATE_KEY]
+        seed.seed_fn(after_resource(seed.root, replicate, place, used[place]))
 
     def fetch(self, artifact: Artifact, ctx: FrozenContext) -> Any:
         """The value of an input; reading it counts. Raises InputGone, ArtifactNotFound."""

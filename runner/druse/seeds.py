@@ -67,6 +67,12 @@ def of_resource(root: int, name: str) -> int:
     return int.from_bytes(Digest.of(_DOMAIN + f"{root}/{name}".encode())[:4], "big")
 
 
+def after_resource(root: int, replicate: int, position: int, count: int) -> int:
+    """The seed for what a step draws after it has used so many resources."""
+    text = f"{root}/{replicate}/{position}/{count}".encode()
+    return int.from_bytes(Digest.of(_DOMAIN + text)[:4], "big")
+
+
 def of_replicate(root: int, replicate: int) -> int:
     """What `ctx["seed_used"]` holds."""
     return derive(root, replicate, _REPLICATE)

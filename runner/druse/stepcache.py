@@ -107,10 +107,25 @@ class StepCache:
         pause = _FIRST_PAUSE
         while True:
             held = self.find(position, step, data)
-            if held is not None or self._claim(position, step, data):
+            if held is not None:
                 return held
+            if self._claim(position, step, data):
+                return self._find_late(position, step, data)
             await wait(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _find_late(self, position: int, step: Any, data: Held | None) -> Held | None:
+        """As `find`, once it is claimed: whoever had the claim before may have kept it since."""
+        held = None
+        if self._place.claims is not None:
+            try:
+                held = self.find(position, step, data)
+            except BaseException:
+                self.give_back()
+                raise
+        if held is not None:
+            self.give_back()
+        return held
 
     def _claim(self, position: int, step: Any, data: Held | None) -> bool:
         """Whether this cell may execute a step now. The key is how far the step's is foreseen."""
@@ -122,17 +137,21 @@ class StepCache:
             return True
         with unwatched():
             with Glance(self._place.store) as view:
-                ends = self._ends(view, start)
-            parts = [("end", end) for end in sorted(ends)]
+                ends, passed = self._foreseen(view, start)
+            given = []
             for parameter in getattr(step, "taken", ()):
                 value = self._reads.parameter(parameter.name, self._ctx._data)
                 if value is not None:
-                    parts.append((parameter.name, value))
-            return claims.take(self._task.cell, key.joined("claim", parts))
+                    given.append((parameter.name, value))
+            before = [key.joined("claim", [("end", node), *given]) for node in passed]
+            parts = [("end", end) for end in sorted(ends)]
+            return claims.take(self._task.cell, key.joined("claim", parts + given), before)
 
-    def _ends(self, view: Glance, start: Digest) -> list[Digest]:
-        """Where the known reads lead with what they would give now."""
-        ends, waiting = [], [start]
+    def _foreseen(self, view: Glance, start: Digest) -> tuple[list[Digest], list[Digest]]:
+        """Where the known reads lead with what they would give now, and over which nodes."""
+        ends: list[Digest] = []
+        passed: list[Digest] = []
+        waiting = [start]
         while waiting:
             node = waiting.pop()
             names = [name for name in view.next_reads(node) if name]
@@ -140,9 +159,8 @@ class StepCache:
             values = [(name, self._today(name)) for name in names]
             following = [extend(node, name, value) for name, value in values if value is not None]
             waiting += following
-            if not following:
-                ends.append(node)
-        return ends
+            (passed if following else ends).append(node)
+        return ends, passed
 
     def give_back(self) -> None:
         """The step that was claimed has been executed."""

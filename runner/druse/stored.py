@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import tempfile
 from collections.abc import Sequence
 from functools import cache
@@ -12,6 +13,7 @@ from druse import names
 from druse.datasource import DataSource
 from druse.errors import ArtifactNotFound
 from druse.names import BASELINE
+from druse.scratch import Scratch
 from druse_store import ArtifactRef, Record, Run, Store, StoreNotFound
 
 if TYPE_CHECKING:
@@ -121,14 +123,16 @@ class StoredArtifact(DataSource):
             return runtime.stored_path(self, ctx)
         with _open(str(self)) as store:
             artifact = self.find(store, int(ctx.get("replicate", 0)))
-            folder = tempfile.mkdtemp(dir=_until_exit().name)
+            folder = tempfile.mkdtemp(dir=_until_exit())
             return materialise(store, artifact, Path(folder))
 
 
 @cache
-def _until_exit() -> tempfile.TemporaryDirectory[str]:
+def _until_exit() -> Path:
     """Where files lie that were asked for outside of any run: as long as the process lives."""
-    return tempfile.TemporaryDirectory(prefix="druse-")
+    scratch = Scratch()
+    atexit.register(scratch.remove)
+    return scratch.path
 
 
 def materialise(

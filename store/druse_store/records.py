@@ -12,7 +12,7 @@ Reads form a chain that ends at the signature:
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeAlias
@@ -249,6 +249,7 @@ class Record:
 # The metrics stand apart, since a run of many cells reads these and nothing else of each.
 _OUTLINE = struct.Struct("<BBBI32s32s32sI")
 KIND_AT = 2  # where the kind stands, as its place in KINDS
+_CELL = struct.Struct("<3xI32s32s")
 _FIELDS = 6
 outlined = partial(_OUTLINE.pack, VERSION)
 _METRICS_AT = _OUTLINE.size
@@ -411,6 +412,16 @@ def cell_of(packed: bytes) -> tuple[bytes, int, bytes]:
         raise RecordDamaged("a stored record has another outline than format version 1")
     _, _, _, replicate, signature, base, _, _ = _OUTLINE.unpack_from(packed)
     return signature, replicate, base
+
+
+def cells_of(found: Sequence[bytes]) -> list[tuple[int, bytes, bytes]]:
+    """As `cell_of`, for many, whatever follows them: replicate, signature and base of each.
+
+    Raises RecordDamaged.
+    """
+    if found and (min(map(len, found)) < _METRICS_AT or {each[0] for each in found} != {VERSION}):
+        raise RecordDamaged("a stored record has another outline than format version 1")
+    return list(map(_CELL.unpack_from, found))
 
 
 def _fill_outline(record: Record, packed: bytes) -> None:

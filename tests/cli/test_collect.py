@@ -204,7 +204,17 @@ def test_what_waits_for_the_grace_to_begin_is_told(versions: Project) -> None:
     assert versions.druse("gc").out == "freed 0 B\n"
     run_versions(versions, 1, first=1)
     done = versions.druse("gc")
-    assert "what these runs lost is younger than the grace of 1h" in done.out, done
+    assert "what is younger than the grace of 1h stays until that is over" in done.out, done
+
+
+def test_it_is_told_beside_other_garbage_too(versions: Project) -> None:
+    versions["druse.yaml"] = "retention: {keep_last: 7}"
+    run_versions(versions, 7)
+    assert "of garbage stay" in versions.druse("gc", "--now", "--keep-last", "6").out
+    run_versions(versions, 1, first=7)
+    done = versions.druse("gc", "--keep-last", "6")
+    assert "of garbage stay" in done.out
+    assert "what is younger than the grace of 1h stays until that is over" in done.out, done
 
 
 def test_garbage_that_is_not_worth_writing_a_pack_anew_is_told(versions: Project) -> None:
@@ -219,7 +229,9 @@ def test_runs_are_removed_when_asked_twice_and_come_back(versions: Project) -> N
     run_versions(versions, 2)
     assert "exp/v0: 1 cell, light" in versions.druse("rm", "exp/v0", "--dry-run").out
     asked = Project(versions.root).druse("rm", "exp/v0")  # in a process with no input
-    assert asked.status == 130, asked
+    assert asked.status == 2, asked
+    assert "nobody answers, so nothing was removed: say --yes" in asked.err
+    assert asked.out == "exp/v0: 1 cell, light\n"
     assert len(levels(versions)) == 2
     removed = versions.druse("rm", "exp/v0", "exp/v0", "--yes")  # once is enough
     assert removed.status == 0, removed
@@ -270,7 +282,8 @@ def test_a_limit_that_cannot_be_kept_is_said(versions: Project) -> None:
     run_versions(versions, 1)
     done = versions.druse("gc", "--now", "--max-size", "1kB")
     assert done.status == 1
-    assert "over its limit of 1000" in done.err
+    assert "MiB over its limit of 1000 B" in done.err
+    assert "4.0 MiB are set aside" in done.err
 
 
 def test_the_large_view_is_left_alone_where_nothing_was_exported(

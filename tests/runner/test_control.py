@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from druse import ExperimentGraph
+from support import cells
+from support.cells import experiment
 from support.forked import Forked
 from support.oneexp import Exp, chain
 
@@ -101,6 +104,14 @@ def test_the_same_can_be_asked_for_in_python(steps: Exp) -> None:
         steps.log(name, reset=True)
     steps.python("import asking")
     assert [steps.log(name) for name in ("load", "clean", "train")] == [2, 2, 3]
+
+
+def test_a_wish_that_is_misspelt_is_an_error_and_not_passed_over() -> None:
+    made = experiment(cells.where(), replicates=1)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'replicate'"):
+        made.run(replicate=3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="unexpected keyword argument 'no_cache'"):
+        ExperimentGraph(made).run(no_cache=True)  # type: ignore[call-arg]
 
 
 def test_a_result_that_was_shared_is_no_answer_once_the_step_is_not(exp: Exp) -> None:

@@ -10,6 +10,7 @@ import pytest
 from druse.history import Durations, durations
 from druse_store import Digest, Record
 from support.forked import Forked
+from support.oneexp import chain
 from support.project import numbers
 
 
@@ -74,3 +75,13 @@ def test_a_plan_says_how_long_what_is_due_has_taken(forked: Forked) -> None:
     assert plan["run"] == 1 + 1 + 4
     assert 6 * 0.05 <= plan["seconds"] < 8
     assert 0.05 <= plan["step_seconds"]["ScaleStep"] < 1
+
+
+def test_what_was_only_found_did_not_take_the_time_of_what_was_executed(forked: Forked) -> None:
+    chain(forked)
+    forked.run("down")
+    slow = 'import time; time.sleep(0.7); return data, {"value": 6}'
+    forked.replace("down/steps.py", 'return data, {"value": data["value"]}', slow)
+    found = forked.run("down")
+    assert (found["up"]["run"], found["down"]["run"]) == (0, 1)
+    assert found["up"]["seconds"] < 0.7 <= found["down"]["seconds"]

@@ -62,6 +62,64 @@ def test_what_setup_resources_and_hooks_draw_is_the_same_in_every_process_and_ex
         assert exp.python(f"import drawing; drawing.run({how!r})") == first, how
 
 
+OWN = """
+    import random
+    import druse
+    from exp.datasources import source
+
+    class Own:
+        generator = random.Random()
+
+    def seed_own(seed):
+        Own.generator.seed(seed)
+
+    def make(ctx):
+        return Own.generator.random()
+
+    @druse.pipeline_step()
+    def using(data, ctx, made):
+        first = Own.generator.random()
+        again = druse.resource_factory(make)(ctx)
+        return data, {"made": made, "first": first, "then": Own.generator.random()}
+
+    def run(how=None, replicates=4):
+        plugins = [druse.SeedPlugin(seed=3, seed_fn=seed_own)]
+        if how:
+            plugins.append(druse.ParallelExecution(max_workers=2, executor_type=how))
+        steps = druse.Pipeline([using(made=druse.resource_factory(make))])
+        made = druse.Experiment(source(), steps, name="o", replicates=replicates, plugins=plugins)
+        found = made.run().metrics.baseline.metrics
+        assert len({*found["first"], *found["then"], *found["made"]}) == 2 * replicates + 1
+        print(list(zip(*(found[name] for name in sorted(found))))[-2:])
+"""
+
+
+def test_what_a_custom_generator_draws_is_the_same_whoever_made_the_resource(exp: Exp) -> None:
+    exp["own.py"] = OWN
+    first = exp.python("import own; own.run()")
+    for how in ("thread", "process"):
+        assert exp.python(f"import own; own.run({how!r})") == first, how
+
+
+def test_resources_of_one_name_in_two_files_draw_differently(exp: Exp) -> None:
+    for name in ("encoder", "decoder"):
+        exp[f"{name}.py"] = "import random\ndef build(ctx): return random.random()\n"
+    exp["both.py"] = """
+        import decoder, druse, encoder
+        from exp.datasources import source
+
+        @druse.pipeline_step()
+        def using(data, ctx, first, second):
+            return data, {"first": first, "second": second}
+
+        made = [druse.resource_factory(each.build) for each in (encoder, decoder)]
+        steps = druse.Pipeline([using(first=made[0], second=made[1])])
+        found = druse.Experiment(source(), steps, name="b").run().metrics.baseline.metrics
+        print(found["first"] == found["second"])
+    """
+    assert exp.python("import both") == "False\n"
+
+
 def test_a_generator_that_goes_on_from_cell_to_cell_is_warned_of(exp: Exp) -> None:
     before = "import random\nimport numpy as np\nRNG = np.random.default_rng(3)\n"
     exp.step("return data, {'value': RNG.random()}", before, replicates="2")

@@ -343,6 +343,13 @@ def costly_note(data, ctx, folder=""):
     return data
 
 
+@pipeline_step(cacheable=True)
+def quick_note(data, ctx, folder=""):
+    """As `costly_note`, and is over at once."""
+    Path(folder, f"ran-{os.urandom(8).hex()}").write_text("")
+    return data + ctx.get("grade", 0)
+
+
 def _walk(ctx, tree):
     path = []
     while tree is not None:

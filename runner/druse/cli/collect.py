@@ -126,8 +126,8 @@ def gc_command(
     elif not quiet:
         _print_report(report)
         lost = [share for share in report.by_run if share.experiment is not None]
-        if lost and not now and not report.freed + report.later + report.left:
-            say(f"what these runs lost is younger than the grace of {grace}")
+        if lost and not now and not report.freed + report.later:
+            say(f"what is younger than the grace of {grace} stays until that is over")
     for problem in report.problems:
         say(problem, err=True)
     return 1 if report.problems else 0
@@ -261,7 +261,8 @@ def rm_command(
             for run in runs:
                 say(f"{run.name}: {_count(run.count, 'cell')}, {run.level}")
         if not dry_run:
-            if not yes and not click.confirm(f"Remove {_count(len(runs), 'run')}?"):
+            if not yes and not _agrees(f"Remove {_count(len(runs), 'run')}?"):
+                say("nothing was removed", err=True)
                 return 1
             for run in runs:
                 opened.remove_run(run.experiment, run.version)
@@ -273,6 +274,17 @@ def rm_command(
             "stay"
         )
     return 0
+
+
+def _agrees(question: str) -> bool:
+    """What a person says. Raises UsageError where there is none."""
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort as error:
+        if isinstance(error.__context__, EOFError):
+            say("", err=True)
+            raise click.UsageError("nobody answers, so nothing was removed: say --yes") from error
+        raise
 
 
 def _version(name: str) -> tuple[str, int]:

@@ -76,7 +76,10 @@ class _Sender:
     def __call__(self, what: int, content: Any) -> None:
         data = messages.encode((what, content))
         with self._lock:
-            self._connection.send_bytes(data)
+            try:
+                self._connection.send_bytes(data)
+            except OSError:
+                os._exit(0)  # the run has ended: see `_read`
 
 
 def _serve(send: _Sender, inbox: queue.SimpleQueue[tuple[int, Any]], bench: Bench) -> None:

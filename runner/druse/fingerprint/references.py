@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from druse.fingerprint import blindspots
 from druse.fingerprint.encoding import tag, text
@@ -24,6 +24,9 @@ from druse.fingerprint.template import IMPORT, OUTER, Ref, Template
 if TYPE_CHECKING:
     from druse.fingerprint.builder import Builder
     from druse.fingerprint.graph import Part
+
+
+_IMPORTS: Final = "importlib.import_module"
 
 
 def references(
@@ -48,7 +51,7 @@ def reference(builder: Builder, ref: Ref, around: Surroundings, node: Node) -> l
     if ref.annotation and not _is_users_class(meaning):
         return [tag("annotation") + text((ref.name, *ref.chain)[-1])]
     if isinstance(meaning, External):
-        if node.unit is not None:
+        if node.unit is not None and not (ref.spelt_out and meaning.dotted == _IMPORTS):
             blindspots.note_external(node.unit, meaning.dotted, ref.line)
         return [builder.external_node(meaning.dotted, meaning.origin)]
     if ref.target and not meaning.rest and is_set_plainly(meaning.value, ref.target):

@@ -25,6 +25,7 @@ class Occurrence:
     annotation: bool = False
     target: str = ""
     optional: bool = False
+    spelt_out: bool = False
     direct: bool = True
 
     def again(self) -> Occurrence:
@@ -89,4 +90,5 @@ class Import:
             line=seen.line,
             annotation=seen.annotation,
             target=seen.target,
+            spelt_out=seen.spelt_out,
         )

@@ -32,6 +32,7 @@ class Ref(NamedTuple):
     member: str | None = None  # `from module import member`
     target: str = ""  # an attribute of what it means is assigned
     optional: bool = False  # a class body has bound the name, but perhaps not yet
+    spelt_out: bool = False  # what it is asked for stands beside it: it hides nothing
     top: bool = False  # `import a.b` binds `a`; `module` may be several, separated by commas
 
     def together(self, other: Ref) -> Ref | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from druse.fingerprint.encoding import atom, integer, length, tag, text
+from druse.fingerprint.imported import imported
 from druse.fingerprint.sources import FunctionNode
 from druse.fingerprint.template import FILLING, IMPORT, OUTER, Call, Rebinding, Ref
 
@@ -52,6 +53,9 @@ def _attribute(writer: Writer, node: ast.Attribute) -> None:
         _assigned_attribute(writer, node)
         return
     chain = _chain_of(node)
+    if chain is None and (found := imported(node)) is not None:
+        _import_call(writer, *found)
+        return
     if chain is None:
         writer.out.append(_ATTRIBUTE)
         writer.visit(node.value)
@@ -151,6 +155,10 @@ def _declared(writer: Writer, node: ast.Global | ast.Nonlocal) -> None:
 
 
 def _call(writer: Writer, node: ast.Call) -> None:
+    found = imported(node)
+    if found is not None:
+        _import_call(writer, *found)
+        return
     name = node.func.id if isinstance(node.func, ast.Name) else ""
     if name in _REACHING:
         attribute = _named_by_constant(node)
@@ -161,6 +169,43 @@ def _call(writer: Writer, node: ast.Call) -> None:
     if isinstance(node.func, ast.Attribute) and node.func.attr in FILLING:
         _note_filled(writer, node.func.value)
     writer.generic(node)
+
+
+def _import_call(writer: Writer, node: ast.Call, ref: Ref) -> None:
+    """`import_module("m").f` means what `f` does after `from m import f`."""
+    for attribute in ref.chain:
+        _note_attribute(writer, attribute)
+    _importer(writer, node)
+    writer.refs.append(len(writer.out))
+    writer.out.append(ref)
+
+
+def _importer(writer: Writer, node: ast.Call) -> None:
+    """What is called: it may be a function of the user's own."""
+    writer.out.append(tag("import"))
+    chain = _chain_of(node.func)
+    assert chain is not None
+    writer.read(*chain, node.lineno, spelt_out=True)
+
+
+def _assign(writer: Writer, node: ast.Assign) -> None:
+    """`m = import_module("m")` means what `import m` does."""
+    scope, target = writer.scopes[-1], node.targets[0]
+    found = imported(node.value)
+    if (
+        found is None
+        or found[1].chain
+        or len(node.targets) > 1
+        or not isinstance(target, ast.Name)
+        or target.id in scope.globals | scope.nonlocals
+    ):
+        writer.generic(node)
+        return
+    call, ref = found
+    _importer(writer, call)
+    scope.import_(target.id, ref._replace(name=target.id), len(writer.out))
+    writer.refs.append(len(writer.out))
+    writer.out.append(ref)
 
 
 def _named_by_constant(node: ast.Call) -> str | None:
@@ -351,6 +396,7 @@ VISITORS: Final[dict[type, Callable[[Writer, Any], None]]] = {
     ast.Attribute: _attribute,
     ast.Constant: _constant,
     ast.Subscript: _subscript,
+    ast.Assign: _assign,
     ast.AugAssign: _augmented,
     ast.AnnAssign: _annotated,
     ast.Global: _declared,

@@ -95,13 +95,21 @@ class Writer:
             self.refs.append(seen.index)
         self.out[seen.index] = local if imported is None else imported.reading(seen)
 
-    def read(self, name: str, chain: tuple[str, ...], line: int, target: str = "") -> None:
+    def read(
+        self,
+        name: str,
+        chain: tuple[str, ...],
+        line: int,
+        target: str = "",
+        spelt_out: bool = False,
+    ) -> None:
         """A name is read, with attributes after it; or an attribute of it is assigned."""
         scope = self.scopes[-1]
         if scope.surely_local(name):
             self.out.append(local_name(name, chain))
             return
-        scope.pending.append(Occurrence(len(self.out), name, chain, line, target=target))
+        seen = Occurrence(len(self.out), name, chain, line, target=target, spelt_out=spelt_out)
+        scope.pending.append(seen)
         self.out.append(b"")
 
     def bind(self, name: str) -> None:
@@ -187,7 +195,7 @@ class Writer:
 
 
 def _ref(seen: Occurrence) -> Ref:
-    if not (seen.annotation or seen.target or seen.optional):  # nearly always
+    if not (seen.annotation or seen.target or seen.optional or seen.spelt_out):  # nearly always
         return Ref(OUTER, seen.name, seen.chain, seen.line)
     return Ref(
         OUTER,
@@ -197,6 +205,7 @@ def _ref(seen: Occurrence) -> Ref:
         annotation=seen.annotation,
         target=seen.target,
         optional=seen.optional,
+        spelt_out=seen.spelt_out,
     )
 
 

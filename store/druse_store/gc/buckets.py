@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from itertools import chain
 
@@ -37,3 +38,12 @@ class Buckets:
     def release(self, head: int) -> None:
         """Gives up the memory of a part that is not needed any more."""
         self.parts[head] = bytearray()
+
+
+def under(keys: bytearray, head: int) -> list[bytes]:
+    """Those of digests, side by side and in order, that begin with this byte."""
+    places = range(0, len(keys), SIZE)
+    low = bisect_left(places, head, key=keys.__getitem__)
+    high = bisect_right(places, head, low, key=keys.__getitem__)
+    part = keys[low * SIZE : high * SIZE]
+    return [key for (key,) in _ONE.iter_unpack(part)]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from druse_store import disk
 from druse_store.errors import InvalidInput, StoreBusy
+from druse_store.gc import cycles
 from druse_store.gc.evict import evicting
 from druse_store.gc.execute import Executor
 from druse_store.gc.levels import retire
@@ -54,12 +55,12 @@ class Collector:
         self._session.flush_for_reading()
         self._session.writer.leave_files()
         planner = Planner(self._session, settings, self)
-        with readahead.ahead(self._session.location.index):
+        with readahead.ahead(self._session.location.index), cycles.put_off():
             return evicting(planner, settings.policy.max_size)
 
     def execute(self, plan: GcPlan) -> GcReport:
         """Does what the plan says, as far as it still holds. Raises StoreBusy."""
-        with self.lock():
+        with self.lock(), cycles.put_off():
             report = Executor(self._session, plan, self.meter, self._step).run()
             self._remember(plan.settings, report)
             return report
@@ -72,6 +73,7 @@ class Collector:
                 stack.enter_context(self._session.users.alone())
                 stack.enter_context(self._session.no_new_holds())
             stack.enter_context(self.lock())
+            stack.enter_context(cycles.put_off())
             plan = self.plan(settings)
             shares = plan.by_run() if details else []
             report = Executor(self._session, plan, self.meter, self._step, alone=alone).run()

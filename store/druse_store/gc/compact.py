@@ -7,36 +7,30 @@ An entry is swapped only if it still names the place that was copied. A pack wit
 from __future__ import annotations
 
 import shutil
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from itertools import compress
-from operator import is_
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from druse_store import disk, frames, parallel
 from druse_store.appender import Appender
 from druse_store.changes import Change
-from druse_store.digest import SIZE
+from druse_store.errors import StoreError
 from druse_store.frames import HEADER_SIZE
-from druse_store.gc.buckets import COUNT
-from druse_store.gc.crew import Crew, Job
+from druse_store.gc.anew import Anew
+from druse_store.gc.buckets import under
 from druse_store.gc.packs import Group
 from druse_store.gc.swaps import Swap, Swaps
 from druse_store.gc.sweep import Sweeper
-from druse_store.index.bulk import Bulk, Row, Scan
+from druse_store.gc.wave import Wave, waves
+from druse_store.index.bulk import Bulk, Scan
 from druse_store.index.environment import Environment
 from druse_store.index.values import CHUNKS, QUARANTINED, SEALED
 from druse_store.location import Location
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
-
-_WAVE = 550_000  # chunks whose rows are in memory at once
-_PACKS = 200  # that are written at once: each is an open file
 
 Advance = Callable[[str, int, int], None]
 Step = Callable[[str], None]
@@ -71,9 +65,28 @@ class Compactor:
         self._locked: dict[bytes, Appender] = {}
         self._leaving: list[Future[None]] = []
         self._groups: list[list[Group]] = []  # that are still to be begun, a wave each
-        self._begun: _Wave | None = None
+        self._begun: Wave | None = None
         self._places: dict[bytes, bytearray] = {}
         self.done = Compacted()
+
+    def sweep(self, doomed: Sequence[bytearray], limit: int, dead: list[bytes]) -> None:
+        """Sweeps chunks in one go with the places that others get, and removes packs in which
+        nothing lives any more. If the copies fail, as on a full disk, that is done without them."""
+        dead = [pack for pack in dead if self._may_touch(pack)]
+        wave, self._begun = self._begun or Wave(self._location, self._step), None
+        failure: StoreError | None = None
+        with wave:
+            try:
+                self._finish_copies(wave)
+            except StoreError as error:
+                failure = error
+            else:
+                back = self._write_chunks_anew(wave, [*dead, *wave.over], doomed, limit)
+        if failure is not None:
+            with Wave(self._location, self._step) as nothing:
+                self._write_chunks_anew(nothing, dead, doomed, limit)
+            raise failure
+        self._copy_rest({pack: back[pack] for pack in wave.over if pack in back})
 
     def remove(self, dead: list[bytes]) -> None:
         """Removes packs in which nothing lives, which needs no room."""
@@ -83,13 +96,14 @@ class Compactor:
 
     def close(self) -> None:
         """Ends it, done or not."""
-        if self._begun is not None:
-            with self._begun:
-                self._begun = None
-        self.finish()
-        for appender in self._locked.values():
-            appender.close()
-        self._locked.clear()
+        locked, self._locked = self._locked, {}
+        begun, self._begun = self._begun, None
+        with ExitStack() as stack:
+            for appender in locked.values():
+                stack.callback(appender.close)
+            stack.callback(self.finish)
+            if begun is not None:
+                stack.enter_context(begun)
 
     # --- which ---------------------------------------------------------------------------------
 
@@ -119,7 +133,7 @@ class Compactor:
         with Scan(self._environment) as scan:
             for head, rows in scan.slices(CHUNKS):
                 self._advance("look into packs", head, 256)
-                gone = {key for keys in doomed for key in _under(keys, head)}
+                gone = {key for keys in doomed for key in under(keys, head)}
                 for key, value in rows:
                     into = found.get(value[:8])
                     if into is not None and key not in gone:
@@ -133,14 +147,15 @@ class Compactor:
         """Takes packs out of the index, and then off the disk."""
 
         def work(tables: Bulk) -> list[Change]:
-            for pack in gone:
-                entry = tables.file(pack)
-                if entry is not None:
-                    tables.drop_file(pack, entry)
+            _forget(tables, gone)
             return []
 
         if gone:
             self._sweeper.transact("forget packs", work)
+        self._unlink_all(gone)
+
+    def _unlink_all(self, gone: list[bytes]) -> None:
+        """Takes packs off the disk that the index does not name any more."""
         for pack in gone:
             self._unlink(self._location.pack(pack), at_once=pack in self._locked)
             if pack in self._locked:
@@ -164,8 +179,10 @@ class Compactor:
     def finish(self) -> None:
         """Waits until all that is to go is gone."""
         leaving, self._leaving = self._leaving, []
-        for each in leaving:
-            each.result()
+        errors = [each.exception() for each in leaving]  # first of all: it waits
+        for error in errors:
+            if error is not None:
+                raise error
 
     def orphans(self, found: list[bytes]) -> None:
         """Removes packs that the index does not name, and nobody is making."""
@@ -189,7 +206,7 @@ class Compactor:
         `doomed`: keys, in order, of the chunks that are going to be swept. `places`: of what stays
         in some of the packs."""
         self._places = places
-        self._groups = list(_waves(groups, self._chunk_size(), self._room()))
+        self._groups = list(waves(groups, self._chunk_size(), self._room()))
         if self._groups and sum(group.size for group in self._groups[0]) <= self._room():
             self._begun = self._begin(self._groups.pop(0), doomed)
 
@@ -204,12 +221,12 @@ class Compactor:
                 self._complete(wave)
             done += 1
 
-    def _begin(self, groups: list[Group], doomed: Sequence[bytearray]) -> _Wave:
+    def _begin(self, groups: list[Group], doomed: Sequence[bytearray]) -> Wave:
         # First nobody can append to them any more, then their chunks are looked up. (What came to
         # one since the plan is found when it is to be removed.)
         free = [[pack for pack in group.packs if self._may_touch(pack)] for group in groups]
         rows = self._rows({p for packs in free for p in packs} - self._places.keys(), doomed)
-        wave = _Wave(self._location, self._step)
+        wave = Wave(self._location, self._step)
         for group, packs in zip(groups, free, strict=True):
             wanted = [(pack, rows.pop(pack)) for pack in packs if pack in rows]
             plain = [(p, self._places.pop(p)) for p in packs if p in self._places]
@@ -217,22 +234,31 @@ class Compactor:
         wave.crew.start()
         return wave
 
-    def _complete(self, wave: _Wave) -> None:
+    def _complete(self, wave: Wave) -> None:
         """Points entries at their new places, once these are durable; then the old packs go."""
-        wave.crew.finish(lambda done, total: self._advance("write packs anew", done, total))
-        self.done.damaged += wave.damaged
-        self._name(wave.packs)
-        if self._sweeper.may_write_anew(CHUNKS, wave.swaps.count):
-            rows = self._swap_anew(wave)
+        self._finish_copies(wave)
+        if self._sweeper.may_write_anew(moving=wave.swaps.count):
+            back = self._write_chunks_anew(wave, wave.over, (), 0)
         else:
+            self._name(wave.packs)
             self._swap(wave.swaps)
-            rows = self._rows(wave.over)
-        self._remove([pack for pack in wave.over if not rows[pack]])
+            back = self._rows(wave.over)
+            self._remove([pack for pack in wave.over if not back[pack]])
+        self._copy_rest(back)
+
+    def _copy_rest(self, rows: dict[bytes, bytearray]) -> None:
+        """Copies what was doomed, and came back to life, from packs of which all else was."""
         back = [(pack, chunks) for pack, chunks in rows.items() if chunks]
-        if back:  # what was doomed, and came back to life
-            with _Wave(self._location, self._step) as more:
+        if back:
+            with Wave(self._location, self._step) as more:
                 more.add(back, [], 0)
                 self._complete(more)
+
+    def _finish_copies(self, wave: Wave) -> None:
+        wave.crew.finish(lambda done, total: self._advance("write packs anew", done, total))
+        self.done.damaged += wave.damaged
+        for out in wave.packs:
+            out.sync()
 
     def _swap(self, swaps: Swaps) -> None:
         """Gives entries the places that they get, a part of them after the other."""
@@ -244,40 +270,47 @@ class Compactor:
 
             self._sweeper.transact("swap places", move)
 
-    def _swap_anew(self, wave: _Wave) -> dict[bytes, bytearray]:
-        """Gives entries the places that they get, all at once. Returns what `_rows` finds then."""
-        left = {pack: bytearray() for pack in wave.over}
-
-        def change(head: int, rows: list[Row]) -> list[Row]:
-            self._advance("swap places", head, COUNT)
-            found = wave.swaps.apply(head, rows)
-            for key, value in compress(found, map(is_, found, rows)):
-                into = left.get(value[:8])
-                if into is not None:
-                    into += key
-                    into += value
-            return found
+    def _write_chunks_anew(
+        self, wave: Wave, over: list[bytes], doomed: Sequence[bytearray], limit: int
+    ) -> dict[bytes, bytearray]:
+        """In one transaction: new packs are named, chunks swept, others given their new places,
+        and packs that are over forgotten, unless something lies in them still. Returns the rows of
+        these chunks by pack."""
+        anew = Anew(
+            self._sweeper,
+            doomed,
+            limit,
+            wave.swaps,
+            lambda done, total: self._advance("write chunks anew", done, total),
+        )
+        gone: list[bytes] = []
 
         def work(tables: Bulk) -> list[Change]:
-            tables.write_anew(CHUNKS, change)
+            _name(tables, wave.packs)
+            anew.run(tables)
+            gone[:] = [pack for pack in over if pack not in anew.named]
+            _forget(tables, gone)
             return []
 
-        self._sweeper.transact("swap places", work)
-        return left
+        self._sweeper.transact("write chunks anew", work)
+        self._count_written(wave.packs)
+        self._unlink_all(gone)
+        self._sweeper.revive_comeback()
+        return self._rows(set(over) - set(gone))
 
     def _name(self, packs: list[Appender]) -> None:
-        for out in packs:
-            out.sync()
-            self.done.written += 1
-            self.done.freed -= out.end
-
         def name(tables: Bulk) -> list[Change]:
-            for out in packs:
-                tables.put_file(out.file_id, out.entry())
+            _name(tables, packs)
             return []
 
         if packs:
             self._sweeper.transact("name packs", name)
+            self._count_written(packs)
+
+    def _count_written(self, packs: list[Appender]) -> None:
+        for out in packs:
+            self.done.written += 1
+            self.done.freed -= out.end
 
     def _chunk_size(self) -> float:
         """The bytes that a chunk takes, on average."""
@@ -290,76 +323,13 @@ class Compactor:
         return shutil.disk_usage(self._location.packs).free // 4
 
 
-class _Wave:
-    """What is written before entries are pointed at it."""
-
-    def __init__(self, location: Location, step: Step) -> None:
-        self._location = location
-        self._step = step
-        self.swaps = Swaps()
-        self.crew = Crew(location, self.swaps, self._copied)
-        self.packs: list[Appender] = []
-        self.over: list[bytes] = []  # packs of which all was copied
-        self.damaged: list[str] = []
-
-    def add(
-        self,
-        wanted: list[tuple[bytes, bytearray]],
-        plain: list[tuple[bytes, bytearray]],
-        size: int,
-    ) -> None:
-        """Packs, with the rows of their chunks or their places: about so many bytes, that become
-        one pack."""
-        if plain or any(rows for _, rows in wanted):
-            out = Appender.create(self._location, frames.PACK)
-            self.crew.add(Job(wanted, plain, size, out))
-        else:
-            self.over += [pack for pack, _ in wanted]
-
-    def _copied(self, job: Job) -> None:
-        self.over += job.copied
-        self.damaged += job.damaged
-        if not job.out.frames:  # all of it was damaged
-            job.give_up()
-            return
-        job.out.seal()
-        job.out.start_sync()
-        self.packs.append(job.out)
-        self._step("copy packs")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.crew.close()
-        for out in self.packs:
-            out.close()
+def _name(tables: Bulk, packs: list[Appender]) -> None:
+    for out in packs:
+        tables.put_file(out.file_id, out.entry())
 
 
-def _waves(groups: list[Group], chunk: float, room: int) -> Iterator[list[Group]]:
-    """Groups, so many at a time that the rows of their chunks fit into memory (a `chunk` takes so
-    many bytes), and their bytes into the room that there is: at least one."""
-    wave: list[Group] = []
-    size = 0
-    for group in groups:
-        total = size + group.size
-        if wave and (total > room or total / chunk > _WAVE or len(wave) == _PACKS):
-            yield wave
-            wave, total = [], group.size
-        wave.append(group)
-        size = total
-    if wave:
-        yield wave
-
-
-def _under(keys: bytearray, head: int) -> Iterator[bytes]:
-    """Those of keys, side by side and in order, that begin with this byte."""
-    places = range(0, len(keys), SIZE)
-    first = bisect_left(places, head, key=keys.__getitem__)
-    for place in places[first : bisect_right(places, head, key=keys.__getitem__)]:
-        yield bytes(keys[place : place + SIZE])
+def _forget(tables: Bulk, packs: list[bytes]) -> None:
+    for pack in packs:
+        entry = tables.file(pack)
+        if entry is not None:
+            tables.drop_file(pack, entry)

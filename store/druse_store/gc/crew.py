@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
+import druse_store
 from druse_store import frames, packing, parallel
 from druse_store.appender import Appender
 from druse_store.errors import StoreError
@@ -57,7 +58,7 @@ class Crew:
     """Does jobs: each by whoever is free. `finish` or `close` it."""
 
     def __init__(self, location: Location, swaps: Swaps, done: Callable[[Job], None]) -> None:
-        """`done` is told of each job, in the thread that asks for `finish`."""
+        """`done` is told of each job, in the thread that asks for `finish`: its pack is its own."""
         self._location = location
         self._swaps = swaps
         self._done = done
@@ -72,9 +73,12 @@ class Crew:
 
     def start(self) -> None:
         """Begins, where that is worth it, beside whatever is done until `finish`."""
+        # The last ones are small, so that nobody is long about one when all others are done.
+        self._waiting = deque(sorted(self._waiting, key=lambda job: -job.size))
         if sum(job.size for job in self._waiting) >= WORTH:
             for _ in range(min(parallel.cores() - 1, _MOST, self._total)):
-                self._helpers.append(_Helper(self._location, self._waiting, self._answers))
+                helper = _Helper(self._location, self._waiting, self._answers)
+                self._helpers.append(helper)
 
     def finish(self, advance: Callable[[int, int], None]) -> None:
         """Takes part until all jobs are done. `advance(done, total)`. Raises StoreError."""
@@ -112,11 +116,12 @@ class Crew:
 
     def _take_answers(self) -> None:
         while self._answers:
-            job, answer = self._answers.popleft()
+            job, answer = self._answers[0]
             end, last, count, parts, found = answer
             job.out.take_on(end, last, count)
             for into, part in zip(self._swaps.parts, parts, strict=True):
                 into.extend(part)
+            self._answers.popleft()
             self._note(job, found)
 
     def _note(self, job: Job, found: dict[bytes, list[str]]) -> None:
@@ -151,7 +156,10 @@ class _Helper:
     """A process that copies, and the thread that gives it one job after the other."""
 
     def __init__(
-        self, location: Location, waiting: deque[Job], answers: deque[tuple[Job, list[Any]]]
+        self,
+        location: Location,
+        waiting: deque[Job],
+        answers: deque[tuple[Job, list[Any]]],
     ) -> None:
         self._location = location
         self._waiting = waiting
@@ -161,23 +169,15 @@ class _Helper:
         self.thread.start()
 
     def _work(self) -> None:
-        command = [sys.executable, "-m", "druse_store.gc.helper"]
-        paths = [entry for entry in sys.path if entry]
         with (
             suppress(OSError, ValueError, EOFError, StoreError),  # the job is left, and done again
-            subprocess.Popen(  # noqa: S603  # a module of this package
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={"PYTHONPATH": ":".join(paths), "PATH": "/usr/bin:/bin"},
-            ) as self._process,
+            _start() as self._process,
         ):
             assert self._process.stdin is not None
             assert self._process.stdout is not None
             while self._waiting:
                 with suppress(IndexError):
-                    self.left = self._waiting.pop()  # the other end of what `finish` takes
+                    self.left = self._waiting.popleft()
                     send(self._process.stdin, self._told(self.left))
                     answer = receive(self._process.stdout)
                     self._answers.append((self.left, answer))
@@ -198,6 +198,20 @@ class _Helper:
             if process is not None:
                 process.kill()
             self.thread.join(0.05)
+
+
+def _start() -> subprocess.Popen[bytes]:
+    """Starts a helper. It finds its modules where this process does: so it need not look for
+    packages, which is what -S leaves out, and takes none from the folder that somebody works in."""
+    here = str(Path(druse_store.__file__).parent.parent)
+    paths = [here, *(entry for entry in sys.path if entry)]
+    return subprocess.Popen(  # a module of this package
+        [sys.executable, "-S", "-P", "-m", "druse_store.gc.helper"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={"PYTHONPATH": ":".join(paths), "PATH": "/usr/bin:/bin"},
+    )
 
 
 def send(pipe: IO[bytes], message: list[Any]) -> None:

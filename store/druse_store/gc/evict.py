@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
+from druse_store import disk, reserve
 from druse_store.digest import Digest
 from druse_store.errors import BlobNotFound, Damaged
 from druse_store.frames import HEADER_SIZE
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from druse_store.gc.plan import GcPlan, Planner
 
 _ROUNDS = 6
+_BESIDE = 0.95  # of a limit, from which on it is said that what is no artifact takes so much
+_ENOUGH = 4  # times that are a limit to live with
 
 Blob = tuple[Digest, Digest, int]  # its digest, that of its chunk list, its size
 
@@ -60,8 +63,17 @@ def evicting(planner: Planner, limit: int | None) -> GcPlan:
         plan = planner.plan(grace=0.0, need=need, evicted=evicted)
     if plan.size_after > limit:
         plan.problems.append(
-            f"the store stays {plan.size_after - limit} bytes over its limit of {limit}: what is "
-            "left is in use, pinned, cannot be computed again, or is no artifact"
+            f"the store stays {disk.shown(plan.size_after - limit)} over its limit of "
+            f"{disk.shown(limit)}: what is left is in use, pinned, cannot be computed again, or is "
+            "no artifact"
+        )
+    beside = plan.size - planner.pack_bytes()
+    if beside > _BESIDE * limit:
+        plan.problems.append(
+            f"of a limit of {disk.shown(limit)} the store takes {disk.shown(beside)} beside its "
+            f"artifacts: {disk.shown(reserve.SIZE)} are set aside for the day on which the disk is "
+            "full, the rest are its index and its log. So hardly an artifact can be kept: set "
+            f"max_size to {disk.shown(_ENOUGH * beside)} or more"
         )
     return plan
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from druse_store import disk, holds, reserve
+from druse_store.digest import SIZE
 from druse_store.gc.compact import Compactor
 from druse_store.gc.levels import lower
 from druse_store.gc.mark import Doomed
@@ -15,7 +16,7 @@ from druse_store.gc.plan import GcPlan, Meter
 from druse_store.gc.report import Counts, GcReport
 from druse_store.gc.spared import Spared
 from druse_store.gc.sweep import Sweeper
-from druse_store.gc.upkeep import EDGES_EACH, EDGES_SPARE, SHARE, Upkeep, thin_clock
+from druse_store.gc.upkeep import EDGES_EACH, EDGES_SPARE, Upkeep, thin_clock
 from druse_store.index.snapshot import Snapshot
 from druse_store.index.values import (
     BLOBS,
@@ -36,7 +37,7 @@ STEPS = (
     *("levels", "remove records", "evict", "recall records", "revive"),
     *("tombstone blobs", "tombstone chunks", "sweep records", "sweep blobs", "sweep chunks"),
     *("empty the trash", "forget packs", "unlink a pack", "copy packs", "name packs"),
-    *("swap places", "thin the clock", "drop edges", "write the log anew"),
+    *("swap places", "write chunks anew", "thin the clock", "drop edges", "write the log anew"),
 )
 
 
@@ -84,7 +85,6 @@ class Executor:
             if not plan.marked.problems:
                 self._tombstones()
                 self._sweep()
-                self._compactor.remove(plan.packs.dead)
                 self._compactor.orphans([pack for pack, _ in plan.orphans])
                 self._compactor.write_anew()
                 self._upkeep()  # while the system gives up what the packs took
@@ -155,11 +155,22 @@ class Executor:
         self._sweeper.sweep_records(marked.records.due, limit)
         if self._plan.immediate and not self._sweeper.direct:
             self._sweeper.sweep_records(marked.records.fresh, limit)
-        for table, doomed in ((BLOBS, marked.blobs), (CHUNKS, marked.chunks)):
-            self._sweeper.sweep(table, doomed.due, limit)
-            if self._plan.immediate:
-                self._sweeper.sweep(table, doomed.fresh, limit)
-        self._empty_trash(limit)
+        self._sweeper.sweep(BLOBS, marked.blobs.due, limit)
+        if self._plan.immediate:
+            self._sweeper.sweep(BLOBS, marked.blobs.fresh, limit)
+        self._sweep_chunks(limit)
+
+    def _sweep_chunks(self, limit: int) -> None:
+        """With the packs that are dead then."""
+        doomed, dead = self._doomed(), self._plan.packs.dead
+        if self._sweeper.may_write_anew(going=sum(map(len, doomed)) // SIZE):
+            self._compactor.sweep(doomed, limit, dead)
+            self._empty_trash(limit)
+        else:
+            for keys in doomed:
+                self._sweeper.sweep(CHUNKS, keys, limit)
+            self._empty_trash(limit)
+            self._compactor.remove(dead)
         if self._alone:  # the plan is nobody else's: its memory is needed for what comes
             self._plan.marked.chunks = Doomed()
 
@@ -195,7 +206,8 @@ class Executor:
         upkeep = Upkeep(self._session, self._sweeper, self._advance)
         if self._sweeper.swept[RECORDS] and edges > EDGES_EACH * kept + EDGES_SPARE:
             upkeep.drop_edges()
-        if self._alone and removed and removed >= SHARE * (kept + removed):
+        share = removed / (kept + removed) if removed else 0.0
+        if self._alone and upkeep.is_log_worth_it(share, self._plan.size_after):
             self._log_freed = upkeep.write_log_anew()
             self._step("write the log anew")
             removed = 0

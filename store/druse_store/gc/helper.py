@@ -5,6 +5,7 @@ It is told a job at a time on its standard input, and answers each on its standa
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from contextlib import suppress
@@ -34,6 +35,7 @@ def _work(
 
 def main() -> None:
     """Until there is nothing more to do, or nobody who asks."""
+    gc.disable()  # of millions of objects none is a cycle
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asks is told, and ends this
     with suppress(EOFError, BrokenPipeError):
         while True:

@@ -7,9 +7,10 @@ each, and looked at one first byte at a time, so that a store of any size costs 
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import compress, repeat
+from operator import itemgetter, not_
 
 from druse_store import packing
 from druse_store.digest import Digest, trusted
@@ -17,25 +18,24 @@ from druse_store.errors import BlobNotFound, Damaged, IndexDamaged
 from druse_store.frames import HEADER_SIZE
 from druse_store.gc import references
 from druse_store.gc.buckets import COUNT, Buckets
-from druse_store.gc.places import PACK, SIZE, Places
+from druse_store.gc.places import Places
 from druse_store.gc.roots import BARE, KEEP_ALL, Roots
 from druse_store.index import values
-from druse_store.index.bulk import Row, Scan, state_of
+from druse_store.index.bulk import Row, Scan, state_of, states_of
 from druse_store.index.values import (
     BLOBS,
+    CHUNK_ROW,
     CHUNKS,
     EVICTED,
     LIVE,
     RECORD_TAIL,
     RECORDS,
-    SINCE_AT,
     STATE_AT,
     TOMBSTONED,
 )
 from druse_store.records import KIND_AT, fields_at
 
-_CHUNK = struct.Struct(f"<{PACK}s{SIZE}s")
-_STORED = slice(16, 20)  # where a chunk's row says how many bytes it takes
+_STORED = itemgetter(slice(16, 20))  # where a chunk's row says how many bytes it takes
 _DAMAGED = (
     "an entry of the index's table 'chunks' has another length than all; `druse repair "
     "--rebuild-index` makes a new index from the packs"
@@ -110,26 +110,40 @@ class Marker:
         for head, rows in self._scan.slices(RECORDS):
             self._advance("records", head, COUNT)
             members = [(grade, part.members(head)) for grade, part in grades.items()]
-            full = members[0][1] if members and members[0][0] == KEEP_ALL else frozenset()
-            for key, value in rows:
-                grade = KEEP_ALL
-                if key not in full or value[STATE_AT] != LIVE or self._evicted:
-                    found = self._grade(key, value, members)
-                    if found is None:
-                        continue
-                    grade = found
-                packed = values.body(RECORDS, key, value)
+            for grade, kept in self._graded(rows, members).items():
+                values.check(RECORDS, kept)
                 if self._observe is not None:
-                    self._observe(key, packed, state_of(value)[1], grade)
+                    for key, value in kept:
+                        self._observe(key, value[:STATE_AT], state_of(value)[1], grade)
                 bodies = waiting.setdefault(grade, [])
-                bodies.append(packed[fields_at(packed) :])
-                if len(bodies) == _BATCH:
+                bodies += [value[fields_at(value) : STATE_AT] for _, value in kept]
+                if len(bodies) >= _BATCH:
                     references.collect(bodies, grade, self._live.parts)
                     bodies.clear()
             for part in grades.values():
                 part.release(head)
         for grade, bodies in waiting.items():
             references.collect(bodies, grade, self._live.parts)
+
+    def _graded(
+        self, rows: list[Row], members: list[tuple[int, frozenset[bytes]]]
+    ) -> dict[int, list[Row]]:
+        """The records that are kept, by their grades; of the others it is noted."""
+        kept: dict[int, list[Row]] = {}
+        others = rows
+        if members and members[0][0] == KEEP_ALL and not self._evicted:
+            # Most are kept in full, or are cells that nothing names: not a call for each of them.
+            full = members[0][1]
+            kept[KEEP_ALL] = [row for row in rows if row[0] in full and row[1][STATE_AT] == LIVE]
+            if len(kept[KEEP_ALL]) < len(rows):
+                others = [row for row in rows if row[0] not in full or row[1][STATE_AT] != LIVE]
+            else:
+                others = []
+        for key, value in others:
+            grade = self._grade(key, value, members)
+            if grade is not None:
+                kept.setdefault(grade, []).append((key, value))
+        return kept
 
     def _grade(
         self, key: bytes, value: bytes, members: list[tuple[int, frozenset[bytes]]]
@@ -217,30 +231,57 @@ class Marker:
             self._advance("chunks", head, COUNT)
             members = self._live.members(head)
             self._live.release(head)
-            try:
+            if rows:
                 self._slice(rows, members)
-            except struct.error as error:
-                raise IndexDamaged(_DAMAGED) from error
-            self.marked.places.added(len(rows))
 
     def _slice(self, rows: list[Row], members: frozenset[bytes]) -> None:
-        """The rows of chunks with one first byte. Everything in one loop: there may be millions.
+        """The rows of chunks with one first byte. In columns: there may be millions.
 
         They are not checked here: each is before it gets a tombstone, or is moved.
         """
-        by_pack, limit, immediate = self.marked.places.by_pack, self._limit, self._immediate
-        split, number, doomed = _CHUNK.unpack, int.from_bytes, self.marked.chunks
-        for key, value in rows:
-            if key in members:
-                if value[STATE_AT] == TOMBSTONED:
+        keys, found = zip(*rows, strict=True)
+        if set(map(len, found)) != {CHUNK_ROW}:
+            raise IndexDamaged(_DAMAGED)
+        needed = list(map(members.__contains__, keys))
+        if not self._are_settled(found):
+            stay = self._settle(rows, needed)
+        else:
+            gone = list(map(not_, needed))
+            self.marked.chunks.fresh += b"".join(compress(keys, gone))
+            stay = list(compress(found, needed)) if self._immediate else list(found)
+            if not self._immediate:
+                self.marked.later += _sizes(compress(found, gone))
+        self.marked.places.add(stay)
+
+    def _are_settled(self, found: Iterable[bytes]) -> bool:
+        """Whether none of these has a tombstone, or is young."""
+        return all(
+            state != TOMBSTONED and since <= self._limit for state, since in states_of(found)
+        )
+
+    def _settle(self, rows: list[Row], needed: list[bool]) -> list[bytes]:
+        """The same, one by one, where some have a tombstone, or are young. Returns what stays."""
+        doomed, stay, later = self.marked.chunks, [], []
+        for (key, value), is_needed in zip(rows, needed, strict=True):
+            state, since = state_of(value)
+            if is_needed:
+                if state == TOMBSTONED:
                     doomed.revived += key
-            elif number(value[SINCE_AT], "little") <= limit:
-                if value[STATE_AT] == TOMBSTONED:
+            elif since <= self._limit:
+                if state == TOMBSTONED:
                     doomed.due += key
                     continue
                 doomed.fresh += key
-                if immediate:
+                if self._immediate:
                     continue
-                self.marked.later += number(value[_STORED], "little") + HEADER_SIZE
-            pack, place = split(value)
-            by_pack[pack] += place
+                later.append(value)
+            stay.append(value)
+        self.marked.later += _sizes(later)
+        return stay
+
+
+def _sizes(found: Iterable[bytes]) -> int:
+    """The bytes that chunks take with their headers."""
+    number: Callable[..., int] = int.from_bytes
+    stored = list(map(_STORED, found))
+    return sum(map(number, stored, repeat("little"))) + HEADER_SIZE * len(stored)

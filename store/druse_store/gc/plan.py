@@ -225,6 +225,10 @@ class Planner:
         """The chunks that a blob of several is made of. Raises Damaged, BlobNotFound."""
         return self._session.reader.chunks_of(digest, chunks, size)
 
+    def pack_bytes(self) -> int:
+        """The bytes that packs take on the disk."""
+        return disk.usage(self._session.location.packs)
+
     def _candidate(self, pack: bytes, *, sealed: bool) -> int | None:
         """The size of a pack that may be removed or written anew."""
         path = self._session.location.pack(pack)

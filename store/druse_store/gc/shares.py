@@ -6,15 +6,14 @@ take besides their chunks is counted where most is freed.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import suppress
 
-from druse_store.digest import SIZE, trusted
+from druse_store.digest import trusted
 from druse_store.errors import BlobNotFound, Damaged
 from druse_store.frames import HEADER_SIZE
 from druse_store.gc import references
-from druse_store.gc.buckets import COUNT, Buckets
+from druse_store.gc.buckets import COUNT, Buckets, under
 from druse_store.gc.mark import ReadList
 from druse_store.gc.plan import GcPlan
 from druse_store.gc.report import Freed
@@ -130,7 +129,7 @@ class _Dead:
         marked, now = self._plan.marked, self._plan.immediate
         found: dict[bytes, tuple[int, int]] = {}
         for keys, leaves in ((marked.chunks.due, True), (marked.chunks.fresh, now)):
-            for key, value in self._scan.rows(values.CHUNKS, _beginning(keys, head)):
+            for key, value in self._scan.rows(values.CHUNKS, under(keys, head)):
                 entry = values.unpack_chunk(key, value)
                 size = entry.stored + HEADER_SIZE
                 found[key] = (
@@ -138,13 +137,5 @@ class _Dead:
                     0 if leaves else size,
                 )
         for doomed in (marked.blobs.due, marked.blobs.fresh):
-            found.update(dict.fromkeys(_beginning(doomed, head), (0, 0)))
+            found.update(dict.fromkeys(under(doomed, head), (0, 0)))
         return found
-
-
-def _beginning(keys: bytearray, head: int) -> list[bytes]:
-    """Those of sorted digests that begin with this byte."""
-    count = range(len(keys) // SIZE)
-    low = bisect_left(count, head, key=lambda at: keys[at * SIZE])
-    high = bisect_left(count, head + 1, key=lambda at: keys[at * SIZE])
-    return [bytes(keys[at * SIZE : at * SIZE + SIZE]) for at in range(low, high)]

@@ -9,15 +9,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from itertools import compress
-from operator import is_, is_not
 from typing import TypeAlias
 
 from druse_store.digest import SIZE
-from druse_store.index.bulk import Row
 from druse_store.index.values import CHUNK_ROW, PLACE, moved_chunk
 
-# Key, old row, and of the new one what is another: its place and its check.
-SWAP = struct.Struct(f"<{SIZE}s{CHUNK_ROW}s{PLACE}s4s")
+# Key, old row, and the new one: its body and its check.
+SWAP = struct.Struct(f"<{SIZE}s{CHUNK_ROW}s{CHUNK_ROW - 4}sI")
+_WHOLE = struct.Struct(f"<{SIZE}s{CHUNK_ROW}s{CHUNK_ROW}s")
 
 
 # A chunk that was copied: its key, the row that it had, and the one that it gets.
@@ -34,8 +33,7 @@ class Swaps:
 
     def add(self, key: bytes, row: bytes, pack: bytes, offset: int) -> None:
         """Adds a chunk that has this row, and lies there now. Raises IndexDamaged."""
-        new = moved_chunk(key, row, pack + offset.to_bytes(8, "little"))
-        self.parts[key[0]] += key + row + new[:PLACE] + new[-4:]
+        self.parts[key[0]] += key + row + moved_chunk(key, row, pack + offset.to_bytes(8, "little"))
 
     def add_rows(self, rows: Iterable[bytes]) -> None:
         """Adds what `SWAP` packs."""
@@ -47,28 +45,22 @@ class Swaps:
     def count(self) -> int:
         return sum(map(len, self.parts)) // SWAP.size
 
-    def _of(self, head: int) -> list[Swap]:
+    def _of(self, head: int) -> Iterator[Swap]:
         """Those whose keys begin with this byte."""
-        found = SWAP.iter_unpack(self.parts[head])
-        return [(key, old, place + old[PLACE:-4] + check) for key, old, place, check in found]
+        return _WHOLE.iter_unpack(self.parts[head])
 
-    def apply(self, head: int, rows: list[Row]) -> list[Row]:
-        """Those rows of chunks that begin with this byte, with the places that they get; a row that
-        stays is the very one that was given. The swaps are forgotten."""
-        swaps = self._of(head)
+    def apply(self, head: int, table: dict[bytes, bytes]) -> None:
+        """Gives those rows of chunks that begin with this byte the places that they get; one that
+        is another than it was by now keeps the rest. The swaps are forgotten."""
+        if not self.parts[head]:
+            return
+        keys, old, new = zip(*self._of(head), strict=True)
         self.parts[head] = bytearray()
-        new = {(key, old): (key, new) for key, old, new in swaps}
-        found = list(map(new.get, rows, rows))
-        if sum(map(is_not, found, rows)) == len(swaps):
-            return found
-        # Some are not there any more, or have another state: hardly any.
-        others = dict(compress(rows, map(is_, found, rows)))
-        late = {
-            key: (key, moved_chunk(key, others[key], new[:PLACE]))
-            for key, old, new in swaps
-            if others.get(key, b"")[:PLACE] == old[:PLACE]
-        }
-        return [late.get(row[0], row) for row in found]
+        if tuple(map(table.get, keys)) != old:
+            # Some are not there any more, or have another state: hardly any.
+            new = tuple(map(_late, keys, map(table.get, keys), old, new))
+            keys, new = (tuple(compress(each, new)) for each in (keys, new))
+        table.update(zip(keys, new, strict=True))
 
     def slices(self, size: int) -> Iterator[list[Swap]]:
         """All, in the order of their keys, at most so many at once."""
@@ -80,3 +72,12 @@ class Swaps:
                 del waiting[:size]
         if waiting:
             yield waiting
+
+
+def _late(key: bytes, now: bytes | None, old: bytes, new: bytes) -> bytes:
+    """The row that a chunk gets which has this one now; empty where it is not there any more."""
+    if now == old:
+        return new
+    if now is None or now[:PLACE] != old[:PLACE]:
+        return b""
+    return moved_chunk(key, now, new[:PLACE])

@@ -10,27 +10,23 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable, Iterator
-from itertools import repeat
-from operator import itemgetter
 
 from druse_store import trash
 from druse_store.changes import MARK, Change
 from druse_store.commit import Committer
 from druse_store.digest import SIZE, trusted
+from druse_store.gc import leads
 from druse_store.gc.spared import Spared
 from druse_store.index import values
-from druse_store.index.bulk import Bulk, Row, state_of, with_state
-from druse_store.index.snapshot import Snapshot, pack_edges
+from druse_store.index.bulk import Bulk, Row, state_of, states_of, with_state
+from druse_store.index.snapshot import Snapshot
 from druse_store.index.tables import catch_up
 from druse_store.index.values import BLOBS, CHUNKS, EVICTED, LIVE, RECORDS, SUSPECT, TOMBSTONED
-from druse_store.records import cell_of
 
-_SINCE, _STATE = itemgetter(values.SINCE_AT), itemgetter(values.STATE_AT)
 _KEYS = struct.Struct(f"{SIZE}s")
-_LAST = pack_edges(("",))  # nothing more is read: of a signature
 SLICE = 10_000  # keys per transaction
 _ALONE = 40_000  # the same, where nobody waits: each page is written and synced less often
-_ANEW_MOST = 750_000  # rows of chunks: some 64 MiB
+_ANEW_MOST = 750_000  # rows of chunks that stay: some 64 MiB
 _ANEW_SHARE = 0.2  # of rows that change, from which on writing all of them is faster
 _LEADS = 60_000  # records whose entries in other tables are dropped at once
 _RECORD = 6  # keys that a record counts for: it has rows in several tables
@@ -80,12 +76,13 @@ class Sweeper:
         if not self.direct:
             time.sleep(_YIELD)
 
-    def may_write_anew(self, table: str, changing: int) -> bool:
-        """Whether a table of which so many rows change is to be written anew, in one transaction:
-        where nobody waits, and it fits into memory until that is committed."""
+    def may_write_anew(self, *, going: int = 0, moving: int = 0) -> bool:
+        """Whether the table of chunks is to be written anew, in one transaction, where so many rows
+        change: where nobody waits, and what stays fits into memory until that is committed."""
         with Snapshot(self._committer.environment) as snapshot:
-            rows = snapshot.count(table)
-        return self.direct and rows <= _ANEW_MOST and changing >= _ANEW_SHARE * rows
+            rows = snapshot.count(CHUNKS)
+        is_worth = going + moving >= _ANEW_SHARE * rows
+        return self.direct and is_worth and rows - going <= _ANEW_MOST
 
     def catch_up(self) -> None:
         """Sees the last commit, even of a writer that died within it."""
@@ -111,35 +108,52 @@ class Sweeper:
         """Drops records that nobody can have seen without marking them before; logged.
 
         First what leads to many of them, which lies in an order of its own: slice by slice, each
-        would touch all pages of it again. Then their rows.
+        would touch all pages of it again. Their rows go with it, or, if that takes too much memory,
+        in slices behind it.
         """
         for part in self._parts("remove records", digests, _LEADS):
             gone: list[bytes] = []
+            led: set[bytes] = set()
+            later: list[bytes] = []
 
             def work(
-                tables: Bulk, part: list[bytes] = part, gone: list[bytes] = gone
+                tables: Bulk,
+                part: list[bytes] = part,
+                gone: list[bytes] = gone,
+                led: set[bytes] = led,
+                later: list[bytes] = later,
             ) -> list[Change]:
                 bases: dict[bytes, bytes] = {}
                 for start in range(0, len(part), SLICE):
                     rows = self._going(tables.rows(RECORDS, part[start : start + SLICE]))
-                    bases.update(_bases(rows))
-                    gone += [key for key, _ in rows]
-                _drop_leads(tables, set(gone), bases)
+                    bases.update(leads.bases_of(rows))
+                    gone.extend(key for key, _ in rows)
+                led.update(leads.drop(tables, set(gone), bases))
+                few = len(gone) <= self.slice // _RECORD
+                if few or tables.may_write_anew(RECORDS, len(gone)):
+                    self._drop_rows(tables, gone)
+                else:
+                    later.extend(gone)
                 return [[MARK, TOMBSTONED, b"".join(gone)]] if gone else []
 
             self.transact("remove records", work)
-            self._drop_rows(gone)
+            self._drop_later(later, led)
 
-    def _drop_rows(self, records: list[bytes]) -> None:
+    def _drop_rows(self, tables: Bulk, records: list[bytes]) -> None:
+        for table in (RECORDS, values.ORIGINS, values.ATTESTED):
+            if tables.count(table):
+                tables.drop_many(table, records)
+        self.swept[RECORDS] += len(records)
+
+    def _drop_later(self, records: list[bytes], led: set[bytes]) -> None:
         """Drops the rows of records to which nothing leads any more, and whose removal is logged:
-        of one that is needed again, it is taken back."""
+        of one that is needed again, all of that is taken back. `led`: to these something did."""
         for part in self._parts("sweep records", b"".join(records), self.slice // _RECORD):
 
             def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
                 back = self.spared.digests.intersection(part)
-                due = [key for key in part if key not in back]
-                _drop_record_rows(tables, due)
-                self.swept[RECORDS] += len(due)
+                leads.restore(tables, sorted(back & led))
+                self._drop_rows(tables, [key for key in part if key not in back])
                 return [[MARK, LIVE, b"".join(sorted(back))]] if back else []
 
             self.transact("sweep records", work)
@@ -155,8 +169,9 @@ class Sweeper:
                     for row in tables.rows(RECORDS, part)
                     if _is_due(row[1], limit) and row[0] not in spared
                 ]
-                _drop_records(tables, due)
-                self.swept[RECORDS] += len(due)
+                gone = [key for key, _ in due]
+                self._drop_rows(tables, gone)
+                leads.drop(tables, set(gone), leads.bases_of(due))
                 return []
 
             self.transact("sweep records", work)
@@ -206,18 +221,30 @@ class Sweeper:
 
             def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
                 rows = tables.take_rows(table, part)
-                values.check(table, rows)
-                stay = self._not_due(rows, limit)
-                tables.put_rows(table, stay)  # hardly any
-                for key, _ in stay:
-                    if table == BLOBS:
+                gone = self.leaving(table, rows, limit)
+                if len(gone) < len(rows):  # hardly ever
+                    left = set(gone)
+                    stay = [row for row in rows if row[0] not in left]
+                    tables.put_rows(table, stay)
+                    for key, _ in stay if table == BLOBS else ():
                         self._came_back(tables, key)
-                    elif key in self.spared.digests:
-                        self._comeback.add(key)
-                self.swept[table] += len(rows) - len(stay)
                 return []
 
             self.transact(name, work)
+        self.revive_comeback()
+
+    def leaving(self, table: str, rows: list[Row], limit: int) -> list[bytes]:
+        """The keys of those rows of chunks or blobs that go, and count as swept."""
+        values.check(table, rows)
+        stay = {key for key, _ in self._not_due(rows, limit)}
+        if table == CHUNKS:
+            self._comeback |= stay & self.spared.digests
+        gone = [key for key, _ in rows if key not in stay]
+        self.swept[table] += len(gone)
+        return gone
+
+    def revive_comeback(self) -> None:
+        """Takes the tombstones away from chunks that are needed again."""
         self.revive(CHUNKS, b"".join(sorted(self._comeback)))
         self._comeback.clear()
 
@@ -235,19 +262,18 @@ class Sweeper:
         if not rows:
             return []
         spared, direct, old = self.spared.digests, self.direct, self._limit
-        number: Callable[..., int] = int.from_bytes
         # Hardly ever any. So they are looked at in columns: there may be millions.
         keys, found = zip(*rows, strict=True)
-        newest = max(map(number, map(_SINCE, found), repeat("little")))
-        states = set(map(_STATE, found))
-        most = limit if states == {TOMBSTONED} else min(limit, old) if direct else 0
-        if newest <= most and spared.isdisjoint(keys):
+        tails = states_of(found)
+        is_due = all(n <= (limit if s == TOMBSTONED else old if direct else 0) for s, n in tails)
+        if is_due and spared.isdisjoint(keys):
             return []
         stay: list[Row] = []
         for row in rows:
             key, value = row
-            most = limit if _STATE(value) == TOMBSTONED else old if direct else 0
-            if number(_SINCE(value), "little") > most or key in spared:
+            state, since = state_of(value)
+            most = limit if state == TOMBSTONED else old if direct else 0
+            if since > most or key in spared:
                 stay.append(row)
         return stay
 
@@ -255,10 +281,9 @@ class Sweeper:
         """Those that may go. In columns, as hardly ever one may not."""
         if rows:
             keys, found = zip(*rows, strict=True)
-            number: Callable[..., int] = int.from_bytes
-            newest = max(map(number, map(_SINCE, found), repeat("little")))
-            is_dead = TOMBSTONED in map(_STATE, found)
-            if newest > self._limit or is_dead or not self.spared.digests.isdisjoint(keys):
+            tails = states_of(found)
+            is_plain = all(s != TOMBSTONED and n <= self._limit for s, n in tails)
+            if not is_plain or not self.spared.digests.isdisjoint(keys):
                 return [row for row in rows if self._may_go(*row)]
         return rows
 
@@ -289,41 +314,3 @@ class Sweeper:
 def _is_due(value: bytes, limit: int) -> bool:
     state, since = state_of(value)
     return state == TOMBSTONED and since <= limit
-
-
-def _drop_records(tables: Bulk, rows: list[Row]) -> None:
-    """Drops records, and what of the other tables leads to them alone: each in its own order."""
-    bases = _bases(rows)
-    _drop_record_rows(tables, [key for key, _ in rows])
-    _drop_leads(tables, {key for key, _ in rows}, bases)
-
-
-def _drop_record_rows(tables: Bulk, keys: list[bytes]) -> None:
-    for table in (RECORDS, values.ORIGINS, values.ATTESTED):
-        if tables.count(table):
-            tables.drop_rows(table, keys)
-
-
-def _bases(rows: list[Row]) -> dict[bytes, bytes]:
-    """The bases of records by their cells, of which several may have the same."""
-    values.check(RECORDS, rows)
-    bases: dict[bytes, bytes] = {}
-    for _, value in rows:
-        signature, replicate, base = cell_of(value)
-        bases[values.record_key(signature, replicate)] = base
-    return bases
-
-
-def _drop_leads(tables: Bulk, gone: set[bytes], bases: dict[bytes, bytes]) -> None:
-    """Drops what leads to records alone that are, or will be, gone: the entries of their cells."""
-    found = tables.rows(values.CURRENT, sorted(bases))
-    current = [cell for cell, value in found if value[:SIZE] in gone]
-    values.check(values.CURRENT, found)
-    tables.drop_rows(values.CURRENT, current)
-    tables.drop_rows(values.BASES, sorted(bases[cell] + cell for cell in current))
-    leaves = tables.rows(values.EDGES, sorted({cell[:SIZE] for cell in current}))
-    values.check(values.EDGES, leaves)
-    tables.drop_rows(
-        values.EDGES,
-        [key for key, value in leaves if value[:-4] == _LAST and not tables.has_current(key)],
-    )

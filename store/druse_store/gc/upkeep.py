@@ -2,7 +2,8 @@
 
 Times of long ago. Edges of reads that lead to no record any more: a sweep drops the last one of a
 chain, and the others go when there are many more edges than records. The log still tells of all
-that was removed; it is written anew when that is a good part of it, and nobody else waits for it.
+that was removed; it is written anew when that is a good part of it, and of the store, and nobody
+else waits for it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from druse_store.records import Record
 if TYPE_CHECKING:
     from druse_store.session import Session
 
-SHARE = 0.2  # of records removed since the last time, from which on the log is written anew
+# Of records removed since the last time, and of what the store takes, the shares from which on the
+# log is written anew: to free a byte of it takes twenty times as long as one of a pack.
+SHARE, WORTH = 0.2, 0.02
+CHEAP = 1 << 20  # bytes of a log that is not worth the question
 EDGES_EACH, EDGES_SPARE = 4, 1_000  # edges, for each record and besides, that are not too many
 _HOUR, _DAY = 3_600_000_000_000, 86_400_000_000_000
 
@@ -78,6 +82,12 @@ class Upkeep:
                 return []
 
             self._sweeper.transact("drop edges", work)
+
+    def is_log_worth_it(self, share: float, size: int) -> bool:
+        """Whether the log is to be written anew, of whose records this share was removed, in a
+        store that takes so many bytes."""
+        log = self._log_bytes()
+        return share >= SHARE and (log <= CHEAP or share * log >= WORTH * size)
 
     def write_log_anew(self) -> int:
         """Returns how many bytes the log is smaller."""

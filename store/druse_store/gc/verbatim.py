@@ -14,25 +14,23 @@ import struct
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, compress, repeat
-from operator import add, ne
+from operator import add, itemgetter, ne
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
 from druse_store import disk
 from druse_store.frames import CHUNK, HEADER_SIZE, LIST, MAGIC
-from druse_store.gc import places
 from druse_store.gc.copying import digests_of
 from druse_store.gc.stream import Stream
 from druse_store.gc.swaps import SWAP, Swaps
-from druse_store.index.values import CHUNKS, RESIDUE, SEEDS
+from druse_store.index.values import CHUNK_ROW, CHUNKS, PLACE, RESIDUE, SEEDS
 
 _BATCH = 1 << 20  # bytes that are read, checked and written at once: they stay in a cache
-_FIELDS = struct.Struct("<QIIB13x")
-_WHOLE = struct.Struct(f"{places.SIZE}s")
-_REST = slice(8, -4)  # what of a place stays as it is
+_FIELDS = struct.Struct("<8xQIIB13x")
+_WHOLE = struct.Struct(f"{CHUNK_ROW}s")
+_REST = itemgetter(slice(PLACE, -4))  # what of a row stays as it is
 _PLACE = struct.Struct("<8sQ")  # pack, offset
-_CHECK = struct.Struct("<I")
 _HEAD = struct.Struct("<4sBBHIQQ32s4x")
 _KINDS = frozenset((CHUNK, LIST))
 
@@ -44,7 +42,7 @@ class _Chunks(NamedTuple):
     stored: Sequence[int]
     sizes: Sequence[int]
     codecs: Sequence[int]
-    places: Sequence[bytes]
+    rows: Sequence[bytes]
 
     @property
     def lengths(self) -> list[int]:
@@ -58,13 +56,13 @@ class _Chunks(NamedTuple):
 
 
 def copy(pack: bytes, path: Path, rows: bytes | bytearray, out: Stream, swaps: Swaps) -> list[str]:
-    """Copies the chunks of a pack whose places `rows` are, but for those that do not check.
+    """Copies the chunks of a pack whose rows these are, but for those that do not check.
     Returns why it could not go on, if so."""
     whole = zip(_FIELDS.iter_unpack(rows), _WHOLE.iter_unpack(rows), strict=True)
-    chunks = _Chunks(*zip(*sorted([fields + place for fields, place in whole]), strict=True))
+    chunks = _Chunks(*zip(*sorted([fields + row for fields, row in whole]), strict=True))
     try:
         with path.open("rb", buffering=0) as file:
-            source = _Source(pack, file.fileno(), out, swaps)
+            source = _Source(file.fileno(), out, swaps)
             for batch in _batches(chunks):
                 source.copy(batch)
     except OSError as error:
@@ -85,8 +83,7 @@ def _batches(chunks: _Chunks) -> Iterator[_Chunks]:
 class _Source:
     """A pack that is copied from."""
 
-    def __init__(self, pack: bytes, fd: int, out: Stream, swaps: Swaps) -> None:
-        self._pack = pack
+    def __init__(self, fd: int, out: Stream, swaps: Swaps) -> None:
         self._fd = fd
         self._out = out
         self._swaps = swaps
@@ -122,15 +119,13 @@ class _Source:
     def _rows(self, keys: Sequence[bytes], batch: _Chunks, starts: list[int]) -> list[bytes] | None:
         """The swaps; None if a place is not that of the chunk which lies there."""
         begun = list(map(crc32, keys, repeat(SEEDS[CHUNKS])))
-        old = [self._pack + place for place in batch.places]
-        if set(map(crc32, old, begun)) != {RESIDUE}:
+        if set(map(crc32, batch.rows, begun)) != {RESIDUE}:
             return None
         moved = self._out.end + HEADER_SIZE
         offsets = [start + moved for start in starts]
-        moved_to = list(map(_PLACE.pack, repeat(self._out.file_id), offsets))
-        rest = [place[_REST] for place in batch.places]
-        checks = map(_CHECK.pack, map(crc32, map(add, moved_to, rest), begun))
-        return list(map(SWAP.pack, keys, old, moved_to, checks))
+        moved_to = map(_PLACE.pack, repeat(self._out.file_id), offsets)
+        bodies = list(map(add, moved_to, map(_REST, batch.rows)))
+        return list(map(SWAP.pack, keys, batch.rows, bodies, map(crc32, bodies, begun)))
 
 
 def _keys(batch: _Chunks, room: memoryview, starts: list[int]) -> Sequence[bytes] | None:

@@ -6,8 +6,9 @@ Rows are handed out as they are stored, unchecked: whoever acts on one checks it
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import takewhile
+from operator import itemgetter
 
 from druse_store.digest import SIZE
 from druse_store.errors import IndexDamaged
@@ -21,13 +22,22 @@ Row = tuple[bytes, bytes]
 # Where state and since stand in a row, from its end: they are the last of each body, but for
 # records, which end with the same two fields.
 _TAIL = struct.Struct("<BQ4x")
+_STATE = struct.Struct("<BQ")
+_STATE_OF = itemgetter(slice(values.STATE_AT, -4))
 _HEADS = 256
+_ANEW_MOST = 64 << 20  # bytes that stay: they are in memory until they are committed
+_ANEW_SHARE = 0.2  # of rows that change, from which on writing all of them is faster
 
 
 def state_of(value: bytes) -> tuple[int, int]:
     """State and since of a row of chunks, blobs or records."""
     state, since = _TAIL.unpack_from(value, len(value) - _TAIL.size)
     return state, since
+
+
+def states_of(rows: Iterable[bytes]) -> list[tuple[int, int]]:
+    """The states and sinces that rows of chunks, blobs or records have: a few, of however many."""
+    return [_STATE.unpack(found) for found in set(map(_STATE_OF, rows))]
 
 
 def with_state(table: str, key: bytes, value: bytes, state: int, since: int) -> bytes:
@@ -100,10 +110,11 @@ class Bulk(Tables):
         if rows:
             self._txn.cursor(db=self._dbs[table]).putmulti(rows)
 
-    def has_current(self, signature: bytes) -> bool:
-        """Whether any replicate of a signature has a record."""
+    def without_current(self, signatures: Iterable[bytes]) -> list[bytes]:
+        """Those of these signatures of which no replicate has a record."""
         cursor = self._txn.cursor(db=self._dbs[values.CURRENT])
-        return bool(cursor.set_range(signature) and cursor.key().startswith(signature))
+        seek, key = cursor.set_range, cursor.key
+        return [each for each in signatures if not (seek(each) and key().startswith(each))]
 
     def move_chunks(self, swaps: Sequence[tuple[bytes, bytes, bytes]]) -> None:
         """Gives chunks other places: of each, in order, the key, the row that it had, and the new
@@ -118,9 +129,10 @@ class Bulk(Tables):
                 moved.append((key, values.moved_chunk(key, value, new[:place])))
         self.put_rows(values.CHUNKS, moved)
 
-    def write_anew(self, table: str, change: Callable[[int, list[Row]], list[Row]]) -> None:
-        """Puts in place of a table what `change` makes of its rows, of one first byte at a time, in
-        order. The table has to be as it was when the transaction began, and to fit into memory.
+    def write_anew(self, table: str, change: Callable[[int, dict[bytes, bytes]], object]) -> None:
+        """Puts in place of a table what `change` makes of its rows, of one first byte at a time,
+        whose order it keeps. The table has to be as it was when the transaction began, and what
+        stays of it has to fit into memory.
 
         To append a row takes a tenth of what it takes to find and change one, and each page is
         written once, and full. Until the commit the table is for all others what it was.
@@ -130,7 +142,31 @@ class Bulk(Tables):
             self._txn.drop(db, delete=False)
             cursor = self._txn.cursor(db=db)
             for head, rows in before.slices(table):
-                cursor.putmulti(change(head, rows), append=True)
+                kept = dict(rows)
+                change(head, kept)
+                if cursor.putmulti(kept.items(), append=True)[1] != len(kept):
+                    raise values.damaged(table, next(iter(kept)))
+
+    def may_write_anew(self, table: str, going: int) -> bool:
+        """Whether that is quicker where so many rows go, and what stays is not too much for it."""
+        rows = self.count(table)
+        found = self._txn.stat(self._dbs[table])
+        pages = found["leaf_pages"] + found["overflow_pages"]
+        kept = pages * found["psize"] * (1 - going / rows) if rows else 0
+        return going >= _ANEW_SHARE * rows and kept <= _ANEW_MOST
+
+    def drop_many(self, table: str, keys: Collection[bytes]) -> None:
+        """Drops rows of a table that is as it was when the transaction began."""
+        if keys and self.may_write_anew(table, len(keys)):
+            gone = frozenset(keys)
+
+            def change(head: int, found: dict[bytes, bytes]) -> None:
+                for key in gone.intersection(found):
+                    del found[key]
+
+            self.write_anew(table, change)
+        else:
+            self.drop_rows(table, sorted(keys))
 
     def drop_rows(self, table: str, keys: Iterable[bytes]) -> None:
         delete, db = self._txn.delete, self._dbs[table]

@@ -436,3 +436,21 @@ def test_the_store_that_workers_use_is_the_runs_own(monkeypatch: pytest.MonkeyPa
     with location.open_store(create=False) as store:
         assert store.run("sums") is not None
     assert not Path(".druse").exists()
+
+
+def test_a_worker_that_has_something_to_say_to_a_dead_run_ends_without_a_word(
+    project: Project,
+) -> None:
+    program = """
+        import socket
+        from multiprocessing.connection import Connection
+        from druse.executors import worker
+
+        mine, theirs = socket.socketpair()
+        theirs.close()
+        worker._Sender(Connection(mine.detach()))(worker.READY, None)
+        print("goes on")
+    """
+    command = [sys.executable, "-c", dedent(program)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **project.how())
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

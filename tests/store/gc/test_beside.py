@@ -9,7 +9,9 @@ import pytest
 
 from druse_store import Digest, Policy, RunName, Store, rebuild_index
 from druse_store.errors import BlobNotFound, BlobVanished
+from druse_store.gc import sweep
 from druse_store.gc.collector import Collector, settings
+from druse_store.index import bulk
 from support import damage
 from support.runs import add_run, make_record, noise, payloads_of
 from support.writers import finish, spawn
@@ -356,25 +358,66 @@ def test_a_pack_that_is_continued_meanwhile_is_not_taken(path, moment):
         assert not store.verify().findings
 
 
-def test_a_record_that_is_pinned_once_nothing_leads_to_it_any_more_stays(path):
-    """Alone, by another thread of this process: what leads to records goes before their rows."""
+def test_a_record_that_is_pinned_once_nothing_leads_to_it_any_more_stays(path, monkeypatch):
+    """Alone, by another thread of this process: what leads to many records goes before their rows.
+    So all of that is there again, and its cell hits."""
+    monkeypatch.setattr(bulk, "_ANEW_MOST", -1)  # as if there were too many to do it at once
+    monkeypatch.setattr(sweep, "_ALONE", 6)
     with Store.open(path) as store:
-        record = store.put_record(make_record(store, "pinned late", [b"its artifact"]))
+        late = make_record(store, "pinned late", [b"its artifact"])
+        record = store.put_record(late)
         others = [make_record(store, f"other {n}", [b"%d" % n]) for n in range(3)]
         for other in others:
             store.put_record(other)
+        seen = []
 
         def step(name):
             if name == "remove records" and not store.pins():
+                seen.append(store.record(late.signature, 0))
                 store.pin("late", record)
 
         Collector(store._session, step=step).collect(
             settings(Policy(), 0, None, 0.2), alone=True, details=False
         )
+        assert seen == [None]  # nothing led to it at that moment
         assert store.stats().records == 1
-    assert rebuild_index(path).damage == []
+    for rebuilt in (False, True):
+        if rebuilt:
+            assert rebuild_index(path).damage == []
+        with Store.open(path) as store:
+            found = store.record(late.signature, 0)
+            assert found is not None
+            assert found == store.record_by_digest(record)
+            assert [each.digest for each in store.records_of_base(late.base)] == [record]
+            assert store.next_reads(late.start) == ("ctx:name",)
+            assert store.next_reads(late.signature) == ("",)
+            assert store.get_object(found.artifacts[0].ref) == b"its artifact"
+            assert store.record(others[0].signature, 0) is None
+            assert store.verify().findings == []
+
+
+def test_a_cell_that_was_computed_again_keeps_its_record_when_the_old_one_comes_back(
+    path, monkeypatch
+):
+    monkeypatch.setattr(bulk, "_ANEW_MOST", -1)
+    monkeypatch.setattr(sweep, "_ALONE", 6)
     with Store.open(path) as store:
-        found = store.record_by_digest(record)
-        assert found is not None
-        assert store.get_object(found.artifacts[0].ref) == b"its artifact"
+        old = make_record(store, "cell", [b"old"])
+        for other in range(3):
+            store.put_record(make_record(store, f"other {other}", [b"%d" % other]))
+        store.put_record(old)
+        new = make_record(store, "cell", [b"new"])
+
+        def step(name):
+            if name == "remove records" and not store.pins():
+                store.pin("old", old.digest)
+                store.put_record(new)
+
+        Collector(store._session, step=step).collect(
+            settings(Policy(), 0, None, 0.2), alone=True, details=False
+        )
+        assert store.record(old.signature, 0) == new
+        assert store.record_by_digest(old.digest) == old
+        assert store.get_object(new.artifacts[0].ref) == b"new"
+        assert store.get_object(old.artifacts[0].ref) == b"old"
         assert store.verify().findings == []

@@ -4,7 +4,7 @@ import pytest
 
 from druse_store import Policy, RunName, Store, rebuild_index
 from druse_store.errors import BlobNotFound, StoreBusy
-from druse_store.gc import execute
+from druse_store.gc import execute, upkeep
 from support.runs import add_run, chain, make_record, noise, pack_bytes, payloads_of
 
 MIB = 1 << 20
@@ -229,6 +229,20 @@ def test_progress_is_told_of_every_phase(path):
     assert phases[:3] == ["records", "blobs", "chunks"]
     assert {"tombstone chunks", "sweep chunks", "write packs anew"} <= set(phases)
     assert all(0 <= progress.done <= progress.total and progress.eta >= 0 for progress in seen)
+
+
+def test_a_large_log_is_written_anew_once_that_frees_a_share_of_the_store(path, monkeypatch):
+    monkeypatch.setattr(upkeep, "CHEAP", 0)
+    policy = Policy(keep_last=1, keep_metrics=0.0)
+    with Store.open(path) as store:
+        for version in range(4):
+            add_run(store, "exp", [[noise(200, (version, i))] for i in range(50)])
+        assert store.gc(policy, grace=0, alone=True).log_freed == 0
+        monkeypatch.setattr(upkeep, "WORTH", 0.001)
+        assert store.gc(policy, grace=0, alone=True).log_freed > 0  # what was removed before counts
+        assert store.gc(policy, grace=0, alone=True).log_freed == 0
+        assert not store.verify().findings
+        assert payloads_of(store, "exp") == [noise(200, (3, i)) for i in range(50)]
 
 
 def test_reads_that_lead_nowhere_are_forgotten_and_the_log_shrinks(path):

@@ -1,12 +1,16 @@
 """Packs that are copied beside the sweep, by this process or by helpers of its own."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
 
 import pytest
 
-from druse_store import Policy, Store, writer
+from druse_store import Policy, Store, frames, writer
+from druse_store.appender import Appender
+from druse_store.errors import AccessDenied, DiskFull
 from druse_store.gc import crew
 from druse_store.gc import plan as planning
 from druse_store.gc.collector import Collector, settings
@@ -48,9 +52,9 @@ def worth(request, monkeypatch):
     monkeypatch.setattr(crew, "WORTH", request.param)
 
 
-def collect(store, step=lambda name: None):
+def collect(store, step=lambda name: None, *, alone=False):
     return Collector(store._session, step=step).collect(
-        settings(POLICY, 0, None, 0.01), alone=False, details=False
+        settings(POLICY, 0, None, 0.01), alone=alone, details=False
     )
 
 
@@ -143,3 +147,60 @@ def test_a_collection_that_fails_leaves_no_pack_behind(path):
         assert_sound(store)
         assert collect(store).problems == []
         assert_sound(store)
+
+
+def assert_nothing_is_locked(path):
+    """Whoever comes next can have every pack: nobody appends to one, nobody left one open."""
+    for pack in path.glob("packs/*/*.pack"):
+        with pack.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.usefixtures("worth")
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_disk_that_is_full_when_a_pack_is_sealed_leaves_nothing_locked(path, monkeypatch, alone):
+    seal, sealed = Appender.seal, []
+
+    def fail(self):
+        sealed.append(self)
+        if self.kind == frames.PACK and len(sealed) == 2:
+            raise DiskFull("there is no room for a seal")
+        seal(self)
+
+    with Store.open(path) as store:
+        with monkeypatch.context() as patch, pytest.raises(DiskFull):
+            patch.setattr(Appender, "seal", fail)
+            collect(store, alone=alone)
+        assert_nothing_is_locked(path)
+        assert_sound(store)
+        assert collect(store, alone=alone).problems == []
+        assert_sound(store)
+        assert store.plan_gc(POLICY, grace=0).orphans == []
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_pack_that_cannot_be_unlinked_leaves_nothing_locked(path, monkeypatch, alone):
+    with Store.open(path) as store:
+        store.put(noise(20_000, "in a pack that is not sealed"))
+        store.flush()
+
+        forgotten = []
+        unlink = type(path).unlink
+
+        def step(name):
+            if name in ("write chunks anew", "forget packs"):
+                forgotten.append(name)
+
+        def fail(self, *args, **options):
+            if self.suffix == ".pack" and forgotten:
+                raise PermissionError(errno.EPERM, "immutable", str(self))
+            unlink(self, *args, **options)
+
+        with monkeypatch.context() as patch, pytest.raises(AccessDenied):
+            patch.setattr(type(path), "unlink", fail)
+            collect(store, step, alone=alone)
+        assert_nothing_is_locked(path)
+        assert_sound(store)
+        assert collect(store, alone=alone).problems == []
+        assert_sound(store)
+        assert store.plan_gc(POLICY, grace=0).orphans == []

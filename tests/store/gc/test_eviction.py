@@ -56,6 +56,18 @@ def test_versions_that_share_nearly_all_go_together(path):
         assert payloads_of(store, "alike", 3) == [BlobNotFound]
 
 
+def test_a_limit_of_hardly_more_than_the_store_sets_aside_is_said(path):
+    with Store.open(path) as store:
+        add_run(store, "exp", [[noise(3000 * KIB, 1)]])
+        done = store.gc(Policy(max_size=4300 * KIB), grace=0)
+        assert done.evicted == 1
+        said = done.problems[-1]
+        assert said.startswith("of a limit of 4.2 MiB the store takes 4.")
+        assert "4.0 MiB are set aside" in said
+        add_run(store, "exp", [[noise(3000 * KIB, 2)]])
+        assert store.gc(Policy(max_size=40 << 20), grace=0).problems == []
+
+
 def test_pins_leases_running_and_imported_runs_are_never_evicted(path):
     with Store.open(path) as store:
         add_run(store, "pinned", [[noise(300 * KIB, 1)]], seconds=0.0)
@@ -69,7 +81,7 @@ def test_pins_leases_running_and_imported_runs_are_never_evicted(path):
         with store.lease([store.run("leased").cells[0].record]) as lease:
             assert not lease.missing
             done = store.gc(limited(store, 900 * KIB), grace=0)
-            assert "over its limit" in done.problems[0]
+            assert "599.9 KiB over its limit of 5.0 MiB" in done.problems[0]
             for number, name in enumerate(("pinned", "leased", "running", "imported"), 1):
                 assert payloads_of(store, name) == [noise(300 * KIB, number)]
             assert payloads_of(store, "free") == [BlobNotFound]
