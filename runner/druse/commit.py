@@ -53,7 +53,7 @@ def make_record(
 ) -> Record:
     """The record of an outcome that is there since `at`. A failure, or what must not be found
     again, lies off the path."""
-    said = _provenance(prepared, common, outcome, at)
+    said = _provenance(prepared, common, outcome, at, plain)
     more = None if plain else _more(outcome)
     if not more:
         replicate = outcome.cell.replicate
@@ -81,16 +81,20 @@ def make_record(
     )
 
 
-def _provenance(prepared: Prepared, common: Common, outcome: Outcome, at: float) -> dict[str, Any]:
+def _provenance(
+    prepared: Prepared, common: Common, outcome: Outcome, at: float, plain: bool
+) -> dict[str, Any]:
     """What is said of every cell, in the order of the keys, as a record keeps them."""
-    shown = outcome.shown
+    shown = outcome.shown  # sorted, but for what was added since
+    if not plain and len(shown) > 1:
+        shown = dict(sorted(shown.items()))
     return {
         "algorithm": common.algorithm,
         "at": at,
         "python": common.python,
         "seconds": outcome.seconds,
         "seed": prepared.seed.root,
-        "shown": shown if len(shown) < 2 else dict(sorted(shown.items())),
+        "shown": shown,
         "step_seconds": outcome.step_seconds,
         "trace": outcome.trace,
     }
