@@ -111,16 +111,20 @@ class RecordRows:
 
     def write(self, tables: Tables) -> None:
         tables.add_records(self.records)
-        tables.move_pointers(self.pointers)
-        tables.add_bases(self.bases)
-        tables.add_edges(self.edges)
-        tables.add_ends(self.ends)
+        self.write_leads(tables)
         if tables.count(values.ORIGINS):  # what is computed here, too, is nobody else's claim
             for digest in self.records:
                 if digest not in self.origins:
                     tables.drop(values.ORIGINS, digest)
         for digest, origin in self.origins.items():
             tables.put_origin(digest, origin)
+
+    def write_leads(self, tables: Tables) -> None:
+        """What leads to the records, whose own rows are there."""
+        tables.move_pointers(self.pointers)
+        tables.add_bases(self.bases)
+        tables.add_edges(self.edges)
+        tables.add_ends(self.ends)
 
 
 def _is_answered(tables: Tables, key: bytes) -> bool:
