@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from operator import itemgetter
+from typing import cast
 
 from druse_store.gc.buckets import COUNT, under
 from druse_store.gc.swaps import Swaps
@@ -45,9 +46,12 @@ class Anew:
     def _change(self, head: int, table: dict[bytes, bytes]) -> None:
         self._advance(head, COUNT)
         keys = [key for keys in self._doomed for key in under(keys, head)]
-        rows = [(key, table[key]) for key in keys if key in table]
-        if rows:
-            gone = self._sweeper.leaving(CHUNKS, rows, self._limit)
+        found = list(map(table.get, keys))
+        if None in found:  # it left meanwhile
+            keys = [key for key in keys if key in table]
+            found = list(map(table.get, keys))
+        if keys:
+            gone = self._sweeper.leaving(CHUNKS, keys, cast("list[bytes]", found), self._limit)
             deque(map(table.pop, gone), maxlen=0)
         self._swaps.apply(head, table)
         self.named.update(map(_PACK, table.values()))

@@ -80,6 +80,7 @@ class Compactor:
                 self._finish_copies(wave)
             except StoreError as error:
                 failure = error
+                wave.give_up()
             else:
                 back = self._write_chunks_anew(wave, [*dead, *wave.over], doomed, limit)
         if failure is not None:

@@ -84,8 +84,11 @@ class Crew:
         """Takes part until all jobs are done. `advance(done, total)`. Raises StoreError."""
         while self._waiting:
             advance(self._total - len(self._waiting), self._total)
-            with suppress(IndexError):  # a helper was faster
-                self._do(self._waiting.popleft())
+            try:
+                job = self._waiting.popleft()
+            except IndexError:  # a helper was faster
+                break
+            self._do(job)
             self._take_answers()
         for helper in self._helpers:
             helper.thread.join()

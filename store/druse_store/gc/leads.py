@@ -29,16 +29,22 @@ def bases_of(rows: Sequence[Row]) -> dict[bytes, bytes]:
 def drop(tables: Bulk, gone: set[bytes], bases: dict[bytes, bytes]) -> set[bytes]:
     """Drops what leads to records alone that are, or will be, gone. Returns those of them that
     were the current ones of their cells."""
-    found = tables.rows(CURRENT, sorted(bases))
-    values.check(CURRENT, found)
-    current = {cell: value[:SIZE] for cell, value in found if value[:SIZE] in gone}
-    tables.drop_many(CURRENT, current)
-    tables.drop_many(BASES, [bases[cell] + cell for cell in current])
-    leaves = tables.rows(EDGES, sorted({cell[:SIZE] for cell in current}))
-    values.check(EDGES, leaves)
-    last = [key for key, value in leaves if value[:-4] == _LAST]
-    tables.drop_many(EDGES, tables.without_current(last))
-    return set(current.values())
+    led: dict[bytes, bytes] = {}  # by cell
+
+    def that_are_gone(rows: list[Row]) -> list[bytes]:
+        values.check(CURRENT, rows)
+        found = [(cell, value[:SIZE]) for cell, value in rows if value[:SIZE] in gone]
+        led.update(found)
+        return [cell for cell, _ in found]
+
+    def that_lead_nowhere(rows: list[Row]) -> list[bytes]:
+        values.check(EDGES, rows)
+        return tables.without_current([key for key, value in rows if value[:-4] == _LAST])
+
+    tables.drop_chosen(CURRENT, sorted(bases), that_are_gone)
+    tables.drop_many(BASES, [bases[cell] + cell for cell in led])
+    tables.drop_chosen(EDGES, sorted({cell[:SIZE] for cell in led}), that_lead_nowhere)
+    return set(led.values())
 
 
 def restore(tables: Bulk, records: Iterable[bytes]) -> None:
@@ -50,6 +56,4 @@ def restore(tables: Bulk, records: Iterable[bytes]) -> None:
             record = Record.decode(packed)
             if tables.current(values.record_key(record.signature, record.replicate)) is None:
                 rows.add(record, record.nodes())
-    tables.move_pointers(rows.pointers)
-    tables.add_bases(rows.bases)
-    tables.add_edges(rows.edges)
+    rows.write_leads(tables)

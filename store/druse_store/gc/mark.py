@@ -130,20 +130,32 @@ class Marker:
     ) -> dict[int, list[Row]]:
         """The records that are kept, by their grades; of the others it is noted."""
         kept: dict[int, list[Row]] = {}
-        others = rows
         if members and members[0][0] == KEEP_ALL and not self._evicted:
             # Most are kept in full, or are cells that nothing names: not a call for each of them.
             full = members[0][1]
             kept[KEEP_ALL] = [row for row in rows if row[0] in full and row[1][STATE_AT] == LIVE]
-            if len(kept[KEEP_ALL]) < len(rows):
-                others = [row for row in rows if row[0] not in full or row[1][STATE_AT] != LIVE]
-            else:
-                others = []
-        for key, value in others:
+            if len(kept[KEEP_ALL]) == len(rows):
+                return kept
+            rows = [row for row in rows if row[0] not in full or row[1][STATE_AT] != LIVE]
+            if self._are_unnamed(rows, members):
+                self.marked.records.fresh += b"".join([key for key, _ in rows])
+                return kept
+        for key, value in rows:
             grade = self._grade(key, value, members)
             if grade is not None:
                 kept.setdefault(grade, []).append((key, value))
         return kept
+
+    def _are_unnamed(self, rows: list[Row], members: list[tuple[int, frozenset[bytes]]]) -> bool:
+        """Whether all of these are cells that were there already, and that nothing names."""
+        keys, found = zip(*rows, strict=True)
+        return (
+            all(s == LIVE and since <= self._limit for s, since in states_of(found))
+            and not any(value[KIND_AT] for value in found)
+            and self._roots.digests.isdisjoint(keys)
+            and self._roots.pulled.isdisjoint(keys)
+            and all(part.isdisjoint(keys) for _, part in members)
+        )
 
     def _grade(
         self, key: bytes, value: bytes, members: list[tuple[int, frozenset[bytes]]]

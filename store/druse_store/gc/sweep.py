@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from druse_store import trash
 from druse_store.changes import MARK, Change
@@ -112,26 +112,31 @@ class Sweeper:
         in slices behind it.
         """
         for part in self._parts("remove records", digests, _LEADS):
-            gone: list[bytes] = []
             led: set[bytes] = set()
             later: list[bytes] = []
 
             def work(
                 tables: Bulk,
                 part: list[bytes] = part,
-                gone: list[bytes] = gone,
                 led: set[bytes] = led,
                 later: list[bytes] = later,
             ) -> list[Change]:
+                gone: list[bytes] = []
                 bases: dict[bytes, bytes] = {}
-                for start in range(0, len(part), SLICE):
-                    rows = self._going(tables.rows(RECORDS, part[start : start + SLICE]))
+
+                def going(rows: list[Row]) -> list[bytes]:
+                    rows = self._going(rows)
                     bases.update(leads.bases_of(rows))
-                    gone.extend(key for key, _ in rows)
+                    keys = [key for key, _ in rows]
+                    gone.extend(keys)
+                    return keys if at_once else []
+
+                few = len(part) <= self.slice // _RECORD
+                at_once = few or tables.may_write_anew(RECORDS, len(part))
+                tables.drop_chosen(RECORDS, part, going)
                 led.update(leads.drop(tables, set(gone), bases))
-                few = len(gone) <= self.slice // _RECORD
-                if few or tables.may_write_anew(RECORDS, len(gone)):
-                    self._drop_rows(tables, gone)
+                if at_once:
+                    self._drop_besides(tables, gone)
                 else:
                     later.extend(gone)
                 return [[MARK, TOMBSTONED, b"".join(gone)]] if gone else []
@@ -140,7 +145,12 @@ class Sweeper:
             self._drop_later(later, led)
 
     def _drop_rows(self, tables: Bulk, records: list[bytes]) -> None:
-        for table in (RECORDS, values.ORIGINS, values.ATTESTED):
+        tables.drop_many(RECORDS, records)
+        self._drop_besides(tables, records)
+
+    def _drop_besides(self, tables: Bulk, records: list[bytes]) -> None:
+        """Drops what else there is of records that are gone."""
+        for table in (values.ORIGINS, values.ATTESTED):
             if tables.count(table):
                 tables.drop_many(table, records)
         self.swept[RECORDS] += len(records)
@@ -221,7 +231,10 @@ class Sweeper:
 
             def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
                 rows = tables.take_rows(table, part)
-                gone = self.leaving(table, rows, limit)
+                if not rows:
+                    return []
+                keys, found = zip(*rows, strict=True)
+                gone = self.leaving(table, keys, found, limit)
                 if len(gone) < len(rows):  # hardly ever
                     left = set(gone)
                     stay = [row for row in rows if row[0] not in left]
@@ -233,13 +246,17 @@ class Sweeper:
             self.transact(name, work)
         self.revive_comeback()
 
-    def leaving(self, table: str, rows: list[Row], limit: int) -> list[bytes]:
+    def leaving(
+        self, table: str, keys: Sequence[bytes], found: Sequence[bytes], limit: int
+    ) -> Collection[bytes]:
         """The keys of those rows of chunks or blobs that go, and count as swept."""
-        values.check(table, rows)
-        stay = {key for key, _ in self._not_due(rows, limit)}
-        if table == CHUNKS:
-            self._comeback |= stay & self.spared.digests
-        gone = [key for key, _ in rows if key not in stay]
+        values.check_columns(table, keys, found)
+        gone: Collection[bytes] = keys
+        if not self._are_all_due(keys, found, limit):  # hardly ever
+            stay = {row[0] for row in zip(keys, found, strict=True) if not self._goes(*row, limit)}
+            gone = [key for key in keys if key not in stay]
+            if table == CHUNKS:
+                self._comeback |= stay & self.spared.digests
         self.swept[table] += len(gone)
         return gone
 
@@ -257,25 +274,21 @@ class Sweeper:
 
         self.transact("empty the trash", work)
 
-    def _not_due(self, rows: list[Row], limit: int) -> list[Row]:
-        """The rows of chunks or blobs that do not go."""
-        if not rows:
-            return []
-        spared, direct, old = self.spared.digests, self.direct, self._limit
-        # Hardly ever any. So they are looked at in columns: there may be millions.
-        keys, found = zip(*rows, strict=True)
+    def _are_all_due(self, keys: Sequence[bytes], found: Sequence[bytes], limit: int) -> bool:
+        """Whether all of these rows go. In columns: there may be millions."""
         tails = states_of(found)
-        is_due = all(n <= (limit if s == TOMBSTONED else old if direct else 0) for s, n in tails)
-        if is_due and spared.isdisjoint(keys):
-            return []
-        stay: list[Row] = []
-        for row in rows:
-            key, value = row
-            state, since = state_of(value)
-            most = limit if state == TOMBSTONED else old if direct else 0
-            if since > most or key in spared:
-                stay.append(row)
-        return stay
+        is_old = all(since <= self._latest(state, limit) for state, since in tails)
+        return is_old and self.spared.digests.isdisjoint(keys)
+
+    def _goes(self, key: bytes, value: bytes, limit: int) -> bool:
+        state, since = state_of(value)
+        return since <= self._latest(state, limit) and key not in self.spared.digests
+
+    def _latest(self, state: int, limit: int) -> int:
+        """The commit up to which what is in this state goes."""
+        if state == TOMBSTONED:
+            return limit
+        return self._limit if self.direct else -1
 
     def _going(self, rows: list[Row]) -> list[Row]:
         """Those that may go. In columns, as hardly ever one may not."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -57,6 +57,12 @@ class Wave:
         job.out.seal()
         job.out.start_sync()
         self._step("copy packs")
+
+    def give_up(self) -> None:
+        """Removes the packs that were written, which the index was never told of."""
+        for out in self.packs:
+            with suppress(OSError):
+                out.path.unlink()
 
     def __enter__(self) -> Self:
         return self

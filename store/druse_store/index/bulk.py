@@ -6,7 +6,8 @@ Rows are handed out as they are stored, unchecked: whoever acts on one checks it
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import takewhile
 from operator import itemgetter
 
@@ -25,6 +26,8 @@ _TAIL = struct.Struct("<BQ4x")
 _STATE = struct.Struct("<BQ")
 _STATE_OF = itemgetter(slice(values.STATE_AT, -4))
 _HEADS = 256
+_BEHIND = b"\xff" * 128  # no key is as long
+_SLICE = 10_000  # rows that are looked at at once
 _ANEW_MOST = 64 << 20  # bytes that stay: they are in memory until they are committed
 _ANEW_SHARE = 0.2  # of rows that change, from which on writing all of them is faster
 
@@ -155,18 +158,36 @@ class Bulk(Tables):
         kept = pages * found["psize"] * (1 - going / rows) if rows else 0
         return going >= _ANEW_SHARE * rows and kept <= _ANEW_MOST
 
-    def drop_many(self, table: str, keys: Collection[bytes]) -> None:
+    def drop_chosen(
+        self,
+        table: str,
+        keys: Sequence[bytes],
+        choose: Callable[[list[Row]], Iterable[bytes]],
+    ) -> None:
+        """Drops what `choose` returns of the rows of these keys, which are in order. The table has
+        to be as it was when the transaction began."""
+        if not self.may_write_anew(table, len(keys)):
+            for start in range(0, len(keys), _SLICE):
+                found = self.rows(table, keys[start : start + _SLICE])
+                self.drop_rows(table, choose(found) if found else ())
+            return
+
+        def change(head: int, rows: dict[bytes, bytes]) -> None:
+            place = bytes((head,))
+            part = keys[bisect_left(keys, place) : bisect_right(keys, place + _BEHIND)]
+            found = [(key, rows[key]) for key in part if key in rows]
+            for key in choose(found) if found else ():
+                del rows[key]
+
+        self.write_anew(table, change)
+
+    def drop_many(self, table: str, keys: Iterable[bytes]) -> None:
         """Drops rows of a table that is as it was when the transaction began."""
-        if keys and self.may_write_anew(table, len(keys)):
-            gone = frozenset(keys)
-
-            def change(head: int, found: dict[bytes, bytes]) -> None:
-                for key in gone.intersection(found):
-                    del found[key]
-
-            self.write_anew(table, change)
+        ordered = sorted(keys)
+        if self.may_write_anew(table, len(ordered)):
+            self.drop_chosen(table, ordered, lambda rows: [key for key, _ in rows])
         else:
-            self.drop_rows(table, sorted(keys))
+            self.drop_rows(table, ordered)
 
     def drop_rows(self, table: str, keys: Iterable[bytes]) -> None:
         delete, db = self._txn.delete, self._dbs[table]
