@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 INTERVAL = 0.1  # seconds that a finished cell waits for others at most
 _EARLY = 0.09  # seconds before which the run's own thread commits, where it gets to it
+_STEP = 0.03  # seconds between two of its looks that it allows for
 _LATEST = 0.07  # seconds that news may wait to be taken in
 
 
@@ -216,7 +217,7 @@ class Committer:
         if self._error is not None:
             raise self._error
         now = time.monotonic()
-        step, self._looked = now - self._looked, now
+        step, self._looked = min(now - self._looked, _STEP), now
         if self._waiting and now - self._since + step > _EARLY:  # the next look may be too late
             self.flush()
 

@@ -55,7 +55,7 @@ class Pending:
         self.needs: dict[Digest, list[Digest]] = {}
         self.adoptions: dict[Digest, tuple[Record, list[Digest], Origin]] = {}
         self.beginnings: list[Beginning] = []
-        self.cells: dict[tuple[str, int], list[Any]] = {}
+        self.cells: dict[tuple[str, int], list[tuple[Any, ...]]] = {}
         self.changes: list[Change] = []
         self.used: set[Digest] = set()
         self.packs: dict[bytes, FileEntry] = {}

@@ -46,7 +46,7 @@ class RunWriter:
         if how not in HOWS:
             raise InvalidInput(f"a cell comes by one of {HOWS}, not {how!r}")
         self._check_open()
-        writes.add_cell(self.experiment, self.version, [condition, replicate, record, how])
+        writes.add_cell(self.experiment, self.version, (condition, replicate, record, how))
 
     def finish(self, info: Mapping[str, JSON] | None = None, *, complete: bool) -> Run:
         """Ends the run and makes it durable; `info` is merged into what it began with."""

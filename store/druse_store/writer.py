@@ -330,7 +330,7 @@ class Writer:
             self._pending.operations += 1
             return self._pending
 
-    def add_cell(self, experiment: str, version: int, cell: list[Any]) -> Pending:
+    def add_cell(self, experiment: str, version: int, cell: tuple[Any, ...]) -> Pending:
         with self._lock:
             pending = self._pending
             pending.cells.setdefault((experiment, version), []).append(cell)

@@ -29,7 +29,7 @@ class Writes:
         """Stores a record, and points its cell at it. Raises BlobVanished, InvalidRecord."""
         self._writer.add_record(record, self._is_known)
 
-    def add_cell(self, experiment: str, version: int, cell: list[Any]) -> None:
+    def add_cell(self, experiment: str, version: int, cell: tuple[Any, ...]) -> None:
         """Adds a cell to a run: see `RunWriter.add_to`."""
         self._writer.add_cell(experiment, version, cell)
 

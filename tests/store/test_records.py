@@ -2,10 +2,12 @@ import dataclasses
 import enum
 import pickle
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from druse_store import packing
 from druse_store.digest import Digest
 from druse_store.errors import InvalidRecord, RecordDamaged
 from druse_store.records import ArtifactRef, BlobRef, ObjectRef, Read, Record, extend
@@ -140,6 +142,23 @@ def test_bytes_that_are_no_record_are_an_error_and_never_anything_else(data):
     except RecordDamaged:
         return
     assert decoded.encode() == bytes(packed)
+
+
+@given(names=st.lists(st.text(st.characters(exclude_categories=())), max_size=4))
+def test_text_of_any_kind_has_one_encoding_whatever_was_packed_before(names):
+    """Lone surrogates, as file names have them, included: most text is packed without a look."""
+    looking = msgpack.Packer(unicode_errors="surrogatepass")
+    for value in (names, ["plain"], {name: [name, 1] for name in names}, "plain"):
+        assert packing.pack(value) == looking.pack(value)
+        assert packing.unpack(packing.pack(value)) == value
+
+
+@pytest.mark.parametrize("broken", [["before", "\ud800", object()], ["before", object(), "\ud800"]])
+def test_nothing_of_what_could_not_be_packed_gets_into_the_next(broken):
+    with pytest.raises(InvalidRecord, match="not plain data"):
+        packing.pack(broken)
+    assert packing.unpack(packing.pack(["after", "\udcff"])) == ["after", "\udcff"]
+    assert packing.unpack(packing.pack("after")) == "after"
 
 
 @pytest.mark.parametrize("size", [0, 1, 2**31, 2**32 - 1])
