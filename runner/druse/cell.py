@@ -51,7 +51,6 @@ class CellRun:
         up: SetUp,
         task: Task,
         waiter: Waiter,
-        *,
         tell: Callable[[Sighting], None] | None = None,
         seeding: Seeding | None = None,
         see: See | None = None,
@@ -275,7 +274,7 @@ class CellRun:
             ]
         ctx._end()
         known, texts = self._up.prepared.shown_in(outcome.cell.condition), outcome.shown
-        for name in outcome.reads:
+        for name in self._up.in_order(outcome.reads):
             text = known.get(name)
             if text is None:
                 text = self._show(name)

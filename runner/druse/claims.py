@@ -148,7 +148,7 @@ class Claims:
         for record in new:
             for name, prepared in session.plan.prepared.items():
                 if prepared.base == record.base:
-                    session.decider.learn(name, record)
+                    session.decider.learn(name, [record])
         replicates = {record.replicate for record in new}
         may_be_done = [cell for cell in cells if cell.replicate in replicates]
         return [cell for cell in may_be_done if self._decide(cell).state is State.HIT]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from druse.prepared import Prepared
 
 INTERVAL = 0.1  # seconds that a finished cell waits for others at most
-_EARLY = 0.06  # seconds after which the run's own thread commits, where it gets to it
+_EARLY = 0.09  # seconds before which the run's own thread commits, where it gets to it
 _LATEST = 0.07  # seconds that news may wait to be taken in
 
 
@@ -53,7 +53,7 @@ def make_record(
 ) -> Record:
     """The record of an outcome that is there since `at`. A failure, or what must not be found
     again, lies off the path."""
-    said = _provenance(prepared, common, outcome, at)
+    said = _provenance(prepared, common, outcome, at, plain)
     more = None if plain else _more(outcome)
     if not more:
         replicate = outcome.cell.replicate
@@ -81,16 +81,20 @@ def make_record(
     )
 
 
-def _provenance(prepared: Prepared, common: Common, outcome: Outcome, at: float) -> dict[str, Any]:
+def _provenance(
+    prepared: Prepared, common: Common, outcome: Outcome, at: float, plain: bool
+) -> dict[str, Any]:
     """What is said of every cell, in the order of the keys, as a record keeps them."""
-    shown = outcome.shown
+    shown = outcome.shown  # sorted, but for what was added since
+    if not plain and len(shown) > 1:
+        shown = dict(sorted(shown.items()))
     return {
         "algorithm": common.algorithm,
         "at": at,
         "python": common.python,
         "seconds": outcome.seconds,
         "seed": prepared.seed.root,
-        "shown": shown if len(shown) < 2 else dict(sorted(shown.items())),
+        "shown": shown,
         "step_seconds": outcome.step_seconds,
         "trace": outcome.trace,
     }
@@ -132,6 +136,7 @@ class Committer:
         self._on_durable = on_durable
         self._waiting: list[CellName] = []
         self._since = 0.0  # when the first one that waits began to
+        self._looked = time.monotonic()  # when the run's own thread last got to it
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._due = threading.Event()
@@ -210,7 +215,9 @@ class Committer:
         another thread took something in."""
         if self._error is not None:
             raise self._error
-        if self._waiting and time.monotonic() - self._since > _EARLY:
+        now = time.monotonic()
+        step, self._looked = now - self._looked, now
+        if self._waiting and now - self._since + step > _EARLY:  # the next look may be too late
             self.flush()
 
     def flush(self) -> None:

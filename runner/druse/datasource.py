@@ -88,6 +88,8 @@ class FunctionSource(DataSource):
         return (self.fn,)
 
     def fetch(self, ctx: FrozenContext) -> Any:
+        if not self._params:
+            return type(self).fn(ctx)
         params = {name: own_parameter(value) for name, value in self._params.items()}
         return type(self).fn(ctx, **params)
 

@@ -186,6 +186,7 @@ class Dispatcher:
 
     def take_back(self, cell: CellName) -> None:
         """A cell that was handed over was not begun: it can run as before."""
+        self._current.listener.put_back(cell)
         self._current.twins.remove(cell)
         self._claims.give_back(cell)
         self._scheduler.put_back(cell)

@@ -55,6 +55,11 @@ class Display(Listener):
                 self._remaining.begin(cell, time.monotonic())
         self._show(cell)
 
+    def put_back(self, cell: CellName) -> None:
+        with self._lock:
+            if self._remaining is not None:
+                self._remaining.put_back(cell)
+
     def finished(self, cell: CellName, status: str) -> None:
         with self._lock:
             self._failed += status == "failed"
@@ -66,6 +71,7 @@ class Display(Listener):
     def _over(self, cell: CellName) -> None:
         with self._lock:
             self._done += 1
+            self._due = max(self._due, self._done)  # one that was a hit may be executed after all
             if self._remaining is not None:
                 self._remaining.end(cell, time.monotonic())
         self._show(cell)

@@ -6,7 +6,7 @@ A run that works alone has an `Exchange` without a tier, which does nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -116,17 +116,18 @@ class Exchange:
 
     # --- what was computed -----------------------------------------------------------------------
 
-    def computed(self, cell: CellName, record: Record, seconds: float) -> None:
-        """A cell's record was made here: it is published soon."""
+    def computed(self, records: Mapping[CellName, Record], seconds: float) -> None:
+        """The records of these cells were made here, in so long: they are published soon."""
         if self._tier is None:
             return
         self._seconds += seconds
-        self._computed += 1
-        key = self._keys.pop(cell, None)
-        if key is None or self._flight is None:
-            self._tier.add(record.digest)
-        else:
-            self._flight.done(key, record.digest)
+        self._computed += len(records)
+        for cell, record in records.items():
+            key = self._keys.pop(cell, None)
+            if key is None or self._flight is None:
+                self._tier.add(record.digest)
+            else:
+                self._flight.done(key, record.digest)
 
     def failed(self, cell: CellName, record: Record) -> None:
         """A cell failed here: people can see why, and others may try it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
@@ -17,13 +17,13 @@ from druse.names import BASELINE
 from druse.pipelines import Pipeline
 from druse.plugins import ArtifactPlugin, BasePlugin, LoggingPlugin, SeedPlugin
 from druse.stored import StoredArtifact
+from druse.treatments import Treatment
 
 if TYPE_CHECKING:
     from druse.control import Wishes
     from druse.hypotheses import Hypothesis
     from druse.result import Result
     from druse.session import Wanted
-    from druse.treatments import Treatment
 
 STRATEGIES = ("rerun", "resume")
 _Plugin = TypeVar("_Plugin", bound=BasePlugin)
@@ -48,8 +48,7 @@ class Experiment:
         hypotheses: list[Hypothesis] | None = None,
         replicates: int = 1,
     ) -> None:
-        if type(replicates) is not int:
-            raise TypeError(f"replicates must be an integer, but got {type(replicates).__name__}")
+        check_replicates(replicates)
         if name is not None:
             names.check(name, "an experiment")
         self.datasource = as_source(datasource)
@@ -58,7 +57,7 @@ class Experiment:
         self.description = description
         self.initial_ctx = dict(initial_ctx or {})
         self._due: Wanted | None = None
-        self.treatments = list(treatments or [])
+        self.treatments = listed(treatments or [])
         self.hypotheses = list(hypotheses or [])
         self.replicates = replicates
         self.outputs = self._own(outputs or [])
@@ -208,8 +207,9 @@ class Experiment:
         from druse import api
         from druse.session import Wanted
 
+        check_replicates(replicates)
         self.validate()
-        due = self.treatments if treatments is None else treatments
+        due = self.treatments if treatments is None else listed(treatments)
         count = replicates or getattr(self.datasource, "replicates", None) or self.replicates
         wanted = Wanted(self, due, max(1, count), hypotheses)
         self.check_hypotheses(due, hypotheses)
@@ -277,6 +277,24 @@ class Experiment:
 
     def __repr__(self) -> str:
         return f"Experiment({self.folder_name!r}, {len(self.pipeline.steps)} steps)"
+
+
+def check_replicates(value: object) -> None:
+    """Raises TypeError."""
+    if value is not None and type(value) is not int:
+        raise TypeError(f"replicates must be an integer, but got {type(value).__name__}")
+
+
+def listed(treatments: Iterable[Treatment]) -> list[Treatment]:
+    """Raises DefinitionError for anything else."""
+    found = list(treatments)
+    for each in found:
+        if not isinstance(each, Treatment):
+            raise DefinitionError(
+                "treatments have to be a list of what Treatment('name', {'key': 1}) makes, "
+                f"and not of {each!r}"
+            )
+    return found
 
 
 def refuse_in_loop(what: str) -> None:

@@ -12,7 +12,7 @@ from druse import names
 from druse.artifact import Artifact
 from druse.background import in_thread
 from druse.errors import DefinitionError
-from druse.experiment import Experiment, refuse_in_loop
+from druse.experiment import Experiment, check_replicates, listed, refuse_in_loop
 from druse.key import named_sources
 from druse.listener import Listener
 from druse.plan import State
@@ -180,10 +180,12 @@ class ExperimentGraph:
         self, treatments: list[Treatment] | None = None, replicates: int | None = None
     ) -> list[Wanted]:
         """What a run of the graph has to compute, upstream first."""
+        check_replicates(replicates)
+        asked = None if treatments is None else listed(treatments)
         return [
             Wanted(
                 experiment,
-                self.treatments_of(name) if treatments is None else treatments,
+                self.treatments_of(name) if asked is None else asked,
                 max(1, replicates or experiment.replicates),
                 after=tuple(set(self._upstream[name]) - set(self._reads(experiment))),
             )

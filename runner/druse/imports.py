@@ -15,6 +15,7 @@ from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import CodeType, ModuleType
 
+from druse import readers
 from druse.fingerprint import compiled, sources
 from druse.places import comes_with_python
 
@@ -31,6 +32,14 @@ class FreshLoader(SourceFileLoader):
         return self.source_to_code(text, path)
 
 
+class ReaderLoader(SourceFileLoader):
+    """Has the readers of a package tell what they open."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        super().exec_module(module)
+        readers.wrap(module)
+
+
 class FreshFinder(MetaPathFinder):
     """Finds what the interpreter would find, and has the user's modules loaded so."""
 
@@ -40,7 +49,9 @@ class FreshFinder(MetaPathFinder):
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and type(spec.loader) is SourceFileLoader:
             file = spec.loader.path
-            if not comes_with_python(file):
+            if fullname in readers.MODULES:
+                spec.loader = ReaderLoader(spec.loader.name, file)
+            elif not comes_with_python(file):
                 spec.loader = FreshLoader(spec.loader.name, file)
         return spec
 
@@ -48,6 +59,7 @@ class FreshFinder(MetaPathFinder):
 def install() -> None:
     """From now on the user's modules are imported so."""
     if not any(isinstance(each, FreshFinder) for each in sys.meta_path):
+        readers.wrap_loaded()
         place = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else 0
         sys.meta_path.insert(place, FreshFinder())
 

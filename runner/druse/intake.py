@@ -82,7 +82,8 @@ class Intake:
     def _take_results(self, experiment: str, outcomes: Iterable[Outcome], *, plain: bool) -> None:
         """Outcomes of cells of one experiment that are over, however they ended."""
         current = self._current
-        put, records, over = self._putter(experiment, plain), dict[CellName, Record](), []
+        put, done, over = self._putter(experiment, plain), dict[CellName, Record](), []
+        seconds = 0.0
         try:
             for outcome in outcomes:
                 record = put(outcome)
@@ -90,11 +91,14 @@ class Intake:
                     continue
                 over.append(outcome.cell)
                 if outcome.failure is None:
-                    records[outcome.cell] = self._learn(outcome, record)
+                    done[outcome.cell] = record
+                    seconds += outcome.seconds
+                    if not plain:
+                        current.runs[experiment].note_warnings(outcome)
                 else:
                     self._failed(outcome, record)
         finally:
-            self._executed(experiment, records)
+            self._succeeded(experiment, done, seconds)
         current.lanes.over(experiment, over)
         current.note_if_over(experiment)
 
@@ -157,28 +161,22 @@ class Intake:
 
     # --- results -------------------------------------------------------------------------------
 
-    def _learn(self, outcome: Outcome, record: Record) -> Record:
-        """Takes a result into account. Returns what is kept of its record."""
-        current, cell = self._current, outcome.cell
+    def _succeeded(self, experiment: str, done: Mapping[CellName, Record], seconds: float) -> None:
+        """Takes results into account, which took so long together."""
+        current, decisions = self._current, self._plan.decisions
         if current.must_run:
-            self._compare(cell, record)
-        if not current.exchange.is_alone:
-            current.exchange.computed(cell, record, outcome.seconds)
-        current.session.fresh.add(record.digest)
-        current.session.decider.learn(cell.experiment, record)
-        current.twins.learned(cell, record)
-        current.twins.remove(cell)
-        if outcome.warnings or outcome.unstorable is not None:
-            current.runs[cell.experiment].note_warnings(outcome)
-        # Its bytes alone: what a hundred thousand records are made of is much to keep.
-        return record.packed()
-
-    def _executed(self, experiment: str, records: Mapping[CellName, Record]) -> None:
-        decisions = self._plan.decisions
-        for cell, record in records.items():
+            for cell, record in done.items():
+                self._compare(cell, record)
+        current.exchange.computed(done, seconds)
+        current.session.fresh.update([record.digest for record in done.values()])
+        current.session.decider.learn(experiment, done.values())
+        current.twins.learned(done)
+        # Their bytes alone: what a hundred thousand records are made of is much to keep.
+        kept = {cell: record.packed() for cell, record in done.items()}
+        for cell, record in kept.items():
             decisions[cell] = answered(decisions[cell].reason, record)
-        self._current.runs[experiment].executed(records)
-        self._scheduler.all_done(records)
+        current.runs[experiment].executed(kept)
+        self._scheduler.all_done(kept)
 
     def _putter(self, experiment: str, plain: bool) -> Callable[[Outcome], Record | None]:
         """What writes an outcome of an experiment; it gives None where that has to wait."""

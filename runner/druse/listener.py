@@ -24,6 +24,9 @@ class Listener:
     def started(self, cell: CellName) -> None:
         """A cell is being executed."""
 
+    def put_back(self, cell: CellName) -> None:
+        """A cell that was said to be executed was not begun: it will be told of again."""
+
     def finished(self, cell: CellName, status: str) -> None:
         """A cell was executed ("run" or "failed"), and that is durable."""
 
@@ -56,6 +59,10 @@ class Listeners(Listener):
     def started(self, cell: CellName) -> None:
         for each in self._all:
             each.started(cell)
+
+    def put_back(self, cell: CellName) -> None:
+        for each in self._all:
+            each.put_back(cell)
 
     def finished(self, cell: CellName, status: str) -> None:
         for each in self._all:

@@ -7,7 +7,7 @@ answer is that it depends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from druse.reads import OFF_PATH
@@ -218,10 +218,13 @@ class Lookup:
 
     # --- while a run goes on -------------------------------------------------------------------
 
-    def learn(self, record: Record) -> None:
-        """A new record came: what was read of the trie gets its reads, and its end."""
-        if not self._next and not self._currents:
-            return
+    def learn(self, records: Iterable[Record]) -> None:
+        """New records came: what was read of the trie gets their reads, and their ends."""
+        if self._next or self._currents:
+            for record in records:
+                self._learn(record)
+
+    def _learn(self, record: Record) -> None:
         for node, key in zip(record.nodes(), (*record.names(), ""), strict=True):
             known = self._next.get(node)
             if known is not None and key not in known:

@@ -63,6 +63,8 @@ def check_distinct(names: Iterable[str], what: str) -> None:
     for name in names:
         folded = name.casefold()
         if folded in seen:
+            if seen[folded] == name:
+                raise InvalidName(f"two {what} are called {name!r}: rename one of them")
             raise InvalidName(
                 f"two {what} are called {seen[folded]!r} and {name!r}; their folders would be one "
                 "where file names ignore case: rename one of them"

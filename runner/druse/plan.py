@@ -5,7 +5,7 @@ One function decides, for a plan that is printed and for a run that carries it o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
@@ -303,7 +303,7 @@ class Decider:
             for lookup in self._lookups.values():
                 lookup.forget_records()
 
-    def learn(self, experiment: str, record: Record) -> None:
-        """A new record of an experiment came: more may be found now."""
+    def learn(self, experiment: str, records: Collection[Record]) -> None:
+        """New records of an experiment came: more may be found now."""
         for lookup in self._by_start[self._plan.prepared[experiment].start]:
-            lookup.learn(record)
+            lookup.learn(records)

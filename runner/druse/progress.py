@@ -113,6 +113,8 @@ class ExperimentRun:
         self._due.discard(cell)
 
     def note_warnings(self, outcome: Outcome) -> None:
+        if not outcome.warnings and outcome.unstorable is None:
+            return
         texts = list(outcome.warnings)
         if outcome.unstorable is not None:
             texts.append(f"a result was not kept: {outcome.unstorable}")

@@ -31,6 +31,10 @@ class Remaining:
     def begin(self, cell: CellName, now: float) -> None:
         self._begun[cell] = now
 
+    def put_back(self, cell: CellName) -> None:
+        """A cell was not begun."""
+        self._begun.pop(cell, None)
+
     def end(self, cell: CellName, now: float) -> None:
         """A cell is over: executed, or a hit after all."""
         group = cell.experiment, cell.condition

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dis import get_instructions
-from functools import cache, lru_cache
+from functools import lru_cache
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from typing import Any, NamedTuple
 
+from druse import numpys
 from druse_store import Digest
 
 _DOMAIN = b"druse:seed:1\x00"
@@ -78,16 +78,6 @@ def of_replicate(root: int, replicate: int) -> int:
     return derive(root, replicate, _REPLICATE)
 
 
-@cache
-def import_numpy() -> Any:
-    """numpy, where it is installed: a step that imports it later draws from what is set here."""
-    if importlib.util.find_spec("numpy") is None:
-        return None
-    import numpy
-
-    return numpy
-
-
 _shared: Any = getattr(random.seed, "__self__", None)  # the instance behind random's functions
 _seed_instance = super(random.Random, random.Random).seed
 
@@ -96,12 +86,6 @@ def _seed_random(seed: int) -> None:
     """`random.seed(seed)` for a whole number, at two thirds of its cost."""
     _seed_instance(_shared, seed)
     _shared.gauss_next = None
-
-
-@cache
-def _numpys() -> Callable[[int], None] | None:
-    numpy = import_numpy()
-    return None if numpy is None else numpy.random.seed
 
 
 # What a function can do that cannot draw: give back what it was given, and what is written there.
@@ -128,9 +112,7 @@ def cannot_draw(function: Any) -> bool:
 def seed_generators(seed: int) -> None:
     """Sets the global generators of random, numpy and (where it is loaded) torch."""
     _seed_random(seed)
-    seed_numpy = _numpys()
-    if seed_numpy is not None:
-        seed_numpy(seed % 2**32)
+    numpys.seed(seed)
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "manual_seed"):
         torch.manual_seed(seed)
@@ -138,8 +120,9 @@ def seed_generators(seed: int) -> None:
 
 def state() -> tuple[Any, ...]:
     """The state of all shared generators that there are."""
-    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
-    found: list[Any] = [random.getstate()]
+    torch = sys.modules.get("torch")
+    numpy = sys.modules.get("numpy") if torch is None else numpys.load()
+    found: list[Any] = [(random.getstate(), numpys.waiting())]
     if numpy is not None and hasattr(numpy, "random"):
         kind, keys, *rest = numpy.random.get_state()
         found.append((kind, keys.tobytes(), *rest))
@@ -151,7 +134,10 @@ def state() -> tuple[Any, ...]:
 def restore(found: tuple[Any, ...]) -> None:
     """Sets the generators to what `state` gave."""
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
-    random.setstate(found[0])
+    of_random, waiting = found[0]
+    random.setstate(of_random)
+    if waiting is not None and len(found) == 1:
+        numpys.seed(waiting)  # which may have been loaded since
     if numpy is not None and len(found) > 1:
         kind, keys, *rest = found[1]
         numpy.random.set_state((kind, numpy.frombuffer(keys, numpy.uint32), *rest))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from druse import seeds
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from druse.task import Task
     from druse_store import Digest
 
+_KEPT = 64
 LOGGER = logging.getLogger("druse")
 
 
@@ -58,6 +60,7 @@ class SetUp:
         self.watched: dict[str, Digest | None] = watch.found
         self.unseen = watch.unseen
         self.hooks = [p for p in prepared.experiment.plugins if has_part_in_cells(p)]
+        self._sorted: dict[tuple[str, ...], list[str]] = {}
         self.idle: list[Watch] = []  # of earlier cells, for more: see `Watch.is_unused`
         self._without_inputs = Runtime(place, prepared, {})
         self._made = prepared.made
@@ -92,6 +95,16 @@ class SetUp:
         if not task.upstream:
             return self._without_inputs
         return Runtime(self.place, self.prepared, task.upstream)
+
+    def in_order(self, reads: Iterable[str]) -> list[str]:
+        """The names of a cell's reads, sorted. Most cells read the same."""
+        names = tuple(reads)
+        known = self._sorted.get(names)
+        if known is None:
+            known = sorted(names)
+            if len(self._sorted) < _KEPT:
+                self._sorted[names] = known
+        return known
 
     def watch(self, reads: Reads, ctx: FrozenContext) -> Watch:
         """What notes what a cell opens, and the like."""

@@ -154,13 +154,16 @@ class Twins:
             self._grew(node)
         return is_new
 
-    def learned(self, cell: CellName, record: Record) -> None:
-        """A cell was executed: the way along its reads is known."""
-        if self._groups and self.may_have(cell):
-            self._group(cell).was_executed = True
-        if self._reaching:
-            for node in record.nodes():
+    def learned(self, records: Mapping[CellName, Record]) -> None:
+        """Cells were executed: they are over, and the ways along their reads are known."""
+        if not (self._groups or self._reaching):
+            return  # none that has a twin was under way
+        for cell, record in records.items():
+            if self.may_have(cell):
+                self._group(cell).was_executed = True
+            for node in record.nodes() if self._reaching else ():
                 self._grew(node)
+            self.remove(cell)
 
     # --- fronts --------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from druse import names
+from druse import names, ownfiles
 from druse.cloning import LEAST, Cloner
 from druse.errors import DruseError, InvalidName
 from druse.layout import EVERYTHING, File, Layout, Selection
@@ -46,7 +46,9 @@ class View:
         records: Mapping[Digest, Record] | None = None,
         previous: tuple[Run, Path] | None = None,
         progress: Progress | None = None,
+        keeps_added: bool = False,
     ) -> None:
+        """`keeps_added`: the folder is this run's, so that what else is in it is somebody's own."""
         self._store = store
         self._run = run
         self._records = records
@@ -54,6 +56,7 @@ class View:
         self._selection = selection
         self._previous = previous
         self._progress = progress
+        self._keeps_added = keeps_added
         self._cloner = Cloner()
         self.missing: list[str] = []
         self.markers: list[str] = []
@@ -79,6 +82,8 @@ class View:
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir()
             self._fill(str(aside))
+            if self._keeps_added and self.folder.is_dir():
+                ownfiles.take_along(self.folder, aside, self._exported())
             _replace(aside, self.folder)
         except (OSError, InvalidName) as error:
             shutil.rmtree(aside, ignore_errors=True)
@@ -101,6 +106,13 @@ class View:
         writing.write_json(names.MANIFEST, dict(sorted(manifest.items())))
         if not self._selection.is_part and len(self.markers) == len(layout.conditions):
             self._mark(writing, names.MARKER)
+
+    def _exported(self) -> set[str]:
+        """All files that any export of this run writes."""
+        parts = [names.METADATA, names.MANIFEST, names.MARKER]
+        for condition in self._layout.conditions:
+            parts += [f"{condition}/{names.RESULTS}", f"{condition}/{names.MARKER}"]
+        return {*parts, *(file.path for file in self._layout.files(EVERYTHING))}
 
     def _mark(self, writing: NewFolder, marker: str) -> None:
         writing.write(marker, b"")
@@ -288,7 +300,15 @@ def export(
             f"another place (`druse export {run.name} --to DIR`)"
         )
     previous = _previous(store, run, root, note)
-    view = View(store, run, folder, selection, previous=previous, progress=progress)
+    view = View(
+        store,
+        run,
+        folder,
+        selection,
+        previous=previous,
+        progress=progress,
+        keeps_added=versioned,
+    )
     if not remember:
         view.write()
         return view

@@ -154,6 +154,18 @@ class Appender:
             self.write_out()
         return offset
 
+    def append_joined(self, frames_of: bytes, offsets: Sequence[int]) -> None:
+        """As `append_small`, for frames that are joined already; `offsets` are those of their
+        headers in the file, of which the first is `end`."""
+        offset, buffer = self.end, self._buffer
+        if self._written + len(buffer) != offset:
+            self._tidy()
+        end, last, count = offset + len(frames_of), offsets[-1], self.frames + len(offsets)
+        buffer += frames_of
+        self.end, self.last, self.frames = end, last, count
+        if len(buffer) >= _BUFFER:
+            self.write_out()
+
     def append(self, head: bytes, *parts: Buffer) -> int:
         """Appends a frame; returns the offset of its header. Readers see it after `write_out`."""
         self._tidy()

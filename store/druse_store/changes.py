@@ -7,7 +7,7 @@ begins with its name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from druse_store import attest, packing, trash
@@ -16,7 +16,7 @@ from druse_store.errors import RecordDamaged
 from druse_store.index import values
 from druse_store.index.tables import Tables
 from druse_store.index.values import LIVE, REVOKED, WITHDRAWN, Origin
-from druse_store.records import Record
+from druse_store.records import Record, row_of
 
 ATTEST = "attest"
 ADOPT, ORIGIN, HIDE, WITHDRAW = "adopt", "origin", "hide", "withdraw"
@@ -44,35 +44,41 @@ def decode(data: bytes) -> list[Change]:
 class RecordRows:
     """The rows of the index that records need, gathered so that they go in sorted, at once."""
 
-    __slots__ = ("bases", "edges", "origins", "pointers", "records")
+    __slots__ = ("bases", "edges", "ends", "origins", "pointers", "records")
 
     def __init__(self) -> None:
         self.records: dict[Digest, bytes] = {}
         self.pointers: dict[bytes, Digest] = {}
         self.bases: dict[bytes, None] = {}
         self.edges: dict[Digest, dict[str, None]] = {}
+        self.ends: dict[Digest, None] = {}  # nodes at which reading ends: one for most records
         self.origins: dict[Digest, Origin] = {}
 
-    def add(self, record: Record, nodes: Iterable[Digest]) -> Digest:
+    def add(self, record: Record, nodes: Sequence[Digest]) -> Digest:
         """Adds the rows of one record; `nodes` is its chain of reads. Returns its digest."""
-        digest = record.digest
-        self.records[digest] = record.encode()
-        key = values.record_key(record.signature, record.replicate)
+        digest, packed = record.digest, record.encode()
+        self.records[digest] = packed
+        key, base, has_result = row_of(packed)
         self.pointers[key] = digest
-        self.bases[record.base + key] = None
-        if record.status == "ok":
+        self.bases[base] = None
+        if has_result:
             edges = self.edges
-            keys = (*record.names(), "")
-            for node, name in zip(nodes, keys, strict=True):
+            for node, name in zip(nodes, record.names(), strict=False):
                 known = edges.get(node)
                 if known is None:
                     edges[node] = {name: None}
                 else:
                     known[name] = None
+            self.ends[nodes[-1]] = None
         return digest
 
+    def next_reads(self, node: Digest) -> tuple[str, ...]:
+        """The keys that are read next at a node; "" is the end."""
+        keys = tuple(self.edges.get(node, ()))
+        return (*keys, "") if node in self.ends else keys
+
     def adopt(
-        self, tables: Tables, record: Record, nodes: Iterable[Digest], origin: Origin
+        self, tables: Tables, record: Record, nodes: Sequence[Digest], origin: Origin
     ) -> bool:
         """Adds a record that others computed; false for one of a failure, or that is here already.
 
@@ -96,7 +102,8 @@ class RecordRows:
     def leave_out(self, digests: set[Digest]) -> None:
         """Takes records out again: their rows are made anew from those that stay."""
         kept = [packed for digest, packed in self.records.items() if digest not in digests]
-        for rows in (self.records, self.pointers, self.bases, self.edges, self.origins):
+        everything = (self.records, self.pointers, self.bases, self.edges, self.ends, self.origins)
+        for rows in everything:
             rows.clear()
         for packed in kept:
             record = Record.decode(packed)
@@ -104,15 +111,20 @@ class RecordRows:
 
     def write(self, tables: Tables) -> None:
         tables.add_records(self.records)
-        tables.move_pointers(self.pointers)
-        tables.add_bases(self.bases)
-        tables.add_edges(self.edges)
+        self.write_leads(tables)
         if tables.count(values.ORIGINS):  # what is computed here, too, is nobody else's claim
             for digest in self.records:
                 if digest not in self.origins:
                     tables.drop(values.ORIGINS, digest)
         for digest, origin in self.origins.items():
             tables.put_origin(digest, origin)
+
+    def write_leads(self, tables: Tables) -> None:
+        """What leads to the records, whose own rows are there."""
+        tables.move_pointers(self.pointers)
+        tables.add_bases(self.bases)
+        tables.add_edges(self.edges)
+        tables.add_ends(self.ends)
 
 
 def _is_answered(tables: Tables, key: bytes) -> bool:

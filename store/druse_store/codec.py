@@ -53,6 +53,7 @@ class Codec(IntEnum):
     SHUFFLE_16 = 16
 
 
+_RAW, _ZSTD = Codec.RAW, Codec.ZSTD  # a lookup in the enum takes as long as all else for a chunk
 _BY_NUMBER: Final = {int(codec): codec for codec in Codec}  # faster than calling the enum
 _WIDTHS: Final = (16, 8, 4, 2)
 # In place of a zstd level, for planes: matches of seven bytes and more, found by a small table. Of
@@ -97,12 +98,18 @@ def encode(data: Buffer, *, level: Level = "balanced", itemsize: int = 1) -> tup
     """
     view = flat(data)
     if len(view) <= SMALL and itemsize == 1:
-        packed = _compress(view, _EFFORTS[level][0][0])
-        return (Codec.RAW, data) if len(packed) > _WORTH * len(view) else (_BY_NUMBER[1], packed)
+        return encode_quickly(data, level)
     codec, parts = encode_as(way_of(view, level, itemsize), view)
     if codec == Codec.RAW:
         return codec, data
     return codec, parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def encode_quickly(data: Buffer, level: Level = "fast") -> tuple[Codec, Buffer]:
+    """As `encode`, without asking how: for what is small, or is known to compress."""
+    view = flat(data)
+    packed = _compress(view, _EFFORTS[level][0][0])
+    return (Codec.RAW, data) if len(packed) > _WORTH * len(view) else (Codec.ZSTD, packed)
 
 
 def encode_small(chunks: Sequence[bytes], level: Level) -> list[tuple[Codec, Buffer]]:
@@ -110,13 +117,12 @@ def encode_small(chunks: Sequence[bytes], level: Level) -> list[tuple[Codec, Buf
     if len(chunks) < _FEW:
         return [encode(chunk, level=level) for chunk in chunks]
     packed = _compressor_of(_EFFORTS[level][0][0]).multi_compress_to_buffer(list(chunks))
-    found: list[tuple[Codec, Buffer]] = []
-    for place, chunk in enumerate(chunks):
-        # The stubs do not say that a segment is a buffer, which it is.
-        small = memoryview(cast("Buffer", packed[place]))
-        pays = small.nbytes <= _WORTH * len(chunk)
-        found.append((Codec.ZSTD, small) if pays else (Codec.RAW, chunk))
-    return found
+    # The stubs do not say that a segment is a buffer, which it is.
+    small = cast("list[memoryview]", [packed[place] for place in range(len(chunks))])
+    return [
+        (_ZSTD, one) if len(one) <= _WORTH * len(chunk) else (_RAW, chunk)
+        for one, chunk in zip(small, chunks, strict=True)
+    ]
 
 
 def encode_as(

@@ -57,4 +57,4 @@ class Form:
         needs.append(self._manifest)
         names = tuple(reads)
         names = self._names.setdefault(names, names)  # one for all cells that read the same
-        return records.made(packed, replicate, nodes, names, needs, self._base, metrics)
+        return records.made(packed, nodes, names, needs, metrics)

@@ -20,11 +20,16 @@ SEAL    the file is complete: nothing follows, nobody appends. `count` frames st
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from itertools import chain, repeat
+from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 from druse_store.digest import SIZE, Digest, trusted
 from druse_store.errors import FrameDamaged
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 MAGIC = b"\xd6DF1"
 CHUNK, EXTENT, LIST, LOG, SEAL = 1, 2, 3, 4, 5
@@ -79,6 +84,27 @@ def header(
     """The 64 bytes of a frame's header."""
     packed = _HEADER.pack(MAGIC, kind, codec, pad, count, stored, size, digest)
     return packed + _CRC.pack(crc32(packed))
+
+
+def small_chunks(
+    digests: Sequence[bytes], sizes: Sequence[int], codecs: Iterable[int], stored: Sequence[Buffer]
+) -> bytes:
+    """The frames of small chunks, side by side: `header` and what is stored, for many."""
+    heads = list(
+        map(
+            _HEADER.pack,
+            repeat(MAGIC),
+            repeat(CHUNK),
+            codecs,
+            repeat(0),
+            repeat(1),
+            map(len, stored),  # type: ignore[arg-type]  # a buffer of bytes has a length
+            sizes,
+            digests,
+        )
+    )
+    checks = map(_CRC.pack, map(crc32, heads))
+    return b"".join(chain.from_iterable(zip(heads, checks, stored, strict=True)))
 
 
 def parse(data: bytes | memoryview, offset: int) -> Frame:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from druse_store import changes, disk, frames
 from druse_store.appender import Appender
 from druse_store.changes import Change
-from druse_store.codec import encode
+from druse_store.codec import encode_quickly
 from druse_store.digest import Digest
 from druse_store.errors import FrameDamaged
 from druse_store.frames import Link
@@ -26,7 +26,7 @@ SEGMENT_SIZE = 16 << 20
 def append_frame(appender: Appender, link: Link, made: list[Change]) -> int:
     """Appends a log frame; returns its offset."""
     payload = changes.encode(made)
-    codec, stored = encode(payload)
+    codec, stored = encode_quickly(payload)  # records: text, and digests that repeat
     table = link.encode()
     digest, length = Digest.of(table + payload), memoryview(stored).nbytes
     head = frames.header(frames.LOG, int(codec), digest, len(payload), length, count=len(made))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from druse_store.changes import Change, RecordRows
@@ -75,3 +76,16 @@ class Pending:
             or digest in self.blobs
             or digest in self.relied
         )
+
+    def lacks(self, digests: Sequence[Digest]) -> list[Digest]:
+        """Those of which `has_blob` would say no, asked in one go."""
+        # In that order, for each of them.
+        small, chunks, blobs, relied = self.small, self.chunks, self.blobs, self.relied
+        return [
+            digest
+            for digest in digests
+            if digest not in small
+            and digest not in chunks
+            and digest not in blobs
+            and digest not in relied
+        ]

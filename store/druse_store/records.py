@@ -248,11 +248,13 @@ class Record:
 # msgpack: the metrics, of that size, and [reads, artifacts, output, provenance, manifest, needs].
 # The metrics stand apart, since a run of many cells reads these and nothing else of each.
 _OUTLINE = struct.Struct("<BBBI32s32s32sI")
+_STATUS_AT = 1  # where the status stands, as its place in STATUSES
 KIND_AT = 2  # where the kind stands, as its place in KINDS
 _CELL = struct.Struct("<3xI32s32s")
 _FIELDS = 6
 outlined = partial(_OUTLINE.pack, VERSION)
 _METRICS_AT = _OUTLINE.size
+_REPLICATE_AT, _SIGNATURE_AT, _BASE_AT = slice(6, 2, -1), slice(7, 39), slice(39, 71)
 _SIZE_AT = slice(_METRICS_AT - 4, _METRICS_AT)
 
 
@@ -378,11 +380,9 @@ _NEW = Record.__new__
 
 def made(
     packed: bytes,
-    replicate: int,
     nodes: list[Digest],
     names: tuple[str, ...],
     needs: list[Digest],
-    base: Digest,
     metrics: Mapping[str, JSON],
 ) -> Record:
     """The record of a cell's result from its encoding, with what else is known of it already."""
@@ -393,14 +393,18 @@ def made(
     _SET_NODES(record, nodes)
     _SET_NAMES(record, names)
     _SET_NEEDS(record, needs)
-    _SET_STATUS(record, STATUSES[0])
-    _SET_KIND(record, KINDS[0])
-    _SET_REPLICATE(record, replicate)
     _SET_SIGNATURE(record, nodes[-1])
-    _SET_BASE(record, base)
-    _SET_START(record, nodes[0])
     _SET_METRICS(record, metrics)
     return record
+
+
+def row_of(packed: bytes) -> tuple[bytes, bytes, bool]:
+    """Of an encoded record: its key in `current`, that in `bases`, and whether it has a result.
+
+    A key has the signature and the replicate, which stands with its highest byte first there.
+    """
+    key = packed[_SIGNATURE_AT] + packed[_REPLICATE_AT]
+    return key, packed[_BASE_AT] + key, packed[_STATUS_AT] == 0
 
 
 def cell_of(packed: bytes) -> tuple[bytes, int, bytes]:

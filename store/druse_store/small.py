@@ -7,17 +7,24 @@ threads wait for each other.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Container, Iterable, Sequence
+from functools import partial
+from itertools import accumulate, repeat
+from operator import add
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from druse_store import codec, parallel
+from druse_store import codec, frames, parallel
+from druse_store.appender import Appender
 from druse_store.digest import Digest
+from druse_store.frames import HEADER_SIZE
+from druse_store.index.values import LIVE, ChunkEntry
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from typing_extensions import Buffer
 
+_entry: Callable[[Iterable[Any]], ChunkEntry] = partial(tuple.__new__, ChunkEntry)
 _GROUP = 512 << 10  # bytes
 _FLYING = 3  # groups
 
@@ -67,17 +74,14 @@ class SmallBlobs:
         """Whether so many wait that the oldest should be taken out."""
         return len(self._groups) > _FLYING
 
-    def oldest(self) -> Iterator[tuple[Digest, bytes, Encoded]]:
-        """The oldest ones, encoded. They stay until `drop_oldest`."""
+    def oldest(self) -> tuple[Sequence[Item], Sequence[Encoded]]:
+        """The oldest ones, and how they are to be stored. They stay until `drop_oldest`."""
         items, future = self._groups[0] if self._groups else (self._items, None)
         # If it has not begun, whoever should do it may be waiting for the caller: not vice versa.
         # If that failed, for want of memory say, it may be possible now.
         if future is None or future.cancel() or future.exception() is not None:
-            encoded = codec.encode_small([data for _, data in items], self._level)
-        else:
-            encoded = future.result()
-        for (digest, data), found in zip(items, encoded, strict=True):
-            yield digest, data, found
+            return items, codec.encode_small([data for _, data in items], self._level)
+        return items, future.result()
 
     def drop_oldest(self) -> None:
         """Once they are appended."""
@@ -93,3 +97,19 @@ class SmallBlobs:
 
     def __bool__(self) -> bool:
         return bool(self._items or self._groups)
+
+
+def append(
+    pack: Appender, items: Sequence[Item], encoded: Sequence[Encoded]
+) -> dict[Digest, ChunkEntry]:
+    """Appends small blobs; returns where each lies. No step of it for each is in Python."""
+    digests, plain = zip(*items, strict=True)
+    codecs, stored = zip(*encoded, strict=True)
+    sizes, lengths = list(map(len, plain)), list(map(len, stored))
+    offsets = list(accumulate(map(add, lengths, repeat(HEADER_SIZE)), initial=pack.end))
+    offsets.pop()  # where the next one will be
+    pack.append_joined(frames.small_chunks(digests, sizes, codecs, stored), offsets)
+    places = map(add, offsets, repeat(HEADER_SIZE))
+    same, live, since = repeat(pack.file_id), repeat(LIVE), repeat(0)
+    fields = zip(same, places, lengths, sizes, codecs, live, since, strict=False)
+    return dict(zip(digests, map(_entry, fields), strict=True))

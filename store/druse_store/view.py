@@ -148,9 +148,8 @@ class View(Snapshot):
         """The keys that are read next by the cells that came to this node; "" is the end."""
         keys = self.edges(node)
         for pending in self._waiting:
-            fresh = pending.rows.edges.get(node)
-            if fresh:
-                keys += tuple(key for key in fresh if key not in keys)
+            fresh = pending.rows.next_reads(node)
+            keys += tuple(key for key in fresh if key not in keys)
         if self._offered is not None:
             offered = self._offered.next_reads(node)
             keys += tuple(key for key in offered if key not in keys)

@@ -114,7 +114,8 @@ class WriteLock:
         self._wait()
         data = os.pread(self._fd, _NOTE.size, 0)
         left = _NOTE.unpack(data)[1] if len(data) == _NOTE.size else _NOBODY
-        self.note(left)
+        if data != _NOTE.pack(os.getpid(), left):
+            self.note(left)
         return bytes(left)
 
     def note(self, segment: bytes) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import compress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from druse_store import frames
+from druse_store import frames, small
 from druse_store.appender import SMALL, Appender
 from druse_store.attest import Attester
 from druse_store.changes import Change
@@ -116,9 +117,10 @@ class Writer:
                 length = memoryview(stored).nbytes
                 pack = self._open_pack()
                 head = frames.header(kind, codec, digest, size, length)
-                small = length <= SMALL
-                at = pack.append_small(head, stored, length) if small else pack.append(head, stored)
-                place = at + frames.HEADER_SIZE
+                if length <= SMALL:
+                    place = pack.append_small(head, stored, length) + frames.HEADER_SIZE
+                else:
+                    place = pack.append(head, stored) + frames.HEADER_SIZE
                 pending.chunks[digest] = ChunkEntry(pack.file_id, place, length, size, codec)
                 self._appended(pending, pack, length)
         return pending
@@ -161,19 +163,15 @@ class Writer:
 
     def _append_oldest(self) -> None:
         """Appends some of what is small; if that fails, all of it still waits."""
-        pending = self._pending
-        pack: Appender | None = None
-        for digest, data, (codec, stored) in self._small.oldest():
-            if digest not in pending.chunks:
-                if pack is None or pack.sealed:
-                    pack = self._open_pack()
-                size, length = len(data), memoryview(stored).nbytes
-                head = frames.header(frames.CHUNK, codec, digest, size, length)
-                place = pack.append_small(head, stored, length) + frames.HEADER_SIZE
-                entry = ChunkEntry(pack.file_id, place, length, size, codec)
-                pending.chunks[digest] = entry
-                self._seal_if_full(pack)
-            pending.small.discard(digest)
+        chunks = self._pending.chunks
+        items, encoded = self._small.oldest()
+        fresh = [digest not in chunks for digest, _ in items]
+        if any(fresh):
+            pack = self._open_pack()
+            some = small.append(pack, list(compress(items, fresh)), list(compress(encoded, fresh)))
+            chunks.update(some)
+            self._seal_if_full(pack)
+        self._pending.small.difference_update([digest for digest, _ in items])
         self._small.drop_oldest()
 
     def add_chunks(self, chunks: Sequence[tuple[Digest, int, int, Sequence[Buffer]]]) -> None:
@@ -306,7 +304,7 @@ class Writer:
         nodes = record.checked_nodes()
         needs = record.blobs()
         seen = self._pending
-        relied = [blob for blob in needs if not seen.has_blob(blob)]
+        relied = seen.lacks(needs)
         for blob in relied:
             if not (self.has_blob(blob) or is_known(blob)):
                 raise BlobVanished(
@@ -316,7 +314,7 @@ class Writer:
         with self._lock:
             pending = self._pending
             if pending is not seen:  # whose commit has begun, and may fail
-                relied = [blob for blob in needs if not pending.has_blob(blob)]
+                relied = pending.lacks(needs)
             if relied:
                 pending.relied.update(blob for blob in relied if blob not in pending.chunks)
             pending.needs[record.digest] = needs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from support.forked import Forked
@@ -37,6 +38,31 @@ def test_a_run_is_exported_as_it_was_when_it_ran(quick: Forked) -> None:
     assert files(quick.root / "elsewhere/draw/v1") == files(quick.root / "data/draw/v1")
     assert not (quick.root / "elsewhere/.views").exists()
     assert quick.executed("draw") == {"draw": []}
+
+
+def test_what_somebody_added_to_a_folder_is_there_after_another_export(quick: Forked) -> None:
+    quick.run("draw")
+    folder = quick.root / "data/draw/v0"
+    before = files(folder)
+    (folder / "plots").mkdir()
+    (folder / "plots/a.txt").write_text("mine")
+    (folder / "notes.txt").write_text("mine, too")
+    (folder / "linked").symlink_to("plots")
+    (folder / "baseline/results.json").write_text("edited")
+    for _ in range(2):
+        assert quick.druse("export", "draw/v0").status == 0
+        added = {"notes.txt": b"mine, too", "plots/a.txt": b"mine"}
+        assert files(folder) == {**before, **added}
+        assert (folder / "linked").is_symlink()
+
+
+def test_what_stands_in_the_way_of_an_export_is_said_and_nothing_is_lost(quick: Forked) -> None:
+    quick.run("draw")
+    folder = quick.root / "data/draw/v0"
+    shutil.rmtree(folder / "baseline")
+    (folder / "baseline").write_text("mine")
+    refused(quick.druse("export", "draw/v0"), "v0/baseline is in the way")
+    assert (folder / "baseline").read_text() == "mine"
 
 
 def test_parts_go_to_a_folder_of_their_own(quick: Forked) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from druse import SerialExecution, location
+from druse import SerialExecution, api, location
 from druse.display import Display, duration
+from druse.listener import Listener
 from druse.past import usual_durations
 from druse.remaining import Remaining
+from druse.session import Wanted
 from druse.task import CellName
 from support import cells
 from support.cells import experiment
@@ -55,6 +57,19 @@ def test_cells_side_by_side_take_their_share() -> None:
         remaining.begin(cell(number), number // 4 * 2.0)
         remaining.end(cell(number), number // 4 * 2.0 + 2.0)
     assert remaining.seconds(10.0) == pytest.approx(10.0)
+
+
+def test_cells_that_were_put_back_have_not_been_under_way() -> None:
+    remaining = Remaining(due(e=30), nothing, 0.0)
+    for number in range(30):
+        remaining.begin(cell(number), 0.0)
+    remaining.end(cell(0), 1.0)
+    for number in range(1, 30):
+        remaining.put_back(cell(number))
+    for number in range(1, 10):
+        remaining.begin(cell(number), float(number))
+        remaining.end(cell(number), number + 1.0)
+    assert remaining.seconds(10.0) == pytest.approx(20.0)
 
 
 def test_what_an_earlier_run_took_is_known_from_the_first_moment() -> None:
@@ -112,6 +127,22 @@ def test_lines_come_now_and_then_where_there_is_no_terminal(
     assert lines
     assert all(line.split("/")[1].startswith("8 cells") for line in lines)
     assert any("about" in line and "left" in line for line in lines)
+
+
+def test_cells_that_are_given_back_to_be_decided_anew_are_told_of() -> None:
+    told: list[tuple[str, int]] = []
+
+    class Notes(Listener):
+        def started(self, cell: CellName) -> None:
+            told.append(("started", cell.replicate))
+
+        def put_back(self, cell: CellName) -> None:
+            told.append(("put back", cell.replicate))
+
+    wanted = [Wanted(experiment(cells.sleep(seconds=0.02, at=range(3))), [], 3, [])]
+    api.run(wanted, listener=Notes())
+    assert ("put back", 2) in told
+    assert told.index(("put back", 2)) < len(told) - told[::-1].index(("started", 2)) - 1
 
 
 def test_a_short_run_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:

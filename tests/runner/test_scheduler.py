@@ -125,6 +125,13 @@ class Model(RuleBasedStateMachine):
         self.lanes[new] = lane
         self.scheduler.add(new, some, lane)
 
+    @rule(count=st.integers(0, 3), lane=st.sampled_from(["a", "b"]))
+    def add_all(self, count: int, lane: str) -> None:
+        new = [cell(len(self.needs) + each) for each in range(count)]
+        self.needs.update((each, set()) for each in new)
+        self.lanes.update(dict.fromkeys(new, lane))
+        self.scheduler.add_all(new, lane)
+
     def ready(self, lanes: list[str]) -> list[CellName]:
         waiting = [
             c
@@ -154,6 +161,14 @@ class Model(RuleBasedStateMachine):
         which = data.draw(st.sampled_from(self.active))
         self.leave(which, well=True)
         self.scheduler.done(which)
+
+    @precondition(lambda self: self.active)
+    @rule(data=st.data())
+    def all_done(self, data: st.DataObject) -> None:
+        some = data.draw(st.lists(st.sampled_from(self.active), unique=True))
+        for which in some:
+            self.leave(which, well=True)
+        self.scheduler.all_done(some)
 
     @precondition(lambda self: self.active)
     @rule(data=st.data())

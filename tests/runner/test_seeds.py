@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -214,3 +216,65 @@ def test_whatever_else_a_function_does_it_may_draw() -> None:
         print,
     ):
         assert not seeds.cannot_draw(function), function
+
+
+LOADING = """
+    import sys
+    import druse
+    from exp.datasources import source
+
+    def draw(ctx=None):
+        import numpy
+        return float(numpy.random.random())
+
+    class SettingUp(druse.PipelineStep):
+        def setup(self, ctx):
+            self.drawn = draw()
+
+        def __call__(self, data, ctx):
+            return data, {"setup": self.drawn}
+
+    @druse.pipeline_step()
+    def drawing(data, ctx):
+        return data, {"step": draw()}
+
+    @druse.pipeline_step()
+    def making(data, ctx, made):
+        return data, {"made": made, "behind": draw()}
+
+    @druse.pipeline_step()
+    def idle(data, ctx):
+        return data, {"loaded": int("numpy" in sys.modules)}
+
+    steps = {
+        "setup": SettingUp,
+        "step": drawing,
+        "resource": lambda: making(made=druse.resource_factory(draw)),
+        "idle": idle,
+    }
+
+    def run(*names):
+        pipeline = druse.Pipeline([steps[name]() for name in names])
+        made = druse.Experiment(source(), pipeline, name="l", replicates=3)
+        print(sorted(made.run().metrics.baseline.metrics.items()))
+"""
+
+
+def anew(exp: Exp, program: str) -> str:
+    """What a program prints in a process that has loaded nothing."""
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, check=True, text=True, stdout=-1, **exp.how()).stdout
+
+
+@pytest.mark.parametrize("first", ["setup", "step", "resource"])
+def test_what_loads_numpy_draws_from_it_as_if_it_had_been_there(exp: Exp, first: str) -> None:
+    exp["loading.py"] = LOADING
+    run = f"loading.run({first!r}, 'step')"
+    late = anew(exp, f"import loading, sys; assert 'numpy' not in sys.modules; {run}")
+    assert anew(exp, f"import loading, numpy; {run}") == late
+    assert len(set(late.split("'step', ")[1].split(","))) >= 3  # replicates draw differently
+
+
+def test_numpy_is_not_loaded_for_steps_that_do_not_use_it(exp: Exp) -> None:
+    exp["loading.py"] = LOADING
+    assert "('loaded', [0, 0, 0])" in anew(exp, "import loading; loading.run('idle')")

@@ -127,7 +127,7 @@ def gc_command(
         _print_report(report)
         lost = [share for share in report.by_run if share.experiment is not None]
         if lost and not now and not report.freed + report.later:
-            say(f"what is younger than the grace of {grace} stays until that is over")
+            say(f"what is younger than the grace of {grace}, or than a running job, stays for now")
     for problem in report.problems:
         say(problem, err=True)
     return 1 if report.problems else 0

@@ -193,6 +193,10 @@ class _Lines(Listener):
         if self._display is not None:
             self._display.started(cell)
 
+    def put_back(self, cell: CellName) -> None:
+        if self._display is not None:
+            self._display.put_back(cell)
+
     def finished(self, cell: CellName, status: str) -> None:
         self.done += 1
         if self._display is not None:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Awaitable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
+from druse import numpys
 from druse.cell import CellRun, failed
 from druse.errors import CellTimeout, DruseError
 from druse.executors.local import SetUps
@@ -31,6 +32,7 @@ class Turns:
     """Which cell was the last one to run, and the states that the others left."""
 
     def __init__(self) -> None:
+        numpys.load()  # so that its generator is among the states
         self._last: Turn | None = None
         self._states: dict[Turn, tuple[Any, ...]] = {}
 

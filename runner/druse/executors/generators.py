@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from druse import seeds
+from druse import numpys, seeds
 from druse.seeds import Seeding, never, state
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class Sharing:
     """
 
     def __init__(self, warn: Callable[[str], None], *, probes_first: bool = False) -> None:
+        numpys.load()  # a cell that loaded it would seem to draw
         self._warn = warn
         self._probes_first = probes_first
         self._changed = threading.Condition()

@@ -81,9 +81,7 @@ class OwnLoop:
     ) -> Outcome:
         """Drives a cell to its end. It never suspends, since waiting blocks."""
         try:
-            run = CellRun(
-                set_up.get(prepared), task, self._wait, tell=tell, seeding=seeding, see=see
-            )
+            run = CellRun(set_up.get(prepared), task, self._wait, tell, seeding, see)
             for _ in run.go().__await__():
                 raise AssertionError("a cell suspended, though its waiter blocks")
         except DruseError as error:

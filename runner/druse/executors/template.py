@@ -19,7 +19,7 @@ import warnings
 from contextlib import suppress
 
 import druse
-from druse.seeds import import_numpy
+from druse.numpys import load
 
 MADE, ENDED = 1, 2
 NEWS = struct.Struct("<Bii")
@@ -52,7 +52,7 @@ def _preload() -> None:
         importlib.import_module(name)
     for name in druse.__all__:
         getattr(druse, name)
-    if import_numpy() is not None:
+    if load() is not None:
         importlib.import_module("numpy.random")
     gc.collect()
     gc.freeze()  # so that collections in workers leave these pages shared

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from druse.fingerprint.template import Template
 from druse.fingerprint.units import Unit
+from druse.readers import are_seen
 
 _MACHINE: Final = "depends on the machine, the user or the working directory"
 
@@ -77,6 +78,7 @@ _EXTERNAL: Final = {
     "soundfile": "opens files where Python does not see it: declare InputFile(path)",
     "rasterio": "opens files where Python does not see it: declare InputFile(path)",
     "numpy.memmap": "maps files, whose pages are read later: declare InputFile(path)",
+    "_thread._local": "holds what differs from thread to thread: declare it in depends_on",
     "ctypes": "calls compiled code that Python does not see",
     "importlib.import_module": "imports modules by computed names: declare them in depends_on",
     "importlib.metadata": "looks installed packages up",
@@ -123,7 +125,7 @@ def note_attributes(unit: Unit, code: CodeType) -> None:
 
 
 def note_external(unit: Unit, dotted: str, line: int | None) -> None:
-    prefix = dotted
+    prefix = "" if are_seen(dotted) else dotted
     while prefix:
         if prefix in _EXTERNAL:
             _note(unit, f"{dotted} {_EXTERNAL[prefix]}", line)

@@ -9,6 +9,7 @@ from typing import Any, Final
 from druse.fingerprint.packages import Origin, origin_of_file, origin_of_module
 from druse.fingerprint.proxies import is_class, is_function, is_module
 from druse.fingerprint.resolve import External
+from druse.readers import is_wrapped
 
 _PUBLIC: Final = {"posixpath": "os.path", "ntpath": "os.path", "_thread": "threading"}
 _HEAP_TYPE: Final = 1 << 9
@@ -16,6 +17,8 @@ _HEAP_TYPE: Final = 1 << 9
 
 def origin_of(function: FunctionType) -> Origin:
     """A function that a package makes in memory belongs to the module that it can be found in."""
+    if is_wrapped(function):
+        return origin_of_module(str(function.__module__))
     if function.__code__.co_filename.startswith("<"):
         module = function.__module__
         if isinstance(module, str) and not (origin := origin_of_module(module)).is_user:

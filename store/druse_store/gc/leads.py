@@ -56,6 +56,4 @@ def restore(tables: Bulk, records: Iterable[bytes]) -> None:
             record = Record.decode(packed)
             if tables.current(values.record_key(record.signature, record.replicate)) is None:
                 rows.add(record, record.nodes())
-    tables.move_pointers(rows.pointers)
-    tables.add_bases(rows.bases)
-    tables.add_edges(rows.edges)
+    rows.write_leads(tables)

@@ -80,6 +80,7 @@ class Environment:
         self, folder: Path, lock: WriteLock | None, locking: bool, mode: int | None
     ) -> None:
         self.folder = folder
+        self._data = folder / "data.mdb"
         self.read_only = lock is None
         self.users = 1
         self.pid = os.getpid()
@@ -119,11 +120,10 @@ class Environment:
 
     def keep_slack(self) -> None:
         """Keeps the file (sparsely) longer than its pages. `truncate` opens no descriptor."""
-        path = self.folder / "data.mdb"
-        size = path.stat().st_size
+        size = self._data.stat().st_size
         used = (self.env.info()["last_pgno"] + 1) * 4096
         if size < used + _SLACK // 2:
-            os.truncate(path, used + _SLACK)
+            os.truncate(self._data, used + _SLACK)
 
 
 def _open(folder: Path, read_only: bool, locking: bool, mode: int | None) -> lmdb.Environment:

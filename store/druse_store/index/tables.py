@@ -65,7 +65,7 @@ class Tables(Snapshot):
         items = values.pack_chunks(entries, commit)
         cursor = self._txn.cursor(db=self._dbs[CHUNKS])
         _, added = cursor.putmulti(items, overwrite=False)
-        if added != len(items):
+        if added != len(entries):
             for key, entry in entries.items():
                 known = self.chunk(key)
                 if known is None or known.state == SUSPECT:
@@ -105,7 +105,7 @@ class Tables(Snapshot):
     def add_records(self, records: dict[Digest, bytes]) -> None:
         if records:
             since = self.head().commit + 1
-            self._put_sorted(RECORDS, values.seal_records(records, since))
+            self._put_all(RECORDS, values.seal_records(records, since))
 
     def mark_records(self, digests: Iterable[bytes], state: int) -> None:
         """Gives those records that are there a state, as of this commit."""
@@ -129,35 +129,46 @@ class Tables(Snapshot):
 
     def move_pointers(self, pointers: dict[bytes, Digest]) -> None:
         """(signature, replicate) points at a record from now on."""
-        self._put_sorted(CURRENT, values.seal_all(CURRENT, pointers.items()))
+        keys = sorted(pointers)
+        self._put_all(CURRENT, values.seal_all(CURRENT, keys, [pointers[key] for key in keys]))
 
     def add_bases(self, keys: Iterable[bytes]) -> None:
-        self._put_sorted(BASES, values.seal_all(BASES, ((key, b"") for key in keys)))
+        self._put_all(BASES, values.seal_keys(BASES, sorted(keys)))
 
     def add_edges(self, edges: dict[Digest, dict[str, None]]) -> None:
         """For each node, keys that are read next."""
-        items = []
+        nodes, bodies = [], []
         get, db = self._txn.get, self._dbs[EDGES]
-        for node, keys in edges.items():
-            known = () if get(node, db=db) is None else self.edges(node)
+        for node in sorted(edges):
+            keys = edges[node]
+            known = () if get(node, None, db) is None else self.edges(node)
             fresh = tuple(key for key in keys if key not in known) if known else tuple(keys)
             if fresh:
-                items.append((node, pack_edges(known + fresh)))
-        self._put_sorted(EDGES, values.seal_all(EDGES, items))
+                nodes.append(node)
+                bodies.append(pack_edges(known + fresh))
+        self._put_all(EDGES, values.seal_all(EDGES, nodes, bodies))
+
+    def add_ends(self, nodes: Iterable[Digest]) -> None:
+        """As `add_edges`, for nodes at which reading ends: most are new, and have no other key."""
+        ordered = sorted(nodes)
+        rows = values.seal_all(EDGES, ordered, [pack_edges(("",))] * len(ordered))
+        cursor = self._txn.cursor(db=self._dbs[EDGES])
+        _, added = cursor.putmulti(rows, overwrite=False)
+        if added != len(ordered):
+            self.add_edges({node: {"": None} for node in ordered})
 
     def put_batch(self, name: bytes, body: bytes, records: Iterable[bytes]) -> None:
         """Notes a signed batch, and that these records were committed in it."""
         self._txn.put(name, values.seal(BATCHES, name, body), db=self._dbs[BATCHES])
-        rows = ((digest, values.seal(ATTESTED, digest, name)) for digest in records)
-        self._put_sorted(ATTESTED, rows)
+        keys = sorted(records)
+        self._put_all(ATTESTED, values.seal_all(ATTESTED, keys, [name] * len(keys)))
 
     def put_origin(self, digest: bytes, origin: Origin) -> None:
         self._txn.put(digest, values.pack_origin(digest, origin), db=self._dbs[ORIGINS])
 
-    def _put_sorted(self, table: str, items: Iterable[tuple[bytes, bytes]]) -> None:
-        ordered = sorted(items)
-        if ordered:
-            self._txn.cursor(db=self._dbs[table]).putmulti(ordered)
+    def _put_all(self, table: str, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        """Rows in the order of their keys: neighbours lie in the same pages."""
+        self._txn.cursor(db=self._dbs[table]).putmulti(rows)
 
     # --- runs and pins -------------------------------------------------------------------------
 

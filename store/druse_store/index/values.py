@@ -26,8 +26,9 @@ Bodies of variable length are msgpack, except `edges` (see `snapshot.pack_edges`
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
+from operator import add
 from typing import NamedTuple
 from zlib import crc32
 
@@ -70,6 +71,7 @@ STATE_AT = -RECORD_TAIL - 4  # where the state stands in a row with one, from it
 SINCE_AT = slice(STATE_AT + 1, -4)
 _NUMBER = struct.Struct(">Q")
 _REPLICATE = struct.Struct(">I")
+_CHECK = struct.Struct("<I")
 HEAD_KEY = b"head"
 MAX_VALUE = packing.MAX_SIZE + 64
 
@@ -131,10 +133,17 @@ def seal(table: str, key: bytes, body: bytes) -> bytes:
     return body + crc32(body, crc32(key, SEEDS[table])).to_bytes(4, "little")
 
 
-def seal_all(table: str, rows: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The rows of a table from keys and bodies: `seal` for many."""
-    seed = SEEDS[table]
-    return [(key, body + crc32(body, crc32(key, seed)).to_bytes(4, "little")) for key, body in rows]
+def seal_all(
+    table: str, keys: Sequence[bytes], bodies: Sequence[bytes]
+) -> Iterator[tuple[bytes, bytes]]:
+    """The rows of a table from keys and bodies: `seal` for many, and no step of it in Python."""
+    checks = map(_CHECK.pack, map(crc32, bodies, map(crc32, keys, repeat(SEEDS[table]))))
+    return zip(keys, map(add, bodies, checks), strict=True)
+
+
+def seal_keys(table: str, keys: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """As `seal_all`, of a table whose rows have no bodies."""
+    return zip(keys, map(_CHECK.pack, map(crc32, keys, repeat(SEEDS[table]))), strict=True)
 
 
 def body(table: str, key: bytes, value: memoryview | bytes, size: int | None = None) -> bytes:
@@ -197,10 +206,11 @@ def seal_record(key: bytes, packed: bytes, state: int, since: int) -> bytes:
     return seal(RECORDS, key, packed + _RECORD_TAIL.pack(state, since))
 
 
-def seal_records(records: Mapping[Digest, bytes], since: int) -> list[tuple[bytes, bytes]]:
-    """The rows of new records."""
+def seal_records(records: Mapping[Digest, bytes], since: int) -> Iterator[tuple[bytes, bytes]]:
+    """The rows of new records, in the order of their keys."""
+    keys = sorted(records)
     tail = _RECORD_TAIL.pack(LIVE, since)
-    return seal_all(RECORDS, ((key, packed + tail) for key, packed in records.items()))
+    return seal_all(RECORDS, keys, list(map(add, map(records.__getitem__, keys), repeat(tail))))
 
 
 def record_state(value: memoryview | bytes) -> tuple[int, int]:
@@ -213,15 +223,14 @@ def pack_chunk(key: bytes, entry: ChunkEntry) -> bytes:
     return seal(CHUNKS, key, _CHUNK.pack(*entry))
 
 
-def pack_chunks(entries: Mapping[Digest, ChunkEntry], commit: int) -> list[tuple[bytes, bytes]]:
+def pack_chunks(entries: Mapping[Digest, ChunkEntry], commit: int) -> Iterator[tuple[bytes, bytes]]:
     """The rows of new chunks, in the order of their keys."""
-    seed = SEEDS[CHUNKS]
-    rows: list[tuple[bytes, bytes]] = []
-    for key in sorted(entries):
-        pack, offset, stored, size, codec, _, _ = entries[key]
-        packed = _CHUNK.pack(pack, offset, stored, size, codec, LIVE, commit)
-        rows.append((key, packed + crc32(packed, crc32(key, seed)).to_bytes(4, "little")))
-    return rows
+    keys = sorted(entries)
+    places = map(entries.__getitem__, keys)
+    packs, offsets, stored, sizes, codecs, _, _ = zip(*places, strict=True) if keys else ((),) * 7
+    since = repeat(commit)
+    rows = map(_CHUNK.pack, packs, offsets, stored, sizes, codecs, repeat(LIVE), since)
+    return seal_all(CHUNKS, keys, list(rows))
 
 
 def unpack_chunk(key: bytes, value: memoryview | bytes) -> ChunkEntry:

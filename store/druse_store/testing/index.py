@@ -153,6 +153,21 @@ class IndexContract:
         with index.read() as read:
             assert read.edges(ONE) == ("ctx:a", "ctx:b", "", "ctx:ü")
 
+    def test_reading_may_end_where_it_has_gone_on_and_the_other_way_round(
+        self, index: Index
+    ) -> None:
+        with index.write() as tables:
+            tables.add_edges({ONE: {"ctx:a": None}})
+            tables.add_ends([TWO, ONE])
+            tables.commit()
+        with index.write() as tables:
+            tables.add_ends([THREE, TWO, ONE])
+            tables.add_edges({TWO: {"ctx:b": None}})
+            tables.commit()
+        with index.read() as read:
+            found = [read.edges(node) for node in (ONE, TWO, THREE)]
+        assert found == [("ctx:a", ""), ("", "ctx:b"), ("",)]
+
     def test_runs_are_ordered_by_version_as_numbers(self, index: Index) -> None:
         def write(tables: Tables) -> None:
             for experiment, version in (("a", 300), ("a", 2), ("ab", 1), ("a", 10)):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from druse import Experiment, Pipeline, Treatment, api, data_source, pipeline_step
+from druse.dispatch import Dispatcher
 from druse.listener import Listener
 from druse.session import Wanted
 from druse.task import CellName
@@ -92,6 +93,7 @@ def test_what_goes_wrong_while_news_are_taken_in_beside_a_long_cell_stops_the_ru
         durable.set()
         raise StoreError("the disk is full")
 
+    monkeypatch.setattr("druse.executors.serial._MOMENT", 0.05)  # short is short on a busy machine
     monkeypatch.setattr("druse.commit.Committer.put", full)
     made = experiment(Treatment("long", {"waits": True}), Treatment("last", {"fails": True}))
     with pytest.raises(StoreError, match="the disk is full"):
@@ -105,3 +107,22 @@ def test_equal_cells_that_are_ready_at_once_are_executed_once() -> None:
     result = run(made, listener)
     assert ran == [f"short {replicate}" for replicate in range(4)]
     assert len(result.cells) == 16
+
+
+def test_cells_behind_a_long_one_are_given_back_and_executed_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given_back: list[CellName] = []
+    take_back = Dispatcher.take_back
+
+    def noting(self: Dispatcher, cell: CellName) -> None:
+        given_back.append(cell)
+        take_back(self, cell)
+
+    monkeypatch.setattr(Dispatcher, "take_back", noting)
+    durable.set()
+    made = experiment(Treatment("bad", {"fails": True}), replicates=5)
+    result = run(made, Listener())
+    assert given_back  # behind the first one that failed
+    assert ran == [f"short {replicate}" for replicate in range(5) for _ in range(2)]
+    assert len(result.cells) == len(result.errors) == 5

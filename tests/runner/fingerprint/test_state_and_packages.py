@@ -397,19 +397,30 @@ def test_an_extension_module_of_the_users_counts_by_its_file(project: Project) -
         ("return requests.get(x)", "network"),
         ("import urllib.request\n    return urllib.request.urlopen(x)", "network"),
         ("return sqlite3.connect(x)", "database"),
-        ("return pd.read_parquet(x)", "InputFile"),
+        ("return pyarrow.memory_map(x)", "InputFile"),
     ],
 )
 def test_what_a_key_cannot_see_is_said_with_its_place(
     project: Project, body: str, said: str
 ) -> None:
-    head = "import os, importlib, subprocess, sqlite3, helpers, requests\nfrom os import environ\nimport pandas as pd\n"
+    head = "import os, importlib, subprocess, sqlite3, helpers, requests\nfrom os import environ\nimport pyarrow\n"
     project.write(
         steps=f"{head}def deep(x):\n    {body}\ndef step(x): return deep(x)\n", helpers=""
     )
     spots = project.key().blind_spots
     assert any(said in spot for spot in spots), spots
     assert all(spot.startswith("steps.py:") for spot in spots if said in spot)
+
+
+def test_what_a_thread_has_for_itself_is_a_blind_spot(project: Project) -> None:
+    head = "import threading\nown = threading.local()\nown.x = 1\n"
+    project.write(steps=f"{head}def step(x): return own.x\n")
+    assert any("from thread to thread" in spot for spot in project.key().blind_spots)
+
+
+def test_a_reader_of_a_package_that_is_imported_later_is_no_blind_spot(project: Project) -> None:
+    project.write(steps="def step(x):\n    import polars as pl\n    return pl.read_csv(x)\n")
+    assert not project.key().blind_spots
 
 
 def test_a_module_that_is_passed_on_counts_as_a_whole(project: Project) -> None:
@@ -420,3 +431,26 @@ def test_a_module_that_is_passed_on_counts_as_a_whole(project: Project) -> None:
     before = project.key()
     project.write(helpers="def f(): return 2\n")
     assert project.key().digest != before.digest
+
+
+@pytest.mark.parametrize(
+    ("head", "call"),
+    [
+        ("import pandas as pd", "pd.read_parquet(x)"),
+        ("from pandas import read_parquet", "read_parquet(x)"),
+        ("import polars as pl", "pl.scan_csv(x)"),
+        ("from polars import scan_csv", "scan_csv(x)"),
+        ("from pyarrow.csv import read_csv", "read_csv(x)"),
+        ("from pyarrow.parquet import ParquetFile", "ParquetFile(x)"),
+    ],
+)
+def test_keys_are_what_they_would_be_without_and_it_is_no_blind_spot(
+    project: Project, head: str, call: str
+) -> None:
+    project.write(steps=f"{head}\ndef step(x): return {call}\n")
+    found = project.key(first="from druse import imports\nimports.install()\nimport steps")
+    without = project.key()
+    assert found.digest == without.digest
+    assert not found.uncacheable
+    assert not found.blind_spots
+    assert "InputFile" in str(without.blind_spots)
