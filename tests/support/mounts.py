@@ -1,6 +1,7 @@
 """Filesystems of a test's own. Mounting needs root: for others these tests are skipped."""
 
 import subprocess
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -19,7 +20,7 @@ def mounted(point, kind, *options):
     try:
         yield point
     finally:
-        subprocess.run(["umount", str(point)], check=True)
+        _unmount(point)
 
 
 @contextmanager
@@ -33,7 +34,7 @@ def xfs(image, point):
     try:
         yield point
     finally:
-        subprocess.run(["umount", str(point)], check=True)
+        _unmount(point)
         image.unlink()
 
 
@@ -46,10 +47,19 @@ def read_only(source, point):
         _mount("-o", "remount,ro,bind", str(point))
         yield point
     finally:
-        subprocess.run(["umount", str(point)], check=True)
+        _unmount(point)
 
 
 def _mount(*arguments):
     done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"this user may not mount here: {done.stderr.strip()}")
+
+
+def _unmount(point):
+    """The system may hold on to a mount for a moment, though nobody has a file of it open."""
+    for _ in range(50):
+        if subprocess.run(["umount", str(point)], check=False).returncode == 0:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{point} stays busy")
