@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-COMMANDS = ("kill", "flip", "enospc", "soak", "collect", "run")
+COMMANDS = ("kill", "flip", "enospc", "soak", "collect", "alone", "run")
 
 
 def main():

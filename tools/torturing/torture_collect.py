@@ -138,7 +138,7 @@ def _run(store, slot, chance, log, seed):
         ]  # fmt: skip
         while True:
             try:
-                records.append(_cell(store, replicate, seeds, seed, chance))
+                records.append(put_cell(store, replicate, seeds, seed, chance))
                 break
             except BlobVanished:
                 log("vanished")
@@ -151,10 +151,10 @@ def _run(store, slot, chance, log, seed):
     log("run", experiment, run.version, [str(record) for record in records])
 
 
-def _cell(store, replicate, seeds, seed, chance):
+def put_cell(store, replicate, seeds, seed, chance, slow=0.2):
     with store.batch():
         refs = [store.put_object(content(s)) for s in seeds]
-        if chance.random() < 0.2:
+        if chance.random() < slow:
             time.sleep(chance.uniform(0, 0.2))
         reads = (Read("ctx:seed", Digest.of(f"{seed} {replicate}".encode())),)
         return store.put_record(
@@ -205,12 +205,12 @@ def read(path, slot, log, seed):
                 log("PROBLEM", f"reading {run.name}: {type(error).__name__}: {error}")
                 continue
             wrong = [what for what in missing if what.startswith("WRONG")]
-            if wrong or (missing and _is_newest(store, run)):
+            if wrong or (missing and is_newest(store, run)):
                 log("PROBLEM", f"a reader found {(wrong or missing)[0]}")
             log("read")
 
 
-def _is_newest(store, run):
+def is_newest(store, run):
     """Whether a complete run was among those that are kept, and so still is."""
     complete = [other.version for other in store.runs(run.experiment) if other.complete]
     return run.complete and run.version in complete[-KEPT:]
@@ -276,7 +276,7 @@ def judge(path, lines):
                 if run is None or [str(c.record) for c in run.cells] != versions[version]:
                     problems.append(f"{experiment}/v{version} is not there")
         for run in store.runs():
-            if _is_newest(store, run):
+            if is_newest(store, run):
                 problems += look_at(store, run)
         for name, run in store.pins().items():
             if isinstance(run, RunName):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from druse_store import disk, frames, holds, scan
 from druse_store.digest import SIZE, Digest
+from druse_store.errors import IndexDamaged
 from druse_store.gc import mark, packs, roots
 from druse_store.gc.mark import Marked
 from druse_store.gc.packs import PackPlan
@@ -214,7 +215,7 @@ class Planner:
         need -= sum(size for _, size in plan.orphans)
         waste = plan.settings.waste
         places = plan.marked.places
-        uses = {pack: places.use(pack) for pack in places.packs()}
+        uses = {pack: places.use(pack) for pack in _known(places.packs(), files)}
         plan.packs = packs.choose(sizes, uses, waste, PACK_SIZE, need)
         if places.is_whole:
             anew = (pack for group in plan.packs.groups for pack in group.packs)
@@ -243,6 +244,19 @@ class Planner:
                 size = _size_if_left(path)
                 if size is not None:
                     yield pack, size
+
+
+def _known(found: list[bytes], files: dict[bytes, FileEntry]) -> list[bytes]:
+    """The packs that rows of chunks name. Raises IndexDamaged if there is one that the index does
+    not know: such a row is damaged, and what it should name would look as if nothing were in it."""
+    unknown = set(found).difference(files)
+    if unknown:
+        raise IndexDamaged(
+            f"entries of the index's table 'chunks' name {len(unknown)} packs that it does not "
+            f"know ({min(unknown).hex()}), so none can be removed; `druse repair --rebuild-index` "
+            "makes a new index from the packs"
+        )
+    return found
 
 
 def _size_if_left(path: Path) -> int | None:

@@ -121,10 +121,10 @@ def test_what_is_pinned_before_the_pass_stays_although_it_has_a_tombstone(path, 
     assert_sound(path)
 
 
-def damage_row(store, digest):
+def damage_row(store, digest, at=20):
     with store._session.write_lock.held(), Bulk(store._session.environment) as tables:
         ((key, value),) = tables.rows(CHUNKS, [digest])
-        tables.put_rows(CHUNKS, [(key, value[:20] + bytes((value[20] ^ 1,)) + value[21:])])
+        tables.put_rows(CHUNKS, [(key, value[:at] + bytes((value[at] ^ 1,)) + value[at + 1 :])])
         tables.commit()
 
 
@@ -137,6 +137,22 @@ def test_a_dead_row_that_does_not_check_ends_it_before_anything_is_lost(path):
             collect(store)
         assert packs <= set(path.glob("packs/*/*.pack"))
         assert payloads_of(store, "exp") == [cell[0] for cell in kept()]
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_pack_does_not_go_since_a_damaged_row_names_another_one(tmp_path, alone):
+    """All that lies in it then seems to be nowhere: but a new index finds it there."""
+    path = tmp_path / "store"
+    with Store.open(path) as store:
+        store.pin("needed", store.put(noise(5_000, "needed")))
+    with Store.open(path) as store:
+        digest = store.pins()["needed"]
+        damage_row(store, digest, at=3)
+        with pytest.raises(IndexDamaged, match="rebuild-index"):
+            store.gc(POLICY, grace=0, alone=alone)
+    assert rebuild_index(path).damage == []
+    with Store.open(path) as store:
+        assert store.get(digest) == noise(5_000, "needed")
 
 
 def test_the_pack_of_a_row_that_does_not_check_stays_and_all_else_is_moved(path):
