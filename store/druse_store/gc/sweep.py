@@ -109,7 +109,7 @@ class Sweeper:
 
         First what leads to many of them, which lies in an order of its own: slice by slice, each
         would touch all pages of it again. Their rows go with it, or, if that takes too much memory,
-        in slices behind it.
+        in slices behind it. Until then they count as there, in the log as in the index.
         """
         for part in self._parts("remove records", digests, _LEADS):
             led: set[bytes] = set()
@@ -135,11 +135,11 @@ class Sweeper:
                 at_once = few or tables.may_write_anew(RECORDS, len(part))
                 tables.drop_chosen(RECORDS, part, going)
                 led.update(leads.drop(tables, set(gone), bases))
-                if at_once:
-                    self._drop_besides(tables, gone)
-                else:
+                if not at_once:
                     later.extend(gone)
-                return [[MARK, TOMBSTONED, b"".join(gone)]] if gone else []
+                    return []
+                self._drop_besides(tables, gone)
+                return _removal(gone)
 
             self.transact("remove records", work)
             self._drop_later(later, led)
@@ -156,15 +156,16 @@ class Sweeper:
         self.swept[RECORDS] += len(records)
 
     def _drop_later(self, records: list[bytes], led: set[bytes]) -> None:
-        """Drops the rows of records to which nothing leads any more, and whose removal is logged:
-        of one that is needed again, all of that is taken back. `led`: to these something did."""
+        """Drops the rows of records to which nothing leads any more; logged. Of one that is needed
+        again, that is taken back. `led`: to these something did."""
         for part in self._parts("sweep records", b"".join(records), self.slice // _RECORD):
 
             def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
                 back = self.spared.digests.intersection(part)
                 leads.restore(tables, sorted(back & led))
-                self._drop_rows(tables, [key for key in part if key not in back])
-                return [[MARK, LIVE, b"".join(sorted(back))]] if back else []
+                gone = [key for key in part if key not in back]
+                self._drop_rows(tables, gone)
+                return _removal(gone)
 
             self.transact("sweep records", work)
 
@@ -322,6 +323,11 @@ class Sweeper:
             self._advance(name, start, total)
             part = digests[start * SIZE : (start + size) * SIZE]
             yield [key for (key,) in _KEYS.iter_unpack(part)]
+
+
+def _removal(gone: list[bytes]) -> list[Change]:
+    """What the log is told of records whose rows are dropped."""
+    return [[MARK, TOMBSTONED, b"".join(gone)]] if gone else []
 
 
 def _is_due(value: bytes, limit: int) -> bool:

@@ -10,6 +10,7 @@ from druse_store import Digest, Policy, Store, rebuild_index
 from druse_store.gc import crew, execute, swaps, sweep, upkeep
 from druse_store.gc.collector import Collector, settings
 from druse_store.gc.execute import STEPS
+from druse_store.index import bulk
 from support.runs import add_run, chain, make_record, noise, pack_bytes, payloads_of
 
 POLICY = Policy(keep_last=2, max_size=None)
@@ -179,3 +180,31 @@ def test_killed_while_a_table_is_written_anew_the_old_one_is_there(tmp_path, fil
         store.gc(POLICY, grace=0, waste=0.005)
         assert store.verify().findings == []
     check(filled, collected=True)
+
+
+@pytest.mark.parametrize("step", ["remove records", "sweep records"])
+def test_what_is_brought_back_after_a_kill_is_there_in_a_new_index_too(tmp_path, step, monkeypatch):
+    """The log says that records are gone together with the index: not before, since what the index
+    still has may be relied upon."""
+    monkeypatch.setattr(bulk, "_ANEW_MOST", 0)  # rows go behind what leads to them
+    path = tmp_path / "store"
+    cells = [[noise(900, i)] for i in range(6)]
+    with Store.open(path) as store:
+        add_run(store, "exp", cells)
+        add_run(store, "other", [[b"kept"]])
+        store.remove_run("exp", 0)
+    names = names_of_steps(tmp_path / "whole", path, alone=True)
+    assert names.count("sweep records") == len(cells)
+    assert run_child(path, names.index(step), alone=True) == -signal.SIGKILL
+    with Store.open(path) as store:
+        store.undo()
+        there = records_of(store)
+    assert len(there) == len(cells) - (step == "sweep records")
+    assert rebuild_index(path).damage == []
+    with Store.open(path) as store:
+        assert there <= records_of(store)
+
+
+def records_of(store):
+    cells = store.run("exp").cells
+    return {cell.record for cell in cells if store.record_by_digest(cell.record) is not None}
