@@ -135,6 +135,7 @@ class Executor:
             self._sweeper.transact("levels", lambda tables: lower(tables, self._plan.levels))
         self._sweeper.mark_records("recall records", marked.records.revived, LIVE)
         if self._sweeper.direct:
+            self._empty_trash(self._sweep_limit())  # first: a run comes back whole, or not at all
             self._sweeper.drop_records(marked.records.fresh)
         else:
             self._sweeper.mark_records("remove records", marked.records.fresh, TOMBSTONED)
@@ -165,11 +166,11 @@ class Executor:
         doomed, dead = self._doomed(), self._plan.packs.dead
         if self._sweeper.may_write_anew(going=sum(map(len, doomed)) // SIZE):
             self._compactor.sweep(doomed, limit, dead)
-            self._empty_trash(limit)
         else:
             for keys in doomed:
                 self._sweeper.sweep(CHUNKS, keys, limit)
-            self._empty_trash(limit)
+            if not self._sweeper.direct:
+                self._empty_trash(limit)
             self._compactor.remove(dead)
         if self._alone:  # the plan is nobody else's: its memory is needed for what comes
             self._plan.marked.chunks = Doomed()

@@ -260,9 +260,10 @@ def _known(found: list[bytes], files: dict[bytes, FileEntry]) -> list[bytes]:
 
 
 def _size_if_left(path: Path) -> int | None:
-    """The size of an unsealed pack of this user that nobody appends to."""
+    """The size of a pack of this user that nobody appends to, of which the index does not know that
+    it was sealed. Its file may say so: it is for reading only then."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
     try:

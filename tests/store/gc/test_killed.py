@@ -11,6 +11,7 @@ from druse_store.gc import crew, execute, swaps, sweep, upkeep
 from druse_store.gc.collector import Collector, settings
 from druse_store.gc.execute import STEPS
 from druse_store.index import bulk
+from support import users
 from support.runs import add_run, chain, make_record, noise, pack_bytes, payloads_of
 
 POLICY = Policy(keep_last=2, max_size=None)
@@ -183,28 +184,63 @@ def test_killed_while_a_table_is_written_anew_the_old_one_is_there(tmp_path, fil
 
 
 @pytest.mark.parametrize("step", ["remove records", "sweep records"])
-def test_what_is_brought_back_after_a_kill_is_there_in_a_new_index_too(tmp_path, step, monkeypatch):
+def test_records_that_a_kill_left_are_there_in_a_new_index_too(tmp_path, step, monkeypatch):
     """The log says that records are gone together with the index: not before, since what the index
     still has may be relied upon."""
     monkeypatch.setattr(bulk, "_ANEW_MOST", 0)  # rows go behind what leads to them
     path = tmp_path / "store"
-    cells = [[noise(900, i)] for i in range(6)]
     with Store.open(path) as store:
-        add_run(store, "exp", cells)
+        run = add_run(store, "exp", [[noise(900, i)] for i in range(6)])
+        records = [cell.record for cell in run.cells]
         add_run(store, "other", [[b"kept"]])
         store.remove_run("exp", 0)
     names = names_of_steps(tmp_path / "whole", path, alone=True)
-    assert names.count("sweep records") == len(cells)
+    assert names.count("sweep records") == len(records)
     assert run_child(path, names.index(step), alone=True) == -signal.SIGKILL
     with Store.open(path) as store:
-        store.undo()
-        there = records_of(store)
-    assert len(there) == len(cells) - (step == "sweep records")
+        there = [record for record in records if store.record_by_digest(record) is not None]
+        assert len(there) == len(records) - (step == "sweep records")
+        run = store.begin_run("again")
+        for replicate, record in enumerate(there):
+            run.add("base", replicate, record, "hit")
+        run.finish(complete=True)
     assert rebuild_index(path).damage == []
     with Store.open(path) as store:
-        assert there <= records_of(store)
+        assert [each for each in there if store.record_by_digest(each) is None] == []
 
 
-def records_of(store):
-    cells = store.run("exp").cells
-    return {cell.record for cell in cells if store.record_by_digest(cell.record) is not None}
+def test_after_a_kill_no_run_comes_back_whose_records_are_gone(tmp_path, filled):
+    names = names_of_steps(tmp_path / "whole", filled, alone=True)
+    for stop in range(len(names)):
+        path = shutil.copytree(filled, tmp_path / f"killed-{stop}")
+        assert run_child(path, stop, alone=True) == -signal.SIGKILL
+        with Store.open(path) as store:
+            store.undo()
+            assert store.verify().findings == []
+
+
+def test_whole_packs_that_a_kill_left_behind_go_without_any_privilege(tmp_path, filled):
+    """Their files are for reading only by then, which root does not notice."""
+    names = names_of_steps(tmp_path / "whole", filled, alone=True)  # all that is needed is imported
+
+    def killed(path):
+        run_child(path, names.index("copy packs"), alone=True)
+        collect_here(path)
+        with Store.open(path) as store:
+            return [pack_files(path), store.stats().packs]
+
+    with users.common_folder() as folder:
+        path = shutil.copytree(filled, folder / "store")
+        for each in (path, *path.rglob("*")):
+            os.chown(each, 5_001, users.GROUP)
+        on_disk, known = users.run_as(5_001, killed, path)
+    assert on_disk == known
+
+
+def collect_here(path):
+    with Store.open(path) as store:
+        assert store.gc(POLICY, grace=0, alone=True, waste=0.005).problems == []
+
+
+def pack_files(path):
+    return sum(1 for _ in path.glob("packs/*/*.pack"))
