@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -191,12 +191,12 @@ class Compactor:
             appender = Appender.adopt(self._location, pack, frames.PACK)
             if appender is None:
                 continue
-            self._sweeper.catch_up()
-            with Scan(self._environment) as scan:
-                known = scan.file(pack) is not None
-            if not known:
-                self._unlink(appender.path, at_once=True)
-            appender.close()
+            with closing(appender):
+                self._sweeper.catch_up()
+                with Scan(self._environment) as scan:
+                    known = scan.file(pack) is not None
+                if not known:
+                    self._unlink(appender.path, at_once=True)
 
     # --- writing anew --------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 
@@ -202,5 +203,32 @@ def test_a_pack_that_cannot_be_unlinked_leaves_nothing_locked(path, monkeypatch,
         assert_nothing_is_locked(path)
         assert_sound(store)
         assert collect(store, alone=alone).problems == []
+        assert_sound(store)
+        assert store.plan_gc(POLICY, grace=0).orphans == []
+
+
+def test_packs_that_cannot_be_unlinked_leave_those_that_were_begun_to_nobody(path, monkeypatch):
+    """Two failures: an orphan ends it, and the packs that were given up before have one as well."""
+    unlink = type(path).unlink
+
+    def fail(self, *args, **options):
+        if self in old:
+            raise PermissionError(errno.EPERM, "immutable", str(self))
+        unlink(self, *args, **options)
+
+    with Store.open(path) as store:
+        for i in range(3):
+            store.put(noise(250_000, ("dead", i)))
+        orphan = store._session.location.pack(bytes(8))
+        orphan.parent.mkdir(exist_ok=True)
+        shutil.copy(next(path.glob("packs/*/*.pack")), orphan)
+        old = set(path.glob("packs/*/*.pack"))
+        assert store.plan_gc(POLICY, grace=0).packs.dead
+        with monkeypatch.context() as patch, pytest.raises(AccessDenied):
+            patch.setattr(type(path), "unlink", fail)
+            collect(store)
+        assert set(path.glob("packs/*/*.pack")) >= old
+        assert_nothing_is_locked(path)
+        assert collect(store).problems == []
         assert_sound(store)
         assert store.plan_gc(POLICY, grace=0).orphans == []
