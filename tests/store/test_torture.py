@@ -46,3 +46,9 @@ def test_collections_beside_killed_and_stopped_writers_lose_nothing():
     said = torture("collect", "--seconds", "5")
     assert "'gc'" in said
     assert "'run'" in said
+
+
+def test_collections_alone_that_are_killed_and_interrupted_lose_nothing():
+    said = torture("alone", "--seconds", "4", "--runs", "15")
+    assert "killed" in said or "interrupted" in said
+    assert "packs are left" in said

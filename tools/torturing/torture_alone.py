@@ -1,7 +1,6 @@
-"""Collections that have the store to themselves (grace 0), large enough that helpers copy, which are
-killed or interrupted at random moments between rounds of writing. What retention keeps restores
-byte for byte after each of them, also from an index that was made anew, and at the end the garbage
-is gone."""
+"""Collections that have the store to themselves (grace 0), large enough that helpers copy, killed
+or interrupted at random moments between rounds of writing. What retention keeps restores byte for
+byte after each of them, also from an index that was made anew; at the end the garbage is gone."""
 
 import json
 import os
@@ -21,6 +20,7 @@ from druse_store.index import bulk
 PACK = 200_000  # bytes: so there are many packs in a store of a few MB
 EXPERIMENTS = ("one", "two", "three")
 ENDED, INTERRUPTED = 0, 7  # statuses of a collector
+ENDINGS = {ENDED: "whole", INTERRUPTED: "interrupted", -signal.SIGKILL: "killed"}
 
 
 def add_arguments(parser):
@@ -33,7 +33,7 @@ def main(options, folder):
     chance = random.Random(options.seed)
     store, log = folder / "store", folder / "log"
     counts, problems, rounds = Counter(), [], 0
-    took = 0.5  # seconds that a collection takes here, about
+    took = 0.3  # seconds that a collection takes here, about
     end = time.monotonic() + options.seconds
     while time.monotonic() < end and not problems:
         rounds += 1
@@ -43,15 +43,14 @@ def main(options, folder):
             ended, seconds = _collect(store, seed, took, chance)
             counts[ended] += 1
             took = max(0.05, 0.7 * took + 0.3 * seconds) if ended == "whole" else took
-            problems += [] if ended in ENDINGS else [f"a collector ended so: {ended}, seed {seed}"]
+            problems += (
+                [] if ended in ENDINGS.values() else [f"a collector ended so: {ended}, seed {seed}"]
+            )
             problems += children.ask(judge, store, _lines(log), seed)
             if problems:
                 break
     print(f"alone: {rounds} rounds, {dict(counts)}")
     return problems or children.ask(find_damage, store) + children.ask(find_garbage, store)
-
-
-ENDINGS = ("whole", "killed", "interrupted")
 
 
 def _lines(log):
@@ -74,10 +73,15 @@ def write(path, log, runs, seed):
             store.gc(POLICY, grace=3600, now=time.time() + 8000)
         if chance.random() < 0.3:
             store.undo()
-        old = chance.choice(list(store.runs()))
-        if chance.random() < 0.3 and not is_newest(store, old) and RunName(old.experiment, old.version) not in _pinned(store):
-            store.remove_run(old.experiment, old.version)
-    return None
+        if chance.random() < 0.3:
+            _remove_one(store, chance)
+
+
+def _remove_one(store, chance):
+    """Removes a run that nobody needs."""
+    run = chance.choice(list(store.runs()))
+    if not is_newest(store, run) and RunName(run.experiment, run.version) not in _pinned(store):
+        store.remove_run(run.experiment, run.version)
 
 
 def _add_run(store, chance, seed, log):
@@ -109,13 +113,12 @@ def _collect(path, seed, took, chance):
     """One collection in a process of its own; how it ended, and after how many seconds."""
     pid = children.spawn(collect, path, seed)
     began = time.monotonic()
-    how = chance.choices((None, signal.SIGKILL, signal.SIGINT), (1, 4, 2))[0]
+    how = chance.choices((None, signal.SIGKILL, signal.SIGINT), (1, 6, 3))[0]
     if how is not None:
-        time.sleep(chance.uniform(0, 1.1 * took))
+        time.sleep(chance.uniform(0, took))
         os.kill(pid, how)
     status = children.wait(pid)
-    names = {ENDED: "whole", INTERRUPTED: "interrupted", -signal.SIGKILL: "killed"}
-    return names.get(status, status), time.monotonic() - began
+    return ENDINGS.get(status, status), time.monotonic() - began
 
 
 def collect(path, seed):

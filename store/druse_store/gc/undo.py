@@ -49,7 +49,7 @@ class Undo:
     def run(self, only: Collection[RunName] | None) -> Undone:
         """Brings everything back, or these runs. Raises RunNotFound."""
         with Scan(self._environment) as scan:
-            found = trash.look(scan)
+            found = _whole(scan, trash.look(scan))
         if only is not None:
             found = _chosen(found, only)
         self._revive(BLOBS)
@@ -155,6 +155,16 @@ def _begun_again(name: RunName, removed: RemovedRun, level: str | None) -> Itera
         yield [changes.FINISH, *name, {}, finished, complete]
     if (level or had) != "full":
         yield [changes.LEVEL, *name, level or had]
+
+
+def _whole(scan: Scan, found: Trash) -> Trash:
+    """Without the runs of which records were swept already: to bring back a part is no undo."""
+    runs = {}
+    for name, run in found.runs.items():
+        named = sorted({c[2] for piece in run.pieces for c in piece if type(c[2]) is bytes})
+        if len(scan.rows(RECORDS, named)) == len(named):
+            runs[name] = run
+    return found._replace(runs=runs)
 
 
 def _chosen(found: Trash, only: Collection[RunName]) -> Trash:

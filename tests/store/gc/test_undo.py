@@ -115,6 +115,19 @@ def test_what_left_its_level_long_ago_comes_back_while_its_bytes_are_there(path)
         assert everything(store) == before
 
 
+def test_no_run_comes_back_whose_records_are_gone(path):
+    """Retention removed them in one collection, and the next one swept what only they needed."""
+    policy = Policy(keep_last=1, keep_metrics=0)
+    with Store.open(path) as store:
+        for version in range(3):
+            add_run(store, "exp", [[noise(900, version)]])
+        for hours in (2, 4):
+            store.gc(policy, grace=3600, now=time.time() + 3600 * hours)
+        assert store.undo().runs == []
+        assert [run.version for run in store.runs("exp")] == [2]
+        assert store.verify().findings == []
+
+
 def test_the_trash_is_emptied_once_the_bytes_are_gone(path):
     with Store.open(path) as store:
         fill(store)
