@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from druse_store import disk, frames, parallel
 from druse_store.appender import Appender
 from druse_store.changes import Change
-from druse_store.errors import StoreError
+from druse_store.errors import DiskFull, StoreError
 from druse_store.frames import HEADER_SIZE
 from druse_store.gc.anew import Anew
 from druse_store.gc.buckets import under
@@ -71,10 +71,12 @@ class Compactor:
 
     def sweep(self, doomed: Sequence[bytearray], limit: int, dead: list[bytes]) -> None:
         """Sweeps chunks in one go with the places that others get, and removes packs in which
-        nothing lives any more. If the copies fail, as on a full disk, that is done without them."""
+        nothing lives any more. If the copies fail, as on a full disk, that is done without them.
+        Raises DiskFull also where there is no room for the table: then nothing was done."""
         dead = [pack for pack in dead if self._may_touch(pack)]
         wave, self._begun = self._begun or Wave(self._location, self._step), None
         failure: StoreError | None = None
+        full: DiskFull | None = None
         with wave:
             try:
                 self._finish_copies(wave)
@@ -82,7 +84,13 @@ class Compactor:
                 failure = error
                 wave.give_up()
             else:
-                back = self._write_chunks_anew(wave, [*dead, *wave.over], doomed, limit)
+                try:
+                    back = self._write_chunks_anew(wave, [*dead, *wave.over], doomed, limit)
+                except DiskFull as error:
+                    full = error
+        if full is not None:
+            self.orphans([out.file_id for out in wave.packs])
+            raise full
         if failure is not None:
             with Wave(self._location, self._step) as nothing:
                 self._write_chunks_anew(nothing, dead, doomed, limit)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from druse_store import disk, holds, reserve
 from druse_store.digest import SIZE
+from druse_store.errors import DiskFull
 from druse_store.gc.compact import Compactor
 from druse_store.gc.levels import lower
 from druse_store.gc.mark import Doomed
@@ -164,16 +165,26 @@ class Executor:
     def _sweep_chunks(self, limit: int) -> None:
         """With the packs that are dead then."""
         doomed, dead = self._doomed(), self._plan.packs.dead
-        if self._sweeper.may_write_anew(going=sum(map(len, doomed)) // SIZE):
-            self._compactor.sweep(doomed, limit, dead)
+        full: DiskFull | None = None
+        if not self._sweeper.may_write_anew(going=sum(map(len, doomed)) // SIZE):
+            self._sweep_in_slices(doomed, limit, dead)
         else:
-            for keys in doomed:
-                self._sweeper.sweep(CHUNKS, keys, limit)
-            if not self._sweeper.direct:
-                self._empty_trash(limit)
-            self._compactor.remove(dead)
+            try:
+                self._compactor.sweep(doomed, limit, dead)
+            except DiskFull as error:
+                full = error
+        if full is not None:  # which takes less room; what is free then is for the next one
+            self._sweep_in_slices(doomed, limit, dead)
+            raise full
         if self._alone:  # the plan is nobody else's: its memory is needed for what comes
             self._plan.marked.chunks = Doomed()
+
+    def _sweep_in_slices(self, doomed: list[bytearray], limit: int, dead: list[bytes]) -> None:
+        for keys in doomed:
+            self._sweeper.sweep(CHUNKS, keys, limit)
+        if not self._sweeper.direct:
+            self._empty_trash(limit)
+        self._compactor.remove(dead)
 
     def _empty_trash(self, limit: int) -> None:
         """Forgets what was thrown away so long ago that its bytes have left, and not before: until

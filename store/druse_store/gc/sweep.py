@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from druse_store import trash
 from druse_store.changes import MARK, Change
 from druse_store.commit import Committer
 from druse_store.digest import SIZE, trusted
+from druse_store.errors import DiskFull
 from druse_store.gc import leads
 from druse_store.gc.spared import Spared
 from druse_store.index import values
@@ -29,6 +30,7 @@ _ALONE = 40_000  # the same, where nobody waits: each page is written and synced
 _ANEW_MOST = 750_000  # rows of chunks that stay: some 64 MiB
 _ANEW_SHARE = 0.2  # of rows that change, from which on writing all of them is faster
 _LEADS = 60_000  # records whose entries in other tables are dropped at once
+_LEAST = 100  # keys per transaction, where the disk is all but full
 _RECORD = 6  # keys that a record counts for: it has rows in several tables
 
 # Seconds between transactions. Others poll the lock: without a pause some would never get it.
@@ -92,17 +94,16 @@ class Sweeper:
 
     def mark_records(self, name: str, digests: bytes | bytearray, state: int) -> None:
         """Marks records as removed, evicted or neither; logged."""
-        for part in self._parts(name, digests, self.slice // _RECORD):
 
-            def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
-                rows = tables.rows(RECORDS, part)
-                chosen = [key for key, _ in (rows if state == LIVE else self._going(rows))]
-                tables.mark_records(chosen, state)
-                self.marked[RECORDS] += len(chosen) * (state == TOMBSTONED)
-                self.evicted += len(chosen) * (state == EVICTED)
-                return [[MARK, state, b"".join(chosen)]] if chosen else []
+        def work(tables: Bulk, part: list[bytes]) -> list[Change]:
+            rows = tables.rows(RECORDS, part)
+            chosen = [key for key, _ in (rows if state == LIVE else self._going(rows))]
+            tables.mark_records(chosen, state)
+            self.marked[RECORDS] += len(chosen) * (state == TOMBSTONED)
+            self.evicted += len(chosen) * (state == EVICTED)
+            return [[MARK, state, b"".join(chosen)]] if chosen else []
 
-            self.transact(name, work)
+        self._each(name, digests, self.slice // _RECORD, work)
 
     def drop_records(self, digests: bytes | bytearray) -> None:
         """Drops records that nobody can have seen without marking them before; logged.
@@ -111,38 +112,32 @@ class Sweeper:
         would touch all pages of it again. Their rows go with it, or, if that takes too much memory,
         in slices behind it. Until then they count as there, in the log as in the index.
         """
-        for part in self._parts("remove records", digests, _LEADS):
-            led: set[bytes] = set()
-            later: list[bytes] = []
+        led: set[bytes] = set()
+        later: list[bytes] = []
 
-            def work(
-                tables: Bulk,
-                part: list[bytes] = part,
-                led: set[bytes] = led,
-                later: list[bytes] = later,
-            ) -> list[Change]:
-                gone: list[bytes] = []
-                bases: dict[bytes, bytes] = {}
+        def work(tables: Bulk, part: list[bytes]) -> list[Change]:
+            gone: list[bytes] = []
+            bases: dict[bytes, bytes] = {}
 
-                def going(rows: list[Row]) -> list[bytes]:
-                    rows = self._going(rows)
-                    bases.update(leads.bases_of(rows))
-                    keys = [key for key, _ in rows]
-                    gone.extend(keys)
-                    return keys if at_once else []
+            def going(rows: list[Row]) -> list[bytes]:
+                rows = self._going(rows)
+                bases.update(leads.bases_of(rows))
+                keys = [key for key, _ in rows]
+                gone.extend(keys)
+                return keys if at_once else []
 
-                few = len(part) <= self.slice // _RECORD
-                at_once = few or tables.may_write_anew(RECORDS, len(part))
-                tables.drop_chosen(RECORDS, part, going)
-                led.update(leads.drop(tables, set(gone), bases))
-                if not at_once:
-                    later.extend(gone)
-                    return []
-                self._drop_besides(tables, gone)
-                return _removal(gone)
+            few = len(part) <= self.slice // _RECORD
+            at_once = few or tables.may_write_anew(RECORDS, len(part))
+            tables.drop_chosen(RECORDS, part, going)
+            led.clear()
+            led.update(leads.drop(tables, set(gone), bases))
+            later[:] = [] if at_once else gone
+            if not at_once:
+                return []
+            self._drop_besides(tables, gone)
+            return _removal(gone)
 
-            self.transact("remove records", work)
-            self._drop_later(later, led)
+        self._each("remove records", digests, _LEADS, work, lambda: self._drop_later(later, led))
 
     def _drop_rows(self, tables: Bulk, records: list[bytes]) -> None:
         tables.drop_many(RECORDS, records)
@@ -158,93 +153,86 @@ class Sweeper:
     def _drop_later(self, records: list[bytes], led: set[bytes]) -> None:
         """Drops the rows of records to which nothing leads any more; logged. Of one that is needed
         again, that is taken back. `led`: to these something did."""
-        for part in self._parts("sweep records", b"".join(records), self.slice // _RECORD):
 
-            def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
-                back = self.spared.digests.intersection(part)
-                leads.restore(tables, sorted(back & led))
-                gone = [key for key in part if key not in back]
-                self._drop_rows(tables, gone)
-                return _removal(gone)
+        def work(tables: Bulk, part: list[bytes]) -> list[Change]:
+            back = self.spared.digests.intersection(part)
+            leads.restore(tables, sorted(back & led))
+            gone = [key for key in part if key not in back]
+            self._drop_rows(tables, gone)
+            return _removal(gone)
 
-            self.transact("sweep records", work)
+        self._each("sweep records", b"".join(records), self.slice // _RECORD, work)
 
     def sweep_records(self, digests: bytes | bytearray, limit: int) -> None:
         """Drops the rows of records that were removed; that they were is in the log already."""
-        for part in self._parts("sweep records", digests, self.slice // _RECORD):
 
-            def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
-                spared = self.spared.digests
-                due = [
-                    row
-                    for row in tables.rows(RECORDS, part)
-                    if _is_due(row[1], limit) and row[0] not in spared
-                ]
-                gone = [key for key, _ in due]
-                self._drop_rows(tables, gone)
-                leads.drop(tables, set(gone), leads.bases_of(due))
-                return []
+        def work(tables: Bulk, part: list[bytes]) -> list[Change]:
+            spared = self.spared.digests
+            due = [
+                row
+                for row in tables.rows(RECORDS, part)
+                if _is_due(row[1], limit) and row[0] not in spared
+            ]
+            gone = [key for key, _ in due]
+            self._drop_rows(tables, gone)
+            leads.drop(tables, set(gone), leads.bases_of(due))
+            return []
 
-            self.transact("sweep records", work)
+        self._each("sweep records", digests, self.slice // _RECORD, work)
 
     # --- blobs and chunks ----------------------------------------------------------------------
 
     def revive(self, table: str, digests: bytes | bytearray) -> None:
         """Takes tombstones away."""
-        for part in self._parts("revive", digests, self.slice):
 
-            def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
-                commit = tables.head().commit + 1
-                rows = [
-                    (key, with_state(table, key, value, LIVE, commit))
-                    for key, value in tables.rows(table, part)
-                    if state_of(value)[0] == TOMBSTONED
-                ]
-                tables.put_rows(table, rows)
-                return []
+        def work(tables: Bulk, part: list[bytes]) -> list[Change]:
+            commit = tables.head().commit + 1
+            rows = [
+                (key, with_state(table, key, value, LIVE, commit))
+                for key, value in tables.rows(table, part)
+                if state_of(value)[0] == TOMBSTONED
+            ]
+            tables.put_rows(table, rows)
+            return []
 
-            self.transact("revive", work)
+        self._each("revive", digests, self.slice, work)
 
     def tombstone(self, table: str, digests: bytes | bytearray) -> None:
         """Gives tombstones to what the plan found dead, and is so still."""
-        name = f"tombstone {table}"
-        for part in self._parts(name, digests, self.slice):
 
-            def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
-                commit = tables.head().commit + 1
-                rows: list[Row] = []
-                for key, value in tables.rows(table, part):
-                    if self._may_go(key, value):
-                        rows.append((key, with_state(table, key, value, TOMBSTONED, commit)))
-                    elif table == BLOBS:
-                        self.spared.add_blob(tables, key)
-                tables.put_rows(table, rows)
-                self.marked[table] += len(rows)
-                tables.tick(commit, time.time_ns(), 0)
-                return []
+        def work(tables: Bulk, part: list[bytes]) -> list[Change]:
+            commit = tables.head().commit + 1
+            rows: list[Row] = []
+            for key, value in tables.rows(table, part):
+                if self._may_go(key, value):
+                    rows.append((key, with_state(table, key, value, TOMBSTONED, commit)))
+                elif table == BLOBS:
+                    self.spared.add_blob(tables, key)
+            tables.put_rows(table, rows)
+            self.marked[table] += len(rows)
+            tables.tick(commit, time.time_ns(), 0)
+            return []
 
-            self.transact(name, work)
+        self._each(f"tombstone {table}", digests, self.slice, work)
 
     def sweep(self, table: str, digests: bytes | bytearray, limit: int) -> None:
         """Drops what has a tombstone of `limit` or before."""
-        name = f"sweep {table}"
-        for part in self._parts(name, digests, self.slice):
 
-            def work(tables: Bulk, part: list[bytes] = part) -> list[Change]:
-                rows = tables.take_rows(table, part)
-                if not rows:
-                    return []
-                keys, found = zip(*rows, strict=True)
-                gone = self.leaving(table, keys, found, limit)
-                if len(gone) < len(rows):  # hardly ever
-                    left = set(gone)
-                    stay = [row for row in rows if row[0] not in left]
-                    tables.put_rows(table, stay)
-                    for key, _ in stay if table == BLOBS else ():
-                        self._came_back(tables, key)
+        def work(tables: Bulk, part: list[bytes]) -> list[Change]:
+            rows = tables.take_rows(table, part)
+            if not rows:
                 return []
+            keys, found = zip(*rows, strict=True)
+            gone = self.leaving(table, keys, found, limit)
+            if len(gone) < len(rows):  # hardly ever
+                left = set(gone)
+                stay = [row for row in rows if row[0] not in left]
+                tables.put_rows(table, stay)
+                for key, _ in stay if table == BLOBS else ():
+                    self._came_back(tables, key)
+            return []
 
-            self.transact(name, work)
+        self._each(f"sweep {table}", digests, self.slice, work)
         self.revive_comeback()
 
     def leaving(
@@ -317,12 +305,36 @@ class Sweeper:
             self._comeback.update((entry.chunks, *chunks))
             self.spared.digests.update((entry.chunks, *chunks))
 
-    def _parts(self, name: str, digests: bytes | bytearray, size: int) -> Iterator[list[bytes]]:
-        total = len(digests) // SIZE
-        for start in range(0, total, size):
+    def _each(
+        self,
+        name: str,
+        digests: bytes | bytearray,
+        size: int,
+        work: Callable[[Bulk, list[bytes]], list[Change]],
+        after: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Transactions on so many digests each, and on fewer where the disk has no room for all the
+        pages of the index that these would change. `after` each of them something may be done."""
+        total, start = len(digests) // SIZE, 0
+        while start < total:
             self._advance(name, start, total)
-            part = digests[start * SIZE : (start + size) * SIZE]
-            yield [key for (key,) in _KEYS.iter_unpack(part)]
+            found = digests[start * SIZE : (start + size) * SIZE]
+            part = [key for (key,) in _KEYS.iter_unpack(found)]
+            counts = dict(self.marked), dict(self.swept), self.evicted
+
+            def work_on(tables: Bulk, part: list[bytes] = part) -> list[Change]:
+                return work(tables, part)
+
+            try:
+                self.transact(name, work_on)
+            except DiskFull:
+                self.marked, self.swept, self.evicted = counts
+                if len(part) <= _LEAST:
+                    raise
+                size = max(len(part) // 4, _LEAST)
+            else:
+                start += len(part)
+                after()
 
 
 def _removal(gone: list[bytes]) -> list[Change]:
