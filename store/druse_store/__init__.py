@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from druse_store.repaired import Fetch, Repaired
     from druse_store.run import Cell, Run, RunName
     from druse_store.runwriter import RunWriter
+    from druse_store.sizes import shown_size
     from druse_store.stats import Stats
     from druse_store.store import Store
     from druse_store.trust import PublicKey, Signer, Trust
@@ -157,6 +158,7 @@ __all__ = [
     "rebuild_index",
     "remotes_of",
     "resting_on",
+    "shown_size",
 ]
 
 _HOMES = {
@@ -175,6 +177,7 @@ _HOMES = {
     "repaired": ("Fetch", "Repaired"),
     "run": ("Cell", "Run", "RunName"),
     "runwriter": ("RunWriter",),
+    "sizes": ("shown_size",),
     "stats": ("Stats",),
     "store": ("Store",),
     "usage": ("ArtifactUsage", "ExperimentUsage", "SpaceUsed", "Usage", "VersionUsage"),

@@ -166,15 +166,6 @@ def usage(folder: Path) -> int:
     return total
 
 
-def shown(size: float) -> str:
-    """A number of bytes for somebody to read."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
-
-
 def try_lock(fd: int, kind: int = fcntl.LOCK_EX) -> bool:
     """Takes a flock if nobody stands against it."""
     try:

@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from druse_store import shown_size
+
+size = shown_size
+
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
     """Columns as wide as they need to be; those of `right` (by place) at their right edge."""
@@ -39,14 +43,6 @@ def moment(nanoseconds: int) -> str:
         return "-"
     utc = datetime.fromtimestamp(nanoseconds / 1e9, UTC)
     return utc.astimezone().strftime("%Y-%m-%d %H:%M")
-
-
-def size(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
 
 
 def signed(count: int) -> str:

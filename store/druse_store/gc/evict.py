@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from druse_store import disk, reserve
+from druse_store import reserve
 from druse_store.digest import Digest
 from druse_store.errors import BlobNotFound, Damaged
 from druse_store.frames import HEADER_SIZE
@@ -20,6 +20,7 @@ from druse_store.gc.victims import Candidate
 from druse_store.index.bulk import Scan
 from druse_store.index.environment import Environment
 from druse_store.records import ObjectRef, Record
+from druse_store.sizes import shown_size
 
 if TYPE_CHECKING:
     from druse_store.gc.plan import GcPlan, Planner
@@ -63,17 +64,17 @@ def evicting(planner: Planner, limit: int | None) -> GcPlan:
         plan = planner.plan(grace=0.0, need=need, evicted=evicted)
     if plan.size_after > limit:
         plan.problems.append(
-            f"the store stays {disk.shown(plan.size_after - limit)} over its limit of "
-            f"{disk.shown(limit)}: what is left is in use, pinned, cannot be computed again, or is "
+            f"the store stays {shown_size(plan.size_after - limit)} over its limit of "
+            f"{shown_size(limit)}: what is left is in use, pinned, cannot be computed again, or is "
             "no artifact"
         )
     beside = plan.size - planner.pack_bytes()
     if beside > _BESIDE * limit:
         plan.problems.append(
-            f"of a limit of {disk.shown(limit)} the store takes {disk.shown(beside)} beside its "
-            f"artifacts: {disk.shown(reserve.SIZE)} are set aside for the day on which the disk is "
+            f"of a limit of {shown_size(limit)} the store takes {shown_size(beside)} beside its "
+            f"artifacts: {shown_size(reserve.SIZE)} are set aside for the day on which the disk is "
             "full, the rest are its index and its log. So hardly an artifact can be kept: set "
-            f"max_size to {disk.shown(_ENOUGH * beside)} or more"
+            f"max_size to {shown_size(_ENOUGH * beside)} or more"
         )
     return plan
 
