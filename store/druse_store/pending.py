@@ -52,7 +52,6 @@ class Pending:
         self.gone: set[Digest] = set()
         self.gaps: dict[tuple[str, int], int] = {}
         self.rows = RecordRows()
-        self.needs: dict[Digest, list[Digest]] = {}
         self.adoptions: dict[Digest, tuple[Record, list[Digest], Origin]] = {}
         self.beginnings: list[Beginning] = []
         self.cells: dict[tuple[str, int], list[tuple[Any, ...]]] = {}
