@@ -52,7 +52,9 @@ class Form:
         first = packing.pack_any(metrics)
         rest = (tuple(reads.items()), artifacts, None, provenance, self._manifest, ())
         outline = records.outlined(0, 0, replicate, node, self._base, self._start, len(first))
-        packed = packing.bounded(outline + first + packing.pack_any(rest))
+        packed = outline + first + packing.pack_any(rest)
+        if len(packed) > packing.MAX_SIZE:
+            packing.bounded(packed)
         needs: list[Digest] = []
         for _, _, ref in artifacts:
             needs.append(ref.root.digest)
