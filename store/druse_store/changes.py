@@ -51,7 +51,7 @@ class RecordRows:
         self.pointers: dict[bytes, Digest] = {}
         self.bases: dict[bytes, None] = {}
         self.edges: dict[Digest, dict[str, None]] = {}
-        self.ends: dict[Digest, None] = {}  # nodes at which reading ends: one for most records
+        self.ends: dict[bytes, None] = {}  # nodes at which reading ends: one for most records
         self.origins: dict[Digest, Origin] = {}
 
     def add(self, record: Record, nodes: Sequence[Digest]) -> Digest:
@@ -69,7 +69,7 @@ class RecordRows:
                     edges[node] = {name: None}
                 else:
                     known[name] = None
-            self.ends[nodes[-1]] = None
+            self.ends[key[:SIZE]] = None  # as bytes, which are not searched for cycles
         return digest
 
     def next_reads(self, node: Digest) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from druse_store.index.snapshot import Snapshot
 from druse_store.index.tables import Tables
 from druse_store.logwriter import LogWriter
 from druse_store.pending import Beginning, Pending
+from druse_store.records import Record
 from druse_store.writelock import WriteLock
 
 _NO_SEGMENT = bytes(8)
@@ -216,9 +217,15 @@ def _gap(pending: Pending) -> BlobVanished | None:
     return None
 
 
+def _needs(packed: bytes) -> list[Digest]:
+    """The blobs without which an encoded record cannot be served."""
+    return Record.decode(packed).blobs()
+
+
 def _leave_out(pending: Pending) -> None:
     """Takes out the records whose blobs are gone; the others are committed."""
     rows = pending.rows
-    bad = {d for d, needs in pending.needs.items() if pending.gone.intersection(needs)}
+    gone = pending.gone
+    bad = {d for d, packed in rows.records.items() if gone.intersection(_needs(packed))}
     if bad:
         rows.leave_out(bad)

@@ -52,8 +52,14 @@ class Form:
         first = packing.pack_any(metrics)
         rest = (tuple(reads.items()), artifacts, None, provenance, self._manifest, ())
         outline = records.outlined(0, 0, replicate, node, self._base, self._start, len(first))
-        packed = packing.bounded(outline + first + packing.pack_any(rest))
-        needs = [blob.digest for a in artifacts for blob in a.ref.blobs()]
+        packed = outline + first + packing.pack_any(rest)
+        if len(packed) > packing.MAX_SIZE:
+            packing.bounded(packed)
+        needs: list[Digest] = []
+        for _, _, ref in artifacts:
+            needs.append(ref.root.digest)
+            if ref.buffers:
+                needs += [blob.digest for blob in ref.buffers]
         needs.append(self._manifest)
         names = tuple(reads)
         names = self._names.setdefault(names, names)  # one for all cells that read the same

@@ -52,7 +52,6 @@ class Pending:
         self.gone: set[Digest] = set()
         self.gaps: dict[tuple[str, int], int] = {}
         self.rows = RecordRows()
-        self.needs: dict[Digest, list[Digest]] = {}
         self.adoptions: dict[Digest, tuple[Record, list[Digest], Origin]] = {}
         self.beginnings: list[Beginning] = []
         self.cells: dict[tuple[str, int], list[tuple[Any, ...]]] = {}
@@ -81,11 +80,9 @@ class Pending:
         """Those of which `has_blob` would say no, asked in one go."""
         # In that order, for each of them.
         small, chunks, blobs, relied = self.small, self.chunks, self.blobs, self.relied
-        return [
-            digest
-            for digest in digests
-            if digest not in small
-            and digest not in chunks
-            and digest not in blobs
-            and digest not in relied
-        ]
+        lacking = []
+        for digest in digests:
+            if digest in small or digest in chunks or digest in blobs or digest in relied:
+                continue
+            lacking.append(digest)
+        return lacking

@@ -186,7 +186,7 @@ class Record:
 
     def checked_nodes(self) -> list[Digest]:
         """As `nodes`. Raises InvalidRecord if they do not end at the signature."""
-        nodes = self.nodes()
+        nodes = self._nodes or self.nodes()
         if nodes[-1] != self.signature:
             raise InvalidRecord(
                 f"the reads of a record lead to {nodes[-1]}, and not to its signature "

@@ -28,12 +28,12 @@ _entry: Callable[[Iterable[Any]], ChunkEntry] = partial(tuple.__new__, ChunkEntr
 _GROUP = 512 << 10  # bytes
 _FLYING = 3  # groups
 
-Item = tuple[Digest, bytes]
+Items = dict[Digest, bytes]
 Encoded = tuple[codec.Codec, "Buffer"]
 
 
 class _Group(NamedTuple):
-    items: Sequence[Item]
+    items: Items
     encoded: Future[list[Encoded]]
 
 
@@ -42,45 +42,45 @@ class SmallBlobs:
 
     def __init__(self, level: codec.Level) -> None:
         self._level = level
-        self._items: list[Item] = []
+        self._items: Items = {}
         self._size = 0
         self._groups: deque[_Group] = deque()
 
     def add(self, digest: Digest, data: bytes) -> bool:
         """Takes one in; whether the newest make a group, to be started."""
-        self._items.append((digest, data))
+        self._items[digest] = data
         self._size += len(data)
         return self._size >= _GROUP
 
     def newest(self) -> list[Digest]:
         """Those that are in no group yet."""
-        return [digest for digest, _ in self._items]
+        return list(self._items)
 
     def leave_out(self, known: Container[Digest]) -> None:
         """Forgets some of the newest."""
-        self._items = [item for item in self._items if item[0] not in known]
-        self._size = sum(len(data) for _, data in self._items)
+        self._items = {d: data for d, data in self._items.items() if d not in known}
+        self._size = sum(map(len, self._items.values()))
 
     def start(self) -> None:
         """Has the newest encoded."""
         if self._items:
-            plain = [data for _, data in self._items]
+            plain = list(self._items.values())
             encoding = parallel.submit(codec.encode_small, plain, self._level)
             self._groups.append(_Group(self._items, encoding))
-            self._items, self._size = [], 0
+            self._items, self._size = {}, 0
 
     @property
     def is_crowded(self) -> bool:
         """Whether so many wait that the oldest should be taken out."""
         return len(self._groups) > _FLYING
 
-    def oldest(self) -> tuple[Sequence[Item], Sequence[Encoded]]:
+    def oldest(self) -> tuple[Items, Sequence[Encoded]]:
         """The oldest ones, and how they are to be stored. They stay until `drop_oldest`."""
         items, future = self._groups[0] if self._groups else (self._items, None)
         # If it has not begun, whoever should do it may be waiting for the caller: not vice versa.
         # If that failed, for want of memory say, it may be possible now.
         if future is None or future.cancel() or future.exception() is not None:
-            return items, codec.encode_small([data for _, data in items], self._level)
+            return items, codec.encode_small(list(items.values()), self._level)
         return items, future.result()
 
     def drop_oldest(self) -> None:
@@ -88,22 +88,24 @@ class SmallBlobs:
         if self._groups:
             self._groups.popleft()
         else:
-            self._items, self._size = [], 0
+            self._items, self._size = {}, 0
 
     def clear(self) -> None:
         """Forgets all."""
         self._groups.clear()
-        self._items, self._size = [], 0
+        self._items, self._size = {}, 0
 
     def __bool__(self) -> bool:
         return bool(self._items or self._groups)
 
 
 def append(
-    pack: Appender, items: Sequence[Item], encoded: Sequence[Encoded]
+    pack: Appender,
+    digests: Sequence[Digest],
+    plain: Sequence[bytes],
+    encoded: Sequence[Encoded],
 ) -> dict[Digest, ChunkEntry]:
     """Appends small blobs; returns where each lies. No step of it for each is in Python."""
-    digests, plain = zip(*items, strict=True)
     codecs, stored = zip(*encoded, strict=True)
     sizes, lengths = list(map(len, plain)), list(map(len, stored))
     offsets = list(accumulate(map(add, lengths, repeat(HEADER_SIZE)), initial=pack.end))

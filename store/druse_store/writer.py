@@ -165,13 +165,13 @@ class Writer:
         """Appends some of what is small; if that fails, all of it still waits."""
         chunks = self._pending.chunks
         items, encoded = self._small.oldest()
-        fresh = [digest not in chunks for digest, _ in items]
+        fresh = [digest not in chunks for digest in items]
         if any(fresh):
             pack = self._open_pack()
-            some = small.append(pack, list(compress(items, fresh)), list(compress(encoded, fresh)))
-            chunks.update(some)
+            digests, plain = list(compress(items, fresh)), list(compress(items.values(), fresh))
+            chunks.update(small.append(pack, digests, plain, list(compress(encoded, fresh))))
             self._seal_if_full(pack)
-        self._pending.small.difference_update([digest for digest, _ in items])
+        self._pending.small.difference_update(items)
         self._small.drop_oldest()
 
     def add_chunks(self, chunks: Sequence[tuple[Digest, int, int, Sequence[Buffer]]]) -> None:
@@ -317,7 +317,6 @@ class Writer:
                 relied = pending.lacks(needs)
             if relied:
                 pending.relied.update(blob for blob in relied if blob not in pending.chunks)
-            pending.needs[record.digest] = needs
             pending.rows.add(record, nodes)  # behind what it needs: it may be interrupted
             pending.operations += 1
         return pending
@@ -333,7 +332,10 @@ class Writer:
     def add_cell(self, experiment: str, version: int, cell: tuple[Any, ...]) -> Pending:
         with self._lock:
             pending = self._pending
-            pending.cells.setdefault((experiment, version), []).append(cell)
+            cells = pending.cells.get((experiment, version))
+            if cells is None:
+                cells = pending.cells[experiment, version] = []
+            cells.append(cell)
             pending.operations += 1
         return pending
 

@@ -89,6 +89,23 @@ def test_a_record_cannot_rest_on_what_is_damaged(path, make_record):
             store.put_record(make_record(blob=digest))
 
 
+@pytest.mark.parametrize("place", ["blob", "manifest", "needs"])
+def test_a_commit_leaves_out_the_records_of_what_others_found_damaged(path, make_record, place):
+    with Store.open(path) as store, Store.open(path) as other:
+        bad, good = store.put(SMALL), store.put(LARGE[:1_000])
+        given = {"blob": lambda d: d, "manifest": lambda d: d, "needs": lambda d: (d,)}[place]
+        lost = make_record(1, **{place: given(bad)})
+        kept = make_record(2, **{place: given(good)})
+        with pytest.raises(BlobVanished), store.batch():
+            store.put_record(lost)
+            store.put_record(kept)
+            damage(path, SMALL)
+            with pytest.raises(Damaged):
+                other.get(bad)
+        assert store.record(lost.signature, 0) is None
+        assert store.record(kept.signature, 0) == kept
+
+
 def test_a_read_only_store_notes_nothing(path):
     with Store.open(path) as store:
         digest = store.put(SMALL)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from druse_store import packing
-from druse_store.digest import Digest
+from druse_store.digest import Digest, trusted
 from druse_store.index import values
 from druse_store.index.environment import Environment
 from druse_store.index.snapshot import Snapshot, pack_edges
@@ -148,14 +148,14 @@ class Tables(Snapshot):
                 bodies.append(pack_edges(known + fresh))
         self._put_all(EDGES, values.seal_all(EDGES, nodes, bodies))
 
-    def add_ends(self, nodes: Iterable[Digest]) -> None:
+    def add_ends(self, nodes: Iterable[bytes]) -> None:
         """As `add_edges`, for nodes at which reading ends: most are new, and have no other key."""
         ordered = sorted(nodes)
         rows = values.seal_all(EDGES, ordered, [pack_edges(("",))] * len(ordered))
         cursor = self._txn.cursor(db=self._dbs[EDGES])
         _, added = cursor.putmulti(rows, overwrite=False)
         if added != len(ordered):
-            self.add_edges({node: {"": None} for node in ordered})
+            self.add_edges({trusted(node): {"": None} for node in ordered})
 
     def put_batch(self, name: bytes, body: bytes, records: Iterable[bytes]) -> None:
         """Notes a signed batch, and that these records were committed in it."""
