@@ -11,6 +11,7 @@ import json
 import os
 import select
 import tempfile
+import threading
 from typing import Any, BinaryIO, Final
 
 Told = list[Any]
@@ -89,6 +90,15 @@ class Forked:
 
 
 _outliving: Final[list[Forked]] = []
+_lock = threading.Lock()  # cells in threads: each reads from the start what all others read, too
+
+
+def _unlock() -> None:
+    global _lock  # noqa: PLW0603 - of a forked child, in which no other thread gives it back
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_unlock)
 
 
 def may_be_told() -> bool:
@@ -103,6 +113,11 @@ def told_by(forked: Forked | None, *, at_end: bool) -> list[Told]:
     """
     if (forked is None or forked.is_unused) and not _outliving:
         return []
+    with _lock:
+        return _all_told_by(forked, at_end=at_end)
+
+
+def _all_told_by(forked: Forked | None, *, at_end: bool) -> list[Told]:
     found = [] if forked is None else forked.told()
     if at_end:
         for each in list(_outliving):

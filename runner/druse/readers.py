@@ -60,6 +60,7 @@ def wrap_loaded() -> None:
     """Wraps the readers and writers of what is imported already."""
     for name in MODULES & sys.modules.keys():
         wrap(sys.modules[name])
+    _replace_others()
 
 
 def wrap(module: ModuleType) -> None:
@@ -109,10 +110,25 @@ def _replace(name: str, function: Any, wrapper: Any) -> None:
             held[name] = wrapper
 
 
+def _replace_others() -> None:
+    """Wherever one was imported to under another name, before it was wrapped."""
+    wrappers = {}
+    for home in MODULES & sys.modules.keys():
+        for each in vars(sys.modules[home]).values():
+            if is_wrapped(each):
+                wrappers[id(each.__wrapped__)] = each
+    for module in list(sys.modules.values()) if wrappers else ():
+        held = getattr(module, "__dict__", None)
+        if type(held) is dict:
+            found = [name for name, each in list(held.items()) if id(each) in wrappers]
+            held.update({name: wrappers[id(held[name])] for name in found})
+
+
 def _told_of_reading(reader: Callable[..., Any], place: int) -> Callable[..., Any]:
     @wraps(reader)
     def read(*args: Any, **kwargs: Any) -> Any:
-        for path in _files(_given(args, kwargs, place)):
+        base = _base(kwargs.get("filesystem"))
+        for path in _files(_given(args, kwargs, place), base):
             sys.audit("open", path, "rb", 0)
         return reader(*args, **kwargs)
 
@@ -125,10 +141,10 @@ def _told_of_writing(writer: Callable[..., Any], place: int) -> Callable[..., An
         given = _given(args, kwargs, place)
         if not isinstance(given, str | os.PathLike):
             return writer(*args, **kwargs)
-        path = str(Path(given).expanduser())
+        path = os.path.expanduser(_local(os.fspath(given)))
         sys.audit("open", path, "wb", 0)
         result = writer(*args, **kwargs)
-        if Path(path).is_dir():  # the files in it are known only now
+        if os.path.isdir(path):  # the files in it are known only now
             for written in _unseen(path):
                 sys.audit("open", written, "wb", 0)
         return result
@@ -150,23 +166,43 @@ def _given(args: tuple[Any, ...], kwargs: dict[str, Any], place: int) -> Any:
     return next((kwargs[name] for name in _PATHS if name in kwargs), None)
 
 
-def _files(given: Any) -> Iterator[str]:
+def _base(filesystem: Any) -> str:
+    """The folder that paths are below in a file system of pyarrow's; "" where it is as ever."""
+    outer = getattr(filesystem, "base_fs", None)
+    return "" if outer is None else str(Path(_base(outer), filesystem.base_path))
+
+
+def _files(given: Any, base: str = "") -> Iterator[str]:
     """The files that an argument means: paths, folders, patterns, and lists of these."""
     if isinstance(given, list | tuple | set):
         for each in given:
-            yield from _files(each)
+            yield from _files(each, base)
     elif isinstance(given, str | os.PathLike):
         path = os.fspath(given)
-        if isinstance(path, str) and "://" not in path:
-            yield from _below(str(Path(path).expanduser()))
+        if isinstance(path, str):
+            path = _local(path)
+            if "://" not in path:
+                below = os.path.join(base, path.lstrip("/")) if base else path
+                yield from _below(os.path.expanduser(below))
+
+
+def _local(path: str) -> str:
+    """The path that a `file:` URL means, where not all write spaces as URLs do."""
+    if not path.startswith("file:/") or os.path.exists(path):
+        return path
+    from urllib.parse import unquote
+
+    host, slash, rest = path.removeprefix("file:").removeprefix("//").partition("/")
+    written = slash + rest if host in ("", "localhost") else path
+    return written if os.path.exists(written) else unquote(written)
 
 
 def _below(path: str) -> Iterator[str]:
-    if Path(path).is_dir():
+    if os.path.isdir(path):
         for folder, _, names in os.walk(path):
             yield from (str(Path(folder, name)) for name in names)
-    elif not Path(path).exists() and glob.has_magic(path):
-        for found in glob.glob(path, recursive=True):  # noqa: PTH207 - which would list, too
+    elif not os.path.exists(path) and glob.has_magic(path):
+        for found in glob.glob(path, recursive=True):
             yield from _below(found)
     else:
         yield path

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from druse import forked
 from druse.places import Files
 from support.forked import Forked
 from support.oneexp import Exp
@@ -82,6 +85,58 @@ def test_what_processes_read_that_are_kept_counts_for_every_later_cell(exp: Exp)
     assert exp.hits()
     exp["a.txt"] = "2"
     assert exp.run_one()["metrics"]["baseline"]["value"] == [2, 2, 2]
+
+
+def test_cells_in_threads_each_get_all_that_processes_of_earlier_cells_told() -> None:
+    running = [_forked_one(number) for number in range(4)]
+    for each, _ in running:
+        assert forked.told_by(each, at_end=True)
+    errors: list[BaseException] = []
+    ready = threading.Barrier(6)
+
+    def end_cells() -> None:
+        try:
+            ready.wait()
+            for _ in range(100):
+                assert sorted(forked.told_by(None, at_end=True)) == [[n] * 200 for n in range(4)]
+        except BaseException as error:
+            errors.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    threads = [threading.Thread(target=end_cells) for _ in range(6)]
+    try:
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+    finally:
+        sys.setswitchinterval(before)
+        for _, end in running:
+            os.close(end)
+        for _ in running:
+            os.wait()
+        assert sorted(forked.told_by(None, at_end=True)) == [[n] * 200 for n in range(4)]
+    assert errors == []
+    assert not forked.may_be_told()
+
+
+def _forked_one(number: int) -> tuple[forked.Forked, int]:
+    """What a process that was forked tells, and what is closed for it to end."""
+    one = forked.Forked(os.getpid())
+    one.prepare()
+    reading, writing = os.pipe()
+    has_told, telling = os.pipe()
+    if os.fork() == 0:
+        os.close(writing)
+        one.tell([number] * 200)
+        os.write(telling, b".")
+        os.read(reading, 1)
+        os._exit(0)
+    os.read(has_told, 1)
+    for each in (reading, has_told, telling):
+        os.close(each)
+    return one, writing
 
 
 def test_what_one_forked_process_writes_and_another_reads_is_no_input(exp: Exp) -> None:
