@@ -21,7 +21,7 @@ from druse.plugins import BUILT_IN, BasePlugin
 from druse.reads import Reads, Told
 from druse.runtime import InputGone
 from druse.seeds import Seeding
-from druse.setups import LOGGER, SetUp
+from druse.setups import LOGGER, SetUp, traced
 from druse.stepcache import Held, StepCache
 from druse.task import Failure, Outcome, Sighting, Task, WrittenArtifact
 from druse.watch import unwatched
@@ -316,16 +316,15 @@ class CellRun:
     def _trace(self, before: _Before) -> None:
         data, values = self._ctx._data, self._ctx.metrics._values
         keys, reads, counts = before
-        wrote: dict[str, str] = {}
+        grown = tuple([(k, len(v)) for k, v in values.items() if len(v) != counts.get(k, 0)])
+        found = tuple(self._reads.found)
+        if reads:
+            found = found[reads:]
         if len(data) > keys:  # a context only grows, and keeps the order in which its keys came
             wrote = {str(key): shown.shown(data[key]) for key in list(data)[keys:]}
-        grown = {k: len(v) for k, v in values.items() if len(v) != counts.get(k, 0)}
-        found = list(self._reads.found)
-        trace = {  # in the order of the keys, at every depth, as a record keeps them
-            "metrics": grown if len(grown) < 2 else dict(sorted(grown.items())),
-            "reads": found[reads:] if reads else found,
-            "wrote": wrote if len(wrote) < 2 else dict(sorted(wrote.items())),
-        }
+            trace = traced(grown, found, wrote)
+        else:
+            trace = self._up.trace(grown, found)
         self.outcome.trace.append(trace)
 
     def _failure(self, error: BaseException) -> Failure:

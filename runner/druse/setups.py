@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from druse import seeds
@@ -35,6 +35,18 @@ class SetUpFailed(DruseError):
         self.traceback_str = traceback_of(error)
 
 
+def traced(
+    grown: Iterable[tuple[str, int]], reads: Iterable[str], wrote: Mapping[str, str]
+) -> dict[str, Any]:
+    """What a step did, in the order of the keys, at every depth, as a record keeps it: how many
+    values each metric got, what was read, and what was written to the context."""
+    return {
+        "metrics": dict(sorted(grown)),
+        "reads": list(reads),
+        "wrote": dict(sorted(wrote.items())),
+    }
+
+
 class SetUp:
     """The steps of an experiment after their `setup`, in this process; what that read and set.
 
@@ -61,6 +73,7 @@ class SetUp:
         self.unseen = watch.unseen
         self.hooks = [p for p in prepared.experiment.plugins if has_part_in_cells(p)]
         self._sorted: dict[tuple[str, ...], list[str]] = {}
+        self._traces: dict[tuple[Any, ...], dict[str, Any]] = {}
         self.idle: list[Watch] = []  # of earlier cells, for more: see `Watch.is_unused`
         self._without_inputs = Runtime(place, prepared, {})
         self._made = prepared.made
@@ -104,6 +117,16 @@ class SetUp:
             known = sorted(names)
             if len(self._sorted) < _KEPT:
                 self._sorted[names] = known
+        return known
+
+    def trace(self, grown: tuple[tuple[str, int], ...], reads: tuple[str, ...]) -> dict[str, Any]:
+        """As `traced`, of a step that wrote nothing: one for all cells of which it is the same."""
+        done = grown, reads
+        known = self._traces.get(done)
+        if known is None:
+            known = traced(grown, reads, {})
+            if len(self._traces) < _KEPT:
+                self._traces[done] = known
         return known
 
     def watch(self, reads: Reads, ctx: FrozenContext) -> Watch:

@@ -285,3 +285,29 @@ def test_a_result_survives_pickling_and_becomes_plain_data(here: Path) -> None:
     assert plain["run"] == "made/v0"
     assert plain["errors"] == {"broken_rep_1": "Step 'MeasureStep' failed: no second one"}
     assert plain["hypotheses"][0]["results"]["triple"] == {"p_value": 1 / 9}
+
+
+@pipeline_step()
+def vary(data: int, ctx: FrozenContext, place: int = 0) -> int:
+    for count in range(data % 3):
+        ctx.metrics.add("value", count)
+    if data % 2:
+        assert ctx["condition"]
+    if data == 5:
+        ctx.add(f"held{place}", data)
+    return data
+
+
+def test_a_result_says_what_the_steps_of_each_cell_did(here: Path) -> None:
+    made = Experiment(number(), Pipeline([vary(), vary(place=1)]), name="various", replicates=12)
+    found = made.run().provenance["ctx_changes"]["baseline"]
+    for replicate in range(12):
+        data = replicate + 1
+        once = tuple(range(data % 3))
+        for place, step in enumerate(found[replicate]):
+            did = step["ctx_changes"]
+            before = once * place
+            value = {"value": {"before": before, "after": before + once}}
+            assert did["metrics"] == (value if once else {})
+            assert list(did["reads"]) == ["condition"] * (data % 2 == 1 and place == 0)
+            assert list(did["wrote"]) == [f"held{place}"] * (data == 5)
