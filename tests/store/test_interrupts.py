@@ -3,37 +3,13 @@
 An interrupt is raised where Python raises it: behind a call that was under way when it came.
 """
 
-import sys
-
 import pytest
 
 from druse_store import Digest, Store
 from druse_store.errors import StoreError
 from druse_store.writelock import WriteLock
 from support.damage import content
-
-
-class Interrupt:
-    """Raises KeyboardInterrupt behind the n-th call of something in C by the store's code."""
-
-    def __init__(self, number):
-        self.left = number
-        self.is_over = False
-
-    def __enter__(self):
-        sys.setprofile(self)
-        return self
-
-    def __exit__(self, kind, *_):
-        sys.setprofile(None)
-        return kind is KeyboardInterrupt
-
-    def __call__(self, frame, event, _):
-        if event == "c_return" and "/druse_store/" in frame.f_code.co_filename:
-            self.left -= 1
-            if self.left == 0:
-                self.is_over = True
-                raise KeyboardInterrupt
+from support.interrupts import Interrupt
 
 
 def single(store, number, make_record):
