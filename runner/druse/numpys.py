@@ -29,7 +29,7 @@ def seed(value: int) -> None:
                 sys.meta_path.insert(0, _Finder())
             return
         numpy = load()  # waits for whoever is loading it
-        _set = _nothing if numpy is None else numpy.random.seed
+        _set = numpy.random.seed if hasattr(numpy, "random") else _nothing
     _set(value % 2**32)
 
 
@@ -62,7 +62,8 @@ class _Finder(MetaPathFinder):
         for finder in sys.meta_path:
             spec = None if finder is self else finder.find_spec(fullname, path, target)
             if spec is not None:
-                _seed_behind(spec.loader)
+                if spec.loader is not None:  # as of a folder of data by that name
+                    _seed_behind(spec.loader)
                 return spec
         return None
 
