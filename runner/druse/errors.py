@@ -134,10 +134,6 @@ class RunNotFound(DruseError, LookupError):
     """No run of this name is in the store."""
 
 
-class Interrupted(DruseError):
-    """A run was stopped from outside; what had finished is committed."""
-
-
 def traceback_of(error: BaseException) -> str:
     """The traceback from the user's code on: the runner's own frames say nothing to them."""
     trace = error.__traceback__

@@ -144,10 +144,6 @@ class Scheduler:
                 del self._held[cell]
                 self._push(cell)
 
-    def held_behind(self, cell: CellName) -> list[CellName]:
-        """The cells that are held behind this one."""
-        return [each for each in self._behind.get(cell, ()) if self._held.get(each) == cell]
-
     def all_done(self, cells: Collection[CellName]) -> None:
         """Cells are over, with results."""
         if self._waited_for or self._behind:

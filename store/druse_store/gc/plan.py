@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from druse_store.gc.collector import Collector
     from druse_store.session import Session
 
-GRACE = 3600.0  # seconds
-WASTE = 0.2  # the share of dead bytes from which on a pack is written anew
-
 
 class GcProgress(NamedTuple):
     """How far a phase is, and the seconds that remain of it."""
@@ -68,7 +65,7 @@ class Settings:
     policy: Policy
     grace: float
     now: float
-    waste: float
+    waste: float  # the share of dead bytes from which on a pack is written anew
 
 
 @dataclass(slots=True)

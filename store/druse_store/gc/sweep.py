@@ -19,7 +19,7 @@ from druse_store.errors import DiskFull
 from druse_store.gc import leads
 from druse_store.gc.spared import Spared
 from druse_store.index import values
-from druse_store.index.bulk import Bulk, Row, state_of, states_of, with_state
+from druse_store.index.bulk import ANEW_SHARE, Bulk, Row, state_of, states_of, with_state
 from druse_store.index.snapshot import Snapshot
 from druse_store.index.tables import catch_up
 from druse_store.index.values import BLOBS, CHUNKS, EVICTED, LIVE, RECORDS, SUSPECT, TOMBSTONED
@@ -28,7 +28,6 @@ _KEYS = struct.Struct(f"{SIZE}s")
 SLICE = 10_000  # keys per transaction
 _ALONE = 40_000  # the same, where nobody waits: each page is written and synced less often
 _ANEW_MOST = 750_000  # rows of chunks that stay: some 64 MiB
-_ANEW_SHARE = 0.2  # of rows that change, from which on writing all of them is faster
 _LEADS = 60_000  # records whose entries in other tables are dropped at once
 _LEAST = 100  # keys per transaction, where the disk is all but full
 _RECORD = 6  # keys that a record counts for: it has rows in several tables
@@ -83,7 +82,7 @@ class Sweeper:
         change: where nobody waits, and what stays fits into memory until that is committed."""
         with Snapshot(self._committer.environment) as snapshot:
             rows = snapshot.count(CHUNKS)
-        is_worth = going + moving >= _ANEW_SHARE * rows
+        is_worth = going + moving >= ANEW_SHARE * rows
         return self.direct and is_worth and rows - going <= _ANEW_MOST
 
     def catch_up(self) -> None:

@@ -29,7 +29,7 @@ _HEADS = 256
 _BEHIND = b"\xff" * 128  # no key is as long
 _SLICE = 10_000  # rows that are looked at at once
 _ANEW_MOST = 64 << 20  # bytes that stay: they are in memory until they are committed
-_ANEW_SHARE = 0.2  # of rows that change, from which on writing all of them is faster
+ANEW_SHARE = 0.2  # of rows that change, from which on writing all of them is faster
 
 
 def state_of(value: bytes) -> tuple[int, int]:
@@ -156,7 +156,7 @@ class Bulk(Tables):
         found = self._txn.stat(self._dbs[table])
         pages = found["leaf_pages"] + found["overflow_pages"]
         kept = pages * found["psize"] * (1 - going / rows) if rows else 0
-        return going >= _ANEW_SHARE * rows and kept <= _ANEW_MOST
+        return going >= ANEW_SHARE * rows and kept <= _ANEW_MOST
 
     def drop_chosen(
         self,

@@ -68,7 +68,6 @@ _RECORD_TAIL = struct.Struct("<BQ")
 RECORD_TAIL = _RECORD_TAIL.size
 BODY_END = {name: -4 - RECORD_TAIL * (name == RECORDS) for name in TABLES}
 STATE_AT = -RECORD_TAIL - 4  # where the state stands in a row with one, from its end
-SINCE_AT = slice(STATE_AT + 1, -4)
 _NUMBER = struct.Struct(">Q")
 _REPLICATE = struct.Struct(">I")
 _CHECK = struct.Struct("<I")
